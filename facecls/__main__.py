@@ -1,0 +1,6 @@
+"""Lets `python -m facecls` and torchrun start the same command line as `facecls`."""
+
+from facecls.cli import main
+
+if __name__ == "__main__":
+    main()

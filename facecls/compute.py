@@ -1,0 +1,78 @@
+"""Where and how to compute: the device, the precision, the memory layout."""
+
+import contextlib
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from facecls.errors import DeviceError
+
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Compute:
+    """A device and the type that matrix products and convolutions compute in; weights stay float32."""
+
+    device: torch.device
+    dtype: torch.dtype
+
+    def autocast(self) -> contextlib.AbstractContextManager[object]:
+        """Goes around forward and loss, never around backward; does nothing in fp32."""
+        if self.dtype == torch.float32:
+            return contextlib.nullcontext()
+        # Without the cache: it holds weights in low precision across steps of inference under no_grad.
+        return torch.autocast(self.device.type, self.dtype)
+
+    def place(self, model: nn.Module) -> nn.Module:
+        """The model on the device, its convolutions in channels_last, which bf16 kernels want."""
+        return model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]  # torch's stub lacks it
+
+    def send(self, tensor: Tensor) -> Tensor:
+        """The tensor on the device, without waiting for the copy where the host's memory is pinned."""
+        return tensor.to(self.device, non_blocking=True)
+
+    def __str__(self) -> str:
+        name = next(name for name, dtype in _DTYPES.items() if dtype == self.dtype)
+        return f"{self.device}, {name}"
+
+
+def pick_compute(device: str, precision: str) -> Compute:
+    """Resolves the config's `device` and `precision`; raises DeviceError for what this machine does not have."""
+    where = _pick_device(device)
+    dtype = (torch.bfloat16 if _computes_in_bf16(where) else torch.float32) if precision == "auto" else _DTYPES[precision]
+    if dtype == torch.float16 and where.type != "cuda":
+        raise DeviceError(f"precision: fp16 needs a CUDA device, this is {where.type}", hint="use `precision: auto`")
+    if where.type == "cuda":
+        # Where fp32 is asked for on a GPU, TF32 keeps its range and is several times as fast.
+        torch.set_float32_matmul_precision("high")
+        torch.backends.cudnn.allow_tf32 = True
+    return Compute(where, dtype)
+
+
+def _pick_device(name: str) -> torch.device:
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    device = torch.device(name)
+    if device.type == "cuda":
+        count = torch.cuda.device_count()
+        if count == 0:
+            raise DeviceError(f"device: `{name}`: torch sees no CUDA device here", hint="use `device: auto` or `device: cpu`")
+        if (device.index or 0) >= count:
+            raise DeviceError(f"device: `{name}`: there are {count}, counted from cuda:0", hint=f"the last is cuda:{count - 1}")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise DeviceError("device: `mps`: torch sees no Apple GPU here", hint="use `device: auto` or `device: cpu`")
+    return device
+
+
+def _computes_in_bf16(device: torch.device) -> bool:
+    """Whether the processor has bf16 arithmetic, not only torch an emulation of it, which is slower than fp32."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device.type == "cpu":
+        able = torch.cpu.get_capabilities()
+        return bool(able.get("avx512_bf16") or able.get("amx_bf16") or able.get("bf16"))
+    return False

@@ -1,0 +1,245 @@
+"""The config: YAML and `--set` to frozen, typed sections; every mistake at once, with its line."""
+
+import difflib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
+
+from facecls.errors import ConfigError
+from facecls.yamlfile import Document, Key, parse_value, read_document
+
+Metric = Literal["val_accuracy", "val_macro_f1", "val_loss"]
+
+
+class Section(BaseModel):
+    """A frozen group of settings, read by one builder; keys that it does not have are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
+
+
+class DataConfig(Section):
+    root: Path = Field(description="folder of faces: CLASS/file, or {train,val,test}/CLASS/file")
+    image_size: int = Field(112, ge=16, le=1024, description="pixels, the side of the square that the model sees")
+    crop: float = Field(1.0, gt=0, le=1, description="central share of the picture's sides kept; 1.0 keeps all")
+    fit: Literal["crop", "pad", "stretch"] = Field("crop", description="how an oblong becomes a square")
+    on_bad_image: Literal["error", "skip"] = Field("error", description="what an unreadable picture does")
+
+
+class SplitConfig(Section):
+    val: float = Field(0.2, ge=0, lt=1, description="share of each class held out to choose the best epoch")
+    test: float = Field(0.0, ge=0, lt=1, description="share of each class that training never touches")
+    seed: int = Field(0, ge=0, description="another seed, another split")
+
+    @model_validator(mode="after")
+    def leaves_something_to_train_on(self) -> "SplitConfig":
+        if self.val + self.test >= 1:
+            raise ValueError(f"val and test together take {self.val + self.test:g} of the pictures, none is left to train on")
+        return self
+
+
+class AugmentConfig(Section):
+    flip: float = Field(0.5, ge=0, le=1, description="chance of mirroring a face")
+    rotate: float = Field(15.0, ge=0, le=180, description="largest turn to either side, degrees")
+    zoom: float = Field(0.15, ge=0, lt=1, description="largest change of size, as a share")
+    shift: float = Field(0.1, ge=0, lt=1, description="largest shift, as a share of the side")
+    brightness: float = Field(0.3, ge=0, le=1, description="largest change of brightness, as a share")
+    contrast: float = Field(0.3, ge=0, le=1, description="largest change of contrast, as a share")
+    saturation: float = Field(0.4, ge=0, le=1, description="largest change of saturation, as a share")
+    erase: float = Field(0.3, ge=0, le=1, description="chance of a rectangle being painted over")
+    mixup: float = Field(0.0, ge=0, description="alpha of the beta distribution of mixup; 0 switches it off")
+    cutmix: float = Field(0.0, ge=0, description="alpha of the beta distribution of cutmix; 0 switches it off")
+
+
+class ModelConfig(Section):
+    name: str = Field("resnet18", description="a name from `facecls models`")
+    stem: Literal["standard", "small"] = Field("standard", description="resnet18: `small` keeps small pictures large")
+    dropout: float = Field(0.0, ge=0, lt=1, description="share of features dropped before the head while training")
+
+
+class HeadConfig(Section):
+    name: Literal["linear", "cosface", "arcface"] = Field("linear", description="how features become scores")
+    scale: float = Field(16.0, gt=0, description="cosface, arcface: what cosines are multiplied by")
+    margin: float = Field(0.2, ge=0, lt=1, description="cosface: off the true class's cosine; arcface: radians on its angle")
+    margin_warmup: float = Field(0.25, ge=0, le=1, description="share of training over which the margin grows from 0")
+
+
+class LossConfig(Section):
+    label_smoothing: float = Field(0.1, ge=0, lt=1, description="share of probability spread over all classes")
+
+
+class OptimizerConfig(Section):
+    name: Literal["sgd", "adam", "adamw"] = "sgd"
+    lr: float = Field(0.1, gt=0, description="peak learning rate, reached when the warm-up ends")
+    momentum: float = Field(0.9, ge=0, lt=1, description="sgd: momentum; adam, adamw: beta 1")
+    nesterov: bool = Field(True, description="sgd: look ahead along the momentum")
+    weight_decay: float = Field(5e-4, ge=0, description="not applied to biases and to the scales of norms")
+
+    @model_validator(mode="after")
+    def nesterov_has_momentum(self) -> "OptimizerConfig":
+        if self.name == "sgd" and self.nesterov and self.momentum == 0:
+            raise ValueError("nesterov needs a momentum above 0")
+        return self
+
+
+class ScheduleConfig(Section):
+    name: Literal["onecycle", "cosine", "step", "constant"] = "onecycle"
+    warmup_epochs: float = Field(2.0, ge=0, description="epochs over which the learning rate rises to its peak")
+    step_epochs: float = Field(10.0, gt=0, description="step: epochs between two falls")
+    step_factor: float = Field(0.1, gt=0, lt=1, description="step: what the rate is multiplied by at each fall")
+
+
+class TrainConfig(Section):
+    epochs: int = Field(40, ge=1)
+    batch_size: int = Field(64, ge=1, description="faces in one piece of a step")
+    accumulate: int = Field(1, ge=1, description="pieces whose gradients are added up into one step")
+    clip_norm: float | None = Field(None, gt=0, description="largest norm of the gradient; null for no limit")
+    ema: float = Field(0.998, ge=0, lt=1, description="decay of the averaged weights that are scored; 0 for none")
+    start_size: int | None = Field(None, ge=16, description="pixels in the first epochs, growing to data.image_size")
+    best: Metric = Field("val_accuracy", description="the figure by which the best epoch is kept")
+    patience: int | None = Field(None, ge=1, description="epochs without a better one before training ends; null: all")
+    max_minutes: float | None = Field(None, gt=0, description="minutes that training may take; fewer epochs fit in, if need be")
+    save_minutes: float = Field(5.0, gt=0, description="minutes between two writings of last.pt within an epoch")
+
+
+class Config(Section):
+    """Everything that a run depends on."""
+
+    seed: int = Field(0, ge=0, description="all chance in a run follows from it")
+    device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto | cpu | cuda | cuda:N | mps")
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field("auto", description="auto: bf16 where the processor has it")
+    data: DataConfig
+    split: SplitConfig = SplitConfig()
+    augment: AugmentConfig = AugmentConfig()
+    model: ModelConfig = ModelConfig()
+    head: HeadConfig = HeadConfig()
+    loss: LossConfig = LossConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    train: TrainConfig = TrainConfig()
+
+    @model_validator(mode="after")
+    def starts_no_larger_than_it_ends(self) -> "Config":
+        if self.train.start_size is not None and self.train.start_size > self.data.image_size:
+            raise ValueError(
+                f"train.start_size ({self.train.start_size}) is larger than data.image_size ({self.data.image_size})"
+            )
+        return self
+
+
+def load_config(path: Path, overrides: Iterable[str] = ()) -> Config:
+    """Reads a config; `overrides` are `section.key=value`, their values YAML, and win over the file.
+
+    Raises ConfigError with every mistake at once.
+    """
+    document = read_document(path)
+    problems = list(document.problems)
+    origins: dict[Key, str] = {key: f"{path}:{line}: " for key, line in document.lines.items()}
+    for override in overrides:
+        try:
+            key, value = _parse_override(override)
+            _put(document, key, value)
+        except ConfigError as error:
+            problems.extend(error.problems)
+        else:
+            origins[key] = "--set "
+    hints: list[str] = []
+    try:
+        config = Config.model_validate(document.values)
+    except ValidationError as error:
+        for mistake in error.errors():
+            problem, hint = _explain(mistake)
+            problems.append(_origin(tuple(str(part) for part in mistake["loc"]), origins, path) + problem)
+            hints += [hint] if hint and hint not in hints else []
+    if problems:
+        raise ConfigError(*problems, hint="\n".join(hints))
+    return config
+
+
+def _parse_override(text: str) -> tuple[Key, Any]:
+    dotted, equals, value = text.partition("=")
+    if not equals or not dotted:
+        raise ConfigError(f"--set {text}: should be section.key=value")
+    return tuple(dotted.strip().split(".")), parse_value(value)
+
+
+def _put(document: Document, key: Key, value: Any) -> None:
+    place: Any = document.values
+    for depth, part in enumerate(key[:-1]):
+        if place.get(part) is None:
+            place[part] = {}
+        place = place[part]
+        if not isinstance(place, dict):
+            raise ConfigError(f"--set {'.'.join(key)}: {'.'.join(key[: depth + 1])} is a value, not a section")
+    place[key[-1]] = value
+
+
+def _origin(loc: Key, origins: dict[Key, str], path: Path) -> str:
+    # A missing key has no line of its own: the nearest thing above it that stands in the file has one.
+    for length in range(len(loc), 0, -1):
+        if loc[:length] in origins:
+            return origins[loc[:length]]
+    return f"{path}: "
+
+
+def _explain(mistake: ErrorDetails) -> tuple[str, str]:
+    """One mistake as (problem, hint)."""
+    loc = tuple(str(part) for part in mistake["loc"])
+    key = ".".join(loc)
+    message = mistake["msg"].removeprefix("Value error, ")
+    match mistake["type"]:
+        case "extra_forbidden":
+            return _explain_unknown(loc)
+        case "missing":
+            hint = "`facecls init DIR` writes a config that fits a folder of faces"
+            return f"{key}: is missing", hint if key.startswith("data") else ""
+        case "model_type":
+            return f"{key}: should be a section with keys, got {mistake['input']!r}", ""
+        case "value_error":
+            return f"{key}: {message}" if key else message, ""
+        case "float_parsing" | "float_type":
+            message = "input should be a number"
+        case "int_parsing" | "int_type" | "int_from_float":
+            message = "input should be a whole number"
+        case "bool_parsing" | "bool_type":
+            message = "input should be true or false"
+        case "string_pattern_mismatch":
+            described = Config.model_fields[loc[0]].description if loc[0] in Config.model_fields else None
+            message = f"input should be one of {described}" if described else message
+    return f"{key}: {message[0].lower()}{message[1:]}, got {mistake['input']!r}", ""
+
+
+def _explain_unknown(loc: Key) -> tuple[str, str]:
+    *above, name = loc
+    section = section_keys(".".join(above))
+    problem = f"{'.'.join(loc)}: `{name}` is not a key of {'.'.join(above) or 'the config'}"
+    home = next((other for other in Config.model_fields if name in section_keys(other)), None)
+    if home is not None and not difflib.get_close_matches(name, section, cutoff=0.8):
+        return problem, f"`{name}` belongs to `{home}`"
+    everywhere = {f"{'.'.join((*above, key))}" for key in section}
+    nearest = difflib.get_close_matches(".".join(loc), sorted(everywhere), n=1, cutoff=0.6)
+    return problem, f"did you mean `{nearest[0]}`?" if nearest else f"its keys are {', '.join(section)}"
+
+
+def section_keys(section: str) -> list[str]:
+    """The keys of a section (`""` for the top); none where there is no such section."""
+    if not section:
+        return list(Config.model_fields)
+    field = Config.model_fields.get(section)
+    kind = field.annotation if field else None
+    return list(kind.model_fields) if isinstance(kind, type) and issubclass(kind, Section) else []
+
+
+def to_plain(config: Section) -> dict[str, Any]:
+    """A section as plain values (dicts, lists, strings, numbers) that YAML, JSON and a checkpoint can hold."""
+    return config.model_dump(mode="json")
+
+
+def flat(plain: dict[str, Any], above: str = "") -> dict[str, Any]:
+    """A config's plain values by their dotted keys."""
+    values: dict[str, Any] = {}
+    for key, value in plain.items():
+        values |= flat(value, f"{above}{key}.") if isinstance(value, dict) else {above + key: value}
+    return values

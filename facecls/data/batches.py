@@ -1,0 +1,125 @@
+"""Which faces form step k of epoch e; fetched ahead of time."""
+
+import queue
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from facecls import chance
+from facecls.compute import Compute
+from facecls.data import augment
+from facecls.data.parts import Part
+
+T = TypeVar("T")
+
+_AHEAD = 2  # batches that lie ready
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The faces of one step, not yet augmented, on the training device."""
+
+    step: int
+    faces: Tensor  # uint8 (B, S, S, 3)
+    labels: Tensor  # int64 (B,)
+    draws: Tensor  # uniform (B, 14), what augmentation is drawn from
+
+    def pieces(self, count: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """The batch in up to `count` pieces of about equal size, each (faces, labels, draws)."""
+        count = min(count, len(self.labels))
+        return zip(*(tensor.tensor_split(count) for tensor in (self.faces, self.labels, self.draws)), strict=True)
+
+
+class TrainBatches:
+    """The batches of a part, epoch by epoch; `waited` counts the seconds in which a step had to wait for its faces.
+
+    An epoch goes through every face once. Its order is a function of (seed, epoch), its steps' sizes differ by at most
+    one, so that no last batch of one face upsets batch norm, and step k can be had without the steps before it.
+    """
+
+    def __init__(self, part: Part, batch_size: int, seed: int, compute: Compute) -> None:
+        self.part = part
+        self.seed = seed
+        self.compute = compute
+        self.steps = max(1, round(len(part) / batch_size))
+        self.waited = 0.0
+
+    def order(self, epoch: int) -> NDArray[np.int64]:
+        """The numbers of all faces, in the order in which an epoch goes through them."""
+        return torch.randperm(len(self.part), generator=chance.generator("order", self.seed, epoch)).numpy()
+
+    def faces_until(self, step: int) -> int:
+        """How many faces the first `step` steps of an epoch hold."""
+        smaller, larger = divmod(len(self.part), self.steps)
+        return step * smaller + min(step, larger)
+
+    def epoch(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
+        """The batches of an epoch from step `first_step` on."""
+        members = np.array_split(self.order(epoch), self.steps)
+        batches = prefetched(self._fetch(step, members[step], epoch) for step in range(first_step, self.steps))
+        while True:
+            begun = time.perf_counter()
+            batch = next(batches, None)
+            self.waited += time.perf_counter() - begun
+            if batch is None:
+                return
+            yield batch
+
+    def _fetch(self, step: int, members: NDArray[np.int64], epoch: int) -> Batch:
+        draws = augment.draw(len(members), self.seed, epoch, step)
+        labels = torch.from_numpy(self.part.listing.labels[members].astype(np.int64))
+        faces = torch.from_numpy(self.part.faces[members])
+        if self.compute.device.type == "cuda":
+            faces, labels, draws = faces.pin_memory(), labels.pin_memory(), draws.pin_memory()
+        return Batch(step, self.compute.send(faces), self.compute.send(labels), self.compute.send(draws))
+
+
+def eval_batches(part: Part, batch_size: int, compute: Compute) -> Iterator[Tensor]:
+    """All faces of a part in their order, as float32 (B, 3, S, S) in [0, 1] on the device."""
+    numbers = np.arange(len(part))
+    starts = range(0, len(part), batch_size)
+    for faces in prefetched(torch.from_numpy(part.faces[numbers[start : start + batch_size]]) for start in starts):
+        yield augment.plain(compute.send(faces))
+
+
+def prefetched(items: Iterable[T], ahead: int = _AHEAD) -> Iterator[T]:
+    """The same items, made in a thread up to `ahead` before they are asked for; an error there is raised here."""
+    ready: queue.Queue[T | BaseException | None] = queue.Queue(ahead)
+    stopped = threading.Event()
+
+    def put(item: T | BaseException | None) -> bool:
+        while not stopped.is_set():
+            try:
+                ready.put(item, timeout=0.1)
+            except queue.Full:
+                continue
+            return True
+        return False
+
+    def make() -> None:
+        try:
+            for item in items:
+                if not put(item):
+                    return
+        except BaseException as error:
+            put(error)
+        else:
+            put(None)
+
+    maker = threading.Thread(target=make, daemon=True, name="facecls-prefetch")
+    maker.start()
+    try:
+        while (item := ready.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        stopped.set()
+        maker.join()

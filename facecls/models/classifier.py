@@ -1,0 +1,104 @@
+"""The whole classifier, from pixels in [0, 1] to logits, and its size in parameters and multiply-adds."""
+
+import torch
+from torch import Tensor, nn
+
+from facecls.models.heads import Head
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class Normalise(nn.Module):
+    """(images - mean) / std for each channel, with ImageNet's figures: (B, 3, S, S) in [0, 1] -> about [-2.1, 2.6].
+
+    One multiply-add instead of a subtraction and a division: a single pass over the pixels. The figures are kept in
+    checkpoints, so that a checkpoint says how its pictures were normalised and a model built without memory (on the meta
+    device) has them once its weights are loaded.
+    """
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        scale = 1 / torch.tensor(IMAGENET_STD)
+        self.register_buffer("scale", scale.view(1, 3, 1, 1))
+        self.register_buffer("shift", (-torch.tensor(IMAGENET_MEAN) * scale).view(1, 3, 1, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return torch.addcmul(self.shift, images, self.scale)
+
+
+class FaceClassifier(nn.Module):
+    """Normalises, finds features (the backbone), scores them (the head): float (B, 3, S, S) in [0, 1], RGB, to logits (B, C).
+
+    Where features and logits are both wanted, `embed` and then `score` give them in one pass.
+    """
+
+    def __init__(self, backbone: nn.Module, head: Head, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.normalise = Normalise()
+        self.backbone = backbone
+        self.dropout = nn.Dropout(dropout)
+        self.head = head
+
+    @property
+    def fixed_size(self) -> int | None:
+        """The only side of pictures, in pixels, that fits; None where any does."""
+        size = getattr(self.backbone, "fixed_size", None)
+        assert size is None or isinstance(size, int)
+        return size
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Features (B, F) of images (B, 3, S, S) in [0, 1]."""
+        features: Tensor = self.backbone(self.normalise(images))
+        return features
+
+    def score(self, features: Tensor) -> Tensor:
+        """Logits (B, C) of features (B, F); drops out some features while training."""
+        logits: Tensor = self.head(self.dropout(features))
+        return logits
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.score(self.embed(images))
+
+
+def count_parameters(model: nn.Module) -> int:
+    """How many numbers training can change, in all (frozen ones count too)."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def multiply_adds(model: nn.Module, image_size: int) -> int:
+    """Multiply-adds of convolutions and matrix products for one picture of `image_size` pixels.
+
+    Nothing is computed and the model stays as it is.
+    """
+    # Imported here because it costs as much as the rest of this package.
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter:
+        rehearse(model, image_size)
+    return counter.get_total_flops() // 2
+
+
+def rehearse(model: nn.Module, image_size: int) -> Tensor:
+    """What `model` gives in eval mode for one picture, as a tensor without memory: its shape, at no cost.
+
+    The model's own tensors are neither read nor changed.
+    """
+    # Parameters that want gradients keep attention on the path that the counter of multiply-adds can see into.
+    tensors: dict[str, Tensor] = {
+        name: nn.Parameter(torch.empty_like(parameter, device="meta")) for name, parameter in model.named_parameters()
+    }
+    tensors |= {name: torch.empty_like(buffer, device="meta") for name, buffer in model.named_buffers()}
+    picture = torch.empty(1, 3, image_size, image_size, device="meta")
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        with torch.enable_grad():
+            output: Tensor = torch.func.functional_call(model, tensors, (picture,))
+    finally:
+        for module in training:
+            module.training = True
+    return output.detach()

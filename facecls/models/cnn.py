@@ -1,0 +1,51 @@
+"""A small convolutional net around residual blocks, its three parts in the three spellings of nn.Sequential."""
+
+from collections import OrderedDict
+
+from torch import Tensor, nn
+
+from facecls.config import ModelConfig
+from facecls.models.resnet import BasicBlock, initialise
+
+
+class Cnn(nn.Module):
+    """Normalised (B, 3, S, S) -> (B, 128), any S from 16 pixels.
+
+    The article shows nn.Sequential given arguments (names are numbers), given an OrderedDict (names are chosen), and grown
+    by add_module (parts can depend on a condition or a loop); stem, middle and tail here are one example of each.
+    """
+
+    features = 128
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(
+            nn.Conv2d(3, 32, 3, stride=2, padding=1, bias=False),
+            nn.BatchNorm2d(32),
+            nn.ReLU(inplace=True),
+        )
+        self.middle = nn.Sequential(
+            OrderedDict(
+                widen=BasicBlock(32, 64, stride=2),
+                residual=BasicBlock(64, 64),
+            )
+        )
+        self.tail = nn.Sequential()
+        self.tail.add_module("widen", BasicBlock(64, 128, stride=2))
+        self.tail.add_module("pool", nn.AdaptiveAvgPool2d(1))
+        self.tail.add_module("flatten", nn.Flatten())
+        initialise(self)
+
+    def forward(self, images: Tensor) -> Tensor:
+        maps = self.stem(images)  # (B, 32, S/2, S/2)
+        maps = self.middle(maps)  # (B, 64, S/4, S/4)
+        features: Tensor = self.tail(maps)
+        return features
+
+    def stages(self) -> list[nn.Module]:
+        """The parts that hold weights, from the pixels' end on."""
+        return [self.stem, self.middle, self.tail]
+
+
+def cnn(_model: ModelConfig, _image_size: int) -> Cnn:
+    return Cnn()

@@ -1,0 +1,56 @@
+"""The article's networks without convolutions: a flat linear layer, and a 784-300-10-style net with batch norm.
+
+The last layer of each is the head, so `linear` has no weights of its own. Their weights belong to pixels, so they take
+pictures of the one size they are built for.
+"""
+
+from torch import Tensor, nn
+
+from facecls.config import ModelConfig
+
+HIDDEN = 300
+
+
+class Flat(nn.Module):
+    """The picture itself as features: (B, 3, S, S) -> (B, 3 * S * S)."""
+
+    def __init__(self, image_size: int) -> None:
+        super().__init__()
+        self.fixed_size = image_size
+        self.features = 3 * image_size * image_size
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images.flatten(1)
+
+    def stages(self) -> list[nn.Module]:
+        """No part holds weights."""
+        return []
+
+
+class Mlp(nn.Module):
+    """One hidden layer with batch norm: (B, 3, S, S) -> (B, 300)."""
+
+    def __init__(self, image_size: int) -> None:
+        super().__init__()
+        self.fixed_size = image_size
+        self.features = HIDDEN
+        self.hidden = nn.Linear(3 * image_size * image_size, HIDDEN, bias=False)  # the norm after it has a bias
+        self.norm = nn.BatchNorm1d(HIDDEN)
+        self.relu = nn.ReLU(inplace=True)
+        nn.init.kaiming_normal_(self.hidden.weight, nonlinearity="relu")
+
+    def forward(self, images: Tensor) -> Tensor:
+        features: Tensor = self.relu(self.norm(self.hidden(images.flatten(1))))
+        return features
+
+    def stages(self) -> list[nn.Module]:
+        """The parts that hold weights, from the pixels' end on: only one."""
+        return [nn.Sequential(self.hidden, self.norm)]
+
+
+def linear(_model: ModelConfig, image_size: int) -> Flat:
+    return Flat(image_size)
+
+
+def mlp(_model: ModelConfig, image_size: int) -> Mlp:
+    return Mlp(image_size)

@@ -1,0 +1,33 @@
+"""What a person sees while something long runs: bars in a terminal, lines elsewhere."""
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from tqdm import tqdm
+
+
+class Progress:
+    """Says things on stderr, draws bars there if it and stdout are terminals, and prints an epoch's line to stdout."""
+
+    def __init__(self) -> None:
+        self.bars = sys.stderr.isatty() and sys.stdout.isatty()
+
+    def bar(self, *, total: int, desc: str, unit: str, initial: int = 0) -> "tqdm[Any]":
+        """A tqdm bar, to be used in a `with`; it leaves nothing behind when it is done."""
+        return tqdm(total=total, desc=desc, unit=unit, initial=initial, leave=False, disable=not self.bars, dynamic_ncols=True)
+
+    def note(self, text: str) -> None:
+        """A sentence for the person, on stderr."""
+        tqdm.write(text, file=sys.stderr)
+
+    def epoch(self, row: Mapping[str, Any], epochs: int, best: bool) -> None:
+        """An epoch's row of metrics.jsonl as one line on stdout."""
+        width = len(str(epochs))
+        line = (
+            f"epoch {row['epoch'] + 1:{width}}/{epochs}  lr {row['lr']:.4f}  loss {row['train_loss']:.3f}  "
+            f"val loss {row['val_loss']:.3f}  accuracy {row['val_accuracy']:.1%}  macro F1 {row['val_macro_f1']:.1%}  "
+            f"{row['images_per_second']:.0f} images/s  waited {row['data_wait']:.1%}  {row['seconds']:.0f} s"
+        )
+        tqdm.write(line + ("  best" if best else ""), file=sys.stdout)
+        sys.stdout.flush()

@@ -1,0 +1,148 @@
+"""A run's folder: the names of its files, its metrics, and the environment it ran in."""
+
+import hashlib
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import filelock
+import yaml
+
+from facecls import __version__
+from facecls.errors import RunError
+
+RUNS = Path("runs")
+
+_VERSIONS = ("torch", "torchvision", "pillow", "numpy", "pydantic")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training's folder; the properties name its files."""
+
+    folder: Path
+
+    @property
+    def config(self) -> Path:
+        return self.folder / "config.yaml"
+
+    @property
+    def split(self) -> Path:
+        return self.folder / "split.csv"
+
+    @property
+    def metrics(self) -> Path:
+        return self.folder / "metrics.jsonl"
+
+    @property
+    def environment(self) -> Path:
+        return self.folder / "environment.json"
+
+    @property
+    def best(self) -> Path:
+        return self.folder / "best.pt"
+
+    @property
+    def last(self) -> Path:
+        return self.folder / "last.pt"
+
+    def open(self) -> None:
+        """Makes the folder if it is not there yet; raises RunError where that cannot be or it cannot be written to."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except FileExistsError:
+            raise RunError(f"{self.folder}: is a file, not a run folder", hint="name another with --out") from None
+        except OSError as error:
+            raise RunError(f"{self.folder}: cannot be made: {error.strerror}", hint="name another with --out") from None
+        if not os.access(self.folder, os.W_OK):
+            raise RunError(f"{self.folder}: cannot be written to", hint="name another with --out")
+
+    def lock(self) -> filelock.BaseFileLock:
+        """Holds the folder for this process until it ends; raises RunError where another one holds it."""
+        lock = filelock.FileLock(self.folder / ".lock")
+        try:
+            lock.acquire(blocking=False)
+        except filelock.Timeout:
+            raise RunError(f"{self.folder}: another process trains in this folder", hint="name another with --out") from None
+        return lock
+
+    def log(self, row: Mapping[str, Any]) -> None:
+        """Adds a line to metrics.jsonl."""
+        with self.metrics.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The lines of metrics.jsonl."""
+        if not self.metrics.exists():
+            return []
+        return [json.loads(line) for line in self.metrics.read_text(encoding="utf-8").splitlines()]
+
+    def forget_rows_from(self, epoch: int) -> None:
+        """Drops the lines of epochs that a resumed run goes through again."""
+        rows = self.rows()
+        if any(row["epoch"] >= epoch for row in rows):
+            text = "".join(json.dumps(row) + "\n" for row in rows if row["epoch"] < epoch)
+            write_whole(self.metrics, text.encode())
+
+    def write_config(self, plain: Mapping[str, Any]) -> None:
+        """Writes the resolved config, loadable as it is."""
+        write_whole(self.config, yaml.safe_dump(dict(plain), sort_keys=False, allow_unicode=True).encode())
+
+    def write_environment(self, **more: Any) -> None:
+        """Writes what the run's figures depend on and its config does not say."""
+        known = {"facecls": __version__, **{name: metadata.version(name) for name in _VERSIONS}}
+        machine = {"python": platform.python_version(), "platform": platform.platform(), "processor": processor()}
+        text = json.dumps({"command": sys.argv, "versions": known, **machine, **more}, indent=2)
+        write_whole(self.environment, text.encode())
+
+
+def new_run(out: Path | None, config: Path) -> Run:
+    """`out`, or a folder under `runs/` that is named after the config and the time."""
+    return Run(out or RUNS / f"{config.stem}-{time.strftime('%Y%m%d-%H%M%S')}")
+
+
+def newest_best(runs: Path = RUNS) -> Path:
+    """The best.pt of the newest run; raises RunError where there is none."""
+    found = sorted(runs.glob("*/best.pt"), key=lambda path: path.stat().st_mtime)
+    if not found:
+        raise RunError(f"no checkpoint is named and there is none in {runs}/*/best.pt", hint="name one with --checkpoint")
+    return found[-1]
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Writes beside, then renames: a reader finds the old file or the new one, never a half."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with beside.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise RunError(f"{path}: cannot be written: {error.strerror}", hint="is the disk full?") from error
+
+
+def hash_of(lines: Iterable[str]) -> str:
+    """A short name for a list of files: the same list, the same hash."""
+    digest = hashlib.blake2b(digest_size=16)
+    for line in lines:
+        digest.update(line.encode(errors="surrogateescape") + b"\n")
+    return digest.hexdigest()
+
+
+def processor() -> str:
+    """The processor's name as the system tells it."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        names = [line.partition(":")[2].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
+        if names:
+            return names[0]
+    return platform.processor() or platform.machine()

@@ -1,0 +1,121 @@
+"""Checkpoints: plain tensors and plain values, written whole, read without running code, enough by themselves."""
+
+import io
+import pickle
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from facecls import __version__
+from facecls.compute import Compute
+from facecls.config import Config, HeadConfig, ModelConfig
+from facecls.errors import CheckpointError
+from facecls.faces.geometry import Geometry
+from facecls.models import build_model
+from facecls.models.classifier import FaceClassifier
+from facecls.run import write_whole
+
+FORMAT = 1
+
+_HINT = "a checkpoint is the best.pt or last.pt that `facecls train` writes"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A trained classifier and all that its use needs."""
+
+    classes: tuple[str, ...]
+    geometry: Geometry
+    model: ModelConfig
+    head: HeadConfig
+    config: Config
+    weights: dict[str, Tensor]
+    metrics: dict[str, Any]
+
+    def build(self, compute: Compute) -> FaceClassifier:
+        """The classifier on its device, ready to score."""
+        with torch.device("meta"):  # its first weights would only be thrown away
+            model = build_model(self.model, self.head, classes=len(self.classes), image_size=self.geometry.image_size)
+        model.load_state_dict(self.weights, assign=True)
+        compute.place(model)
+        return model.eval()
+
+
+def to_plain(checkpoint: Checkpoint, training: dict[str, Any] | None = None) -> dict[str, Any]:
+    """What is written to the file; `training` is what only going on needs."""
+    return {
+        "format": FORMAT,
+        "facecls": __version__,
+        "torch": str(torch.__version__),
+        "classes": list(checkpoint.classes),
+        "geometry": asdict(checkpoint.geometry),
+        "model": checkpoint.model.model_dump(mode="json"),
+        "head": checkpoint.head.model_dump(mode="json"),
+        "config": checkpoint.config.model_dump(mode="json"),
+        "weights": checkpoint.weights,
+        "metrics": checkpoint.metrics,
+        "training": training,
+    }
+
+
+def save(path: Path, plain: dict[str, Any]) -> None:
+    """Writes the file beside, fsyncs it, renames it; raises RunError where that cannot be."""
+    buffer = io.BytesIO()
+    torch.save(plain, buffer)
+    write_whole(path, buffer.getvalue())
+
+
+def read_plain(path: Path) -> dict[str, Any]:
+    """What a checkpoint file holds; never runs code from it.
+
+    Raises CheckpointError for a file that is missing, damaged, another program's or a newer facecls'.
+    """
+    if not path.exists():
+        raise CheckpointError(f"{path}: no such checkpoint", hint=_HINT)
+    if path.is_dir():
+        raise CheckpointError(f"{path}: is a folder, not a checkpoint", hint=_HINT)
+    try:
+        plain = torch.load(path, map_location="cpu", weights_only=True, mmap=_is_zip(path))
+    except pickle.UnpicklingError as error:
+        # torch names the first global outside its list of harmless ones in the message.
+        named = re.search(r"GLOBAL (\S+) was not an allowed global", str(error))
+        if named is None:
+            raise CheckpointError(f"{path}: is not a checkpoint, or not a whole one", hint=_HINT) from None
+        raise CheckpointError(
+            f"{path}: holds pickled code (`{named[1]}`) that would run when it is read, so it is refused", hint=_HINT
+        ) from None
+    except PermissionError:
+        raise CheckpointError(f"{path}: permission denied") from None
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError):
+        raise CheckpointError(f"{path}: is not a checkpoint, or not a whole one", hint=_HINT) from None
+    if not isinstance(plain, dict) or not {"format", "classes", "geometry", "weights"} <= plain.keys():
+        raise CheckpointError(f"{path}: is a torch file, but no checkpoint of facecls", hint=_HINT)
+    if plain["format"] > FORMAT:
+        raise CheckpointError(
+            f"{path}: was written by facecls {plain['facecls']}, which is newer than this one ({__version__})",
+            hint="`pip install --upgrade facecls`",
+        )
+    return plain
+
+
+def read(path: Path) -> Checkpoint:
+    """The classifier in a checkpoint file, or in the best.pt of a run folder; raises CheckpointError as `read_plain`."""
+    plain = read_plain(path / "best.pt" if (path / "best.pt").exists() else path)
+    return Checkpoint(
+        classes=tuple(plain["classes"]),
+        geometry=Geometry(**plain["geometry"]),
+        model=ModelConfig.model_validate(plain["model"]),
+        head=HeadConfig.model_validate(plain["head"]),
+        config=Config.model_validate(plain["config"]),
+        weights=plain["weights"],
+        metrics=plain["metrics"],
+    )
+
+
+def _is_zip(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(2) == b"PK"

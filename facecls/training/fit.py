@@ -1,0 +1,210 @@
+"""The loop: epochs until the last, the best kept, nothing lost on the way."""
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from facecls.compute import Compute
+from facecls.config import Config, Metric, TrainConfig
+from facecls.data.batches import TrainBatches
+from facecls.data.parts import Part
+from facecls.errors import TrainingError
+from facecls.evaluation.evaluate import evaluate
+from facecls.progress import Progress
+from facecls.run import Run
+from facecls.training import resume
+from facecls.training.interrupt import Interrupted, Interrupts
+from facecls.training.saving import Saver
+from facecls.training.state import TrainingState, build_state
+from facecls.training.step import Stepper, size_at
+
+_GLANCE_SECONDS = 0.5  # between two looks of the bar at the loss
+_GUARD_STEPS = 32  # between two looks at whether the loss was finite, where a look makes the device wait
+_SETBACKS = 3  # returns to the last good state before a run is given up
+
+
+@dataclass(frozen=True)
+class Faces:
+    """What a run trains on and is scored by."""
+
+    classes: tuple[str, ...]
+    train: Part
+    val: Part
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended: the best epoch's metrics, and why it ended before its last epoch, if it did."""
+
+    best: dict[str, Any]
+    stopped: str = ""
+
+
+class NotFinite(Exception):  # noqa: N818 -- an event in the loop, an error only when it keeps coming
+    """A loss was NaN or infinite; the weights have not been moved along it."""
+
+
+class Loop:
+    """Goes through epochs; holds what does not change on the way."""
+
+    def __init__(self, config: Config, faces: Faces, compute: Compute, run: Run, saver: Saver, progress: Progress) -> None:
+        self.config = config
+        self.faces = faces
+        self.compute = compute
+        self.run = run
+        self.saver = saver
+        self.progress = progress
+        at_once = config.train.batch_size * config.train.accumulate
+        self.batches = TrainBatches(faces.train, at_once, config.seed, compute)
+        self.stepper = Stepper(config, compute, len(faces.classes), self.batches.steps)
+
+    def fit(self, state: TrainingState) -> Outcome:
+        """Trains until the last epoch; writes metrics.jsonl, last.pt and best.pt.
+
+        Raises Interrupted, after saving, when a signal asks for an end, and TrainingError when the loss keeps being not
+        finite.
+        """
+        setbacks = 0
+        while True:
+            try:
+                with Interrupts() as interrupts:
+                    return self._epochs(state, interrupts)
+            except NotFinite:
+                setbacks += 1
+                self._go_back(state, setbacks)
+            finally:
+                self.saver.wait()
+
+    def _epochs(self, state: TrainingState, interrupts: Interrupts) -> Outcome:
+        train = self.config.train
+        begun = time.perf_counter() - state.seconds
+        while state.epoch < state.epochs:
+            self._train_epoch(state, interrupts, begun)
+            row = self._score(state, begun)
+            better = state.best is None or standing(row, train.best) > standing(state.best, train.best)
+            if better:
+                state.best = row
+                self.saver.best(state)
+            self.run.log(row)
+            self.progress.epoch(row, state.epochs, better)
+            state.epochs = epochs_that_fit(self.config, state.epoch + 1, row["seconds"], state.epochs)
+            state.begin_epoch(state.epoch + 1, time.perf_counter() - begun)
+            self.saver.last(state)
+            assert state.best is not None
+            if train.patience is not None and row["epoch"] - state.best["epoch"] >= train.patience:
+                return Outcome(state.best, f"no better {train.best} in {train.patience} epochs")
+        assert state.best is not None, "every epoch leaves a best"
+        early = f"{train.max_minutes:g} minutes left room for {state.epochs} epochs" if train.max_minutes else ""
+        return Outcome(state.best, early if state.epochs < train.epochs else "")
+
+    def _train_epoch(self, state: TrainingState, interrupts: Interrupts, begun: float) -> None:
+        """The steps of an epoch that are left; saves when it is time to, and when it is asked to end."""
+        state.model.train()
+        size = size_at(self.config, state.epoch, state.epochs)
+        clock = _EpochClock(self.batches, state)
+        glanced = 0.0
+        with self.progress.bar(
+            total=self.batches.steps, initial=state.step, desc=f"epoch {state.epoch + 1}/{state.epochs}", unit="step"
+        ) as bar:
+            for batch in self.batches.epoch(state.epoch, state.step):
+                self.stepper.step(state, batch, size)
+                state.step = batch.step + 1
+                clock.tick(state)
+                state.seconds = time.perf_counter() - begun
+                bar.update()
+                if state.seconds - glanced > _GLANCE_SECONDS:
+                    glanced = state.seconds
+                    loss, accuracy = state.tally.glance()
+                    speed = self.batches.faces_until(state.step) / state.epoch_seconds["train"]
+                    bar.set_postfix_str(
+                        f"loss {loss:.3f}, accuracy {accuracy:.1%}, {speed:.0f} images/s, waited {state.waited_share:.1%}",
+                        refresh=False,
+                    )
+                if self.compute.device.type == "cpu" or state.step % _GUARD_STEPS == 0:
+                    _check_finite(state)
+                self.saver.last_if_due(state)
+                if interrupts.asked is not None:
+                    self.saver.last(state)
+                    raise Interrupted(interrupts.asked)
+        _check_finite(state)
+
+    def _score(self, state: TrainingState, begun: float) -> dict[str, Any]:
+        """The epoch's row of metrics.jsonl."""
+        scores = evaluate(state.averaged, self.faces.val, self.faces.classes, self.compute)
+        loss, accuracy = state.tally.read()
+        return {
+            "epoch": state.epoch,
+            "step": (state.epoch + 1) * self.batches.steps,
+            "lr": state.optimizer.param_groups[0]["lr"],
+            "train_loss": loss,
+            "train_accuracy": accuracy,
+            "val_loss": scores.loss,
+            "val_accuracy": scores.accuracy,
+            "val_macro_f1": scores.macro_f1,
+            "images_per_second": len(self.faces.train) / state.epoch_seconds["train"],
+            "data_wait": state.waited_share,
+            "seconds": time.perf_counter() - begun,
+        }
+
+    def _go_back(self, state: TrainingState, setbacks: int) -> None:
+        """To the last state that was saved, with half the learning rate."""
+        where = f"epoch {state.epoch + 1}, step {state.step}"
+        if setbacks > _SETBACKS:
+            raise TrainingError(
+                f"the loss is not finite in {where}, nor was it with half, a quarter and an eighth of the learning rate",
+                hint=f"try a lower rate (--set optimizer.lr={self.config.optimizer.lr / 10:g}) or --set precision=fp32",
+            )
+        self.saver.wait()
+        factor = state.lr_factor / 2
+        if self.run.last.exists():
+            resume.load(self.run, state)
+        else:
+            state.load_plain(build_state(self.config, len(self.faces.classes), self.compute).to_plain())
+        state.lr_factor = factor
+        self.run.forget_rows_from(state.epoch)
+        self.progress.note(
+            f"the loss was not finite in {where}: going on from epoch {state.epoch + 1}, step {state.step}, "
+            f"with {factor:g} of the learning rate"
+        )
+
+
+class _EpochClock:
+    """Adds up an epoch's seconds, also over an interruption."""
+
+    def __init__(self, batches: TrainBatches, state: TrainingState) -> None:
+        self.batches = batches
+        self.before = dict(state.epoch_seconds)
+        self.begun = time.perf_counter()
+        self.waited = batches.waited
+
+    def tick(self, state: TrainingState) -> None:
+        state.epoch_seconds = {
+            "train": self.before["train"] + time.perf_counter() - self.begun,
+            "waited": self.before["waited"] + self.batches.waited - self.waited,
+        }
+
+
+def _check_finite(state: TrainingState) -> None:
+    if state.tally.broken().item():
+        raise NotFinite
+
+
+def standing(row: dict[str, Any], metric: Metric) -> float:
+    """A row's figure by which the best is kept; larger is better."""
+    value = float(row[metric])
+    return -value if metric == "val_loss" else value
+
+
+def epochs_that_fit(config: Config, done: int, seconds: float, planned: int) -> int:
+    """How many epochs in all fit into `train.max_minutes`, when `done` took `seconds`; at most what is planned.
+
+    An epoch costs as its pixels do, so that small pictures early on do not promise too much.
+    """
+    train: TrainConfig = config.train
+    if train.max_minutes is None:
+        return planned
+    for epochs in range(planned, done, -1):
+        costs = [size_at(config, epoch, epochs) ** 2 for epoch in range(epochs)]
+        if seconds * sum(costs) <= 60 * train.max_minutes * sum(costs[:done]):
+            return epochs
+    return done

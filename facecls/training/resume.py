@@ -1,0 +1,57 @@
+"""Going on with a run: whether it can be, what has changed in its config, and its state."""
+
+from typing import Any
+
+from facecls.config import Config, flat
+from facecls.errors import CheckpointError, RunError
+from facecls.run import Run
+from facecls.training.checkpoint import read_plain
+from facecls.training.state import TrainingState
+
+MAY_CHANGE = {"device", "train.epochs", "train.patience", "train.max_minutes", "train.save_minutes"}
+
+
+def prepare(run: Run, config: Config, go_on: bool) -> list[str]:
+    """Makes sure that training in the run's folder harms nothing, and says what the user should hear.
+
+    Raises RunError for a folder that holds a run when it is not to go on, and for a config that has changed in what a run
+    stands on.
+    """
+    held = any(path.exists() for path in (run.last, run.best, run.metrics))
+    if held and not go_on:
+        raise RunError(f"{run.folder}: already holds a run", hint="go on with it with --resume, or name another with --out")
+    if not go_on:
+        return []
+    if not run.last.exists():
+        return [f"{run.folder}: there is no last.pt to go on from, so training starts anew"]
+    before, now = flat(_training_of(run)["config"]), flat(config.model_dump(mode="json"))
+    changed = {key: (before.get(key), now.get(key)) for key in sorted(before | now) if before.get(key) != now.get(key)}
+    forbidden = [
+        f"{key}: was {old!r} when the run began, is {new!r}" for key, (old, new) in changed.items() if key not in MAY_CHANGE
+    ]
+    if forbidden:
+        raise RunError(
+            f"{run.folder}: the config is not the run's",
+            *forbidden,
+            hint=f"`facecls train {run.config} --out {run.folder} --resume` goes on with the run's own config; "
+            f"what may change is {', '.join(sorted(MAY_CHANGE))}",
+        )
+    return [f"{key}: {old!r} before, {new!r} from here on" for key, (old, new) in changed.items()]
+
+
+def load(run: Run, state: TrainingState) -> None:
+    """Sets a state to that of last.pt, with the best that best.pt holds."""
+    planned = state.epochs
+    plain = _training_of(run)
+    state.load_plain(plain["training"])
+    if planned != plain["config"]["train"]["epochs"]:  # else a plan that was cut to fit a time budget holds on
+        state.epochs = max(planned, state.epoch)
+    if run.best.exists():
+        state.best = read_plain(run.best)["metrics"]
+
+
+def _training_of(run: Run) -> dict[str, Any]:
+    plain = read_plain(run.last)
+    if not plain.get("training"):
+        raise CheckpointError(f"{run.last}: holds nothing to go on from", hint="last.pt is the file that training goes on from")
+    return plain

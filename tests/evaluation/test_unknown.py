@@ -1,0 +1,267 @@
+import json
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy import special, stats
+
+from facecls.errors import DataError
+from facecls.evaluation.calibration import probabilities
+from facecls.evaluation.unknown import (
+    Strangers,
+    Threshold,
+    centroid,
+    class_centroids,
+    energy,
+    false_accept_interval,
+    held_out_scores,
+    identification_rates,
+    probability,
+    threshold_for,
+    threshold_from_val,
+)
+
+
+def clusters(classes: int = 6, pictures: int = 10, seed: int = 0) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Features of unequal length around one direction for each class, in mixed order."""
+    rng = np.random.default_rng(seed)
+    labels = rng.permutation(np.repeat(np.arange(classes), pictures))
+    features = rng.normal(size=(classes, 16))[labels] + 0.5 * rng.normal(size=(len(labels), 16))
+    return features * rng.uniform(0.1, 10, (len(labels), 1)), labels
+
+
+def test_a_centroid_is_the_mean_direction_of_its_class() -> None:
+    features = np.array([[3.0, 0.0], [0.0, 5.0], [0.0, -2.0], [0.0, -7.0]])
+    centroids = class_centroids(features, np.array([0, 0, 1, 1]), ["ann", "bea"])
+    assert centroids == pytest.approx(np.array([[0.5**0.5, 0.5**0.5], [0, -1]]))
+
+
+def test_a_class_without_pictures_is_named() -> None:
+    with pytest.raises(DataError) as caught:
+        class_centroids(np.ones((1, 2)), np.array([1]), ["ann", "bea", "cy"])
+    assert caught.value.problems == (
+        "unknown.score: class `ann` has no training picture to take a centroid from",
+        "unknown.score: class `cy` has no training picture to take a centroid from",
+    )
+    assert caught.value.hint == "`probability` and `energy` need no centroids"
+
+
+def test_the_centroid_score_is_the_cosine_with_the_nearest_class() -> None:
+    features, labels = clusters()
+    centroids = class_centroids(features, labels, list("abcdef"))
+    expected = [max(f @ c / np.linalg.norm(f) for c in centroids) for f in features]
+    assert centroid(features, centroids) == pytest.approx(expected)
+
+
+def test_a_feature_of_no_length_is_near_to_nobody() -> None:
+    assert centroid(np.zeros((1, 2)), np.eye(2)).tolist() == [0]
+
+
+def test_more_pictures_than_a_block_keep_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    features, labels = clusters()
+    centroids = class_centroids(features, labels, list("abcdef"))
+    whole, held_out = centroid(features, centroids), held_out_scores(features, labels)
+    monkeypatch.setattr("facecls.evaluation.unknown.BLOCK", 7)
+    assert centroid(features, centroids) == pytest.approx(whole)
+    assert held_out_scores(features, labels) == pytest.approx(held_out)
+
+
+def test_no_picture_has_no_scores() -> None:
+    assert centroid(np.zeros((0, 2)), np.eye(2)).shape == (0,)
+
+
+def test_probability_and_energy_are_what_their_papers_say() -> None:
+    logits = np.array([[1.0, 2.0, 3.0], [900.0, 0.0, -900.0]])
+    assert probability(logits) == pytest.approx(probabilities(logits).max(axis=1))
+    assert energy(logits.astype(np.float32)) == pytest.approx(special.logsumexp(logits, axis=1))
+
+
+@pytest.mark.parametrize(("n", "target"), [(99, 0.01), (150, 0.01), (40, 0.05), (19, 0.05), (500, 0.1), (99, 0.29)])
+def test_strangers_are_let_in_at_no_more_than_the_target_rate(n: int, target: float) -> None:
+    rng = np.random.default_rng(0)
+    rates = [stats.norm.sf(threshold_for(rng.normal(size=n), target)) for _ in range(2000)]
+    expected = int(target * (n + 1) + 1e-9) / (n + 1)
+    assert expected <= target
+    assert np.mean(rates) == pytest.approx(expected, abs=4 * np.std(rates) / 2000**0.5)
+
+
+def test_the_interval_holds_the_true_rate_for_95_of_100_draws() -> None:
+    rng = np.random.default_rng(0)
+    low, high = false_accept_interval(200, 0.05)
+    rates = stats.norm.sf([threshold_for(rng.normal(size=200), 0.05) for _ in range(2000)])
+    assert np.mean((low < rates) & (rates < high)) == pytest.approx(0.95, abs=0.02)
+
+
+def test_strangers_with_equal_scores_are_all_turned_away() -> None:
+    value = threshold_for(np.array([0.9] * 50 + [0.1] * 50), 0.1)
+    assert value == 0.9
+
+
+@pytest.mark.parametrize(
+    ("n", "target", "source", "problem", "hint"),
+    [
+        (
+            40,
+            0.01,
+            "strangers",
+            "unknown.target_false_accept: a rate of 0.01 needs at least 99 pictures of strangers, there are 40",
+            "add another 59 pictures, or set it to 0.025 or more",
+        ),
+        (
+            98,
+            0.01,
+            "strangers",
+            "unknown.target_false_accept: a rate of 0.01 needs at least 99 pictures of strangers, there are 98",
+            "add another 1 picture, or set it to 0.011 or more",
+        ),
+        (
+            0,
+            0.5,
+            "strangers",
+            "unknown.target_false_accept: a rate of 0.5 needs at least 1 picture of strangers, there are none",
+            "add 1 picture",
+        ),
+        (
+            1,
+            0.1,
+            "strangers",
+            "unknown.target_false_accept: a rate of 0.1 needs at least 9 pictures of strangers, there is 1",
+            "add another 8 pictures",
+        ),
+        (
+            60,
+            0.001,
+            "held_out_classes",
+            "unknown.target_false_accept: a rate of 0.001 needs at least 999 pictures of strangers, "
+            "only 60 pictures of held-out classes can play them",
+            "name a folder of strangers' pictures in `unknown.strangers`, or set it to 0.017 or more",
+        ),
+    ],
+)
+def test_too_few_strangers_for_the_target_are_counted(
+    n: int, target: float, source: Strangers, problem: str, hint: str
+) -> None:
+    with pytest.raises(DataError) as caught:
+        threshold_for(np.zeros(n), target, source)
+    assert caught.value.problems == (problem,)
+    assert caught.value.hint == hint
+
+
+@pytest.mark.parametrize("n", [2, 3, 7, 19, 40, 98, 99, 1234, 20_000])
+def test_the_rate_that_the_hint_names_can_be_had(n: int) -> None:
+    scores = np.arange(float(n))
+    with pytest.raises(DataError) as caught:
+        threshold_for(scores, 1e-6)
+    assert threshold_for(scores, float(caught.value.hint.split()[-3])) == n - 1
+
+
+def test_a_threshold_by_known_pictures_keeps_the_share() -> None:
+    rng = np.random.default_rng(0)
+    kept = [stats.norm.sf(threshold_from_val(rng.normal(size=100), 0.95)) for _ in range(2000)]
+    assert np.mean(kept) >= 0.95
+    assert np.mean(kept) == pytest.approx(0.95, abs=0.005)
+
+
+def test_a_threshold_by_a_few_known_pictures_keeps_them_all() -> None:
+    scores = np.array([0.25, 0.5, 0.75], dtype=np.float32)
+    threshold = Threshold.from_val("energy", scores, keep=0.95)
+    assert threshold.accepts(scores).all()
+    assert threshold.known_kept == 1
+    assert not threshold.accepts(np.array([0.2499]))[0]
+
+
+def test_no_known_picture_sets_no_threshold() -> None:
+    with pytest.raises(DataError) as caught:
+        threshold_from_val(np.zeros(0))
+    assert caught.value.problems == (
+        "unknown: there are neither strangers nor validation pictures to set a threshold by",
+    )
+    assert (
+        caught.value.hint == "set `split.val` above 0, or name a folder of strangers' pictures in `unknown.strangers`"
+    )
+
+
+def test_a_threshold_says_what_it_rests_on() -> None:
+    threshold = Threshold.from_strangers("centroid", np.arange(100.0), 0.05, known_scores=np.array([90.0, 96, 97, 98]))
+    assert threshold == Threshold(
+        value=95.0,
+        score="centroid",
+        source="strangers",
+        target_false_accept=0.05,
+        n=100,
+        interval=false_accept_interval(100, 0.05),
+        known_kept=0.75,
+    )
+    assert threshold.interval == pytest.approx((0.0164, 0.0992), abs=1e-4)
+
+
+def test_the_interval_is_as_wide_as_clopper_and_pearsons_above() -> None:
+    low, high = false_accept_interval(500, 0.01)
+    found = stats.binomtest(int(0.01 * 501) - 1, 500).proportion_ci(method="exact")
+    assert high == pytest.approx(found.high)
+    assert low > found.low
+
+
+@pytest.mark.parametrize(
+    "threshold",
+    [
+        Threshold.from_strangers("probability", np.linspace(0, 1, 123), 0.02, source="held_out_classes"),
+        Threshold.from_val("energy", np.linspace(0, 1, 123)),
+    ],
+)
+def test_a_threshold_comes_back_from_its_plain_values(threshold: Threshold) -> None:
+    assert Threshold.from_plain(json.loads(json.dumps(threshold.to_plain()))) == threshold
+
+
+def test_a_held_out_class_is_compared_with_all_others() -> None:
+    features, labels = clusters()
+    scores = held_out_scores(features, labels)
+    centroids = class_centroids(features, labels, list("abcdef"))
+    for number in range(6):
+        own = labels == number
+        assert scores[own] == pytest.approx(centroid(features[own], np.delete(centroids, number, axis=0)))
+
+
+def test_classes_held_out_together_do_not_see_each_other() -> None:
+    features, labels = clusters(classes=9)
+    alone, together = held_out_scores(features, labels), held_out_scores(features, labels, folds=3)
+    assert (together <= alone).all()
+    assert (together < alone).any()
+    assert together.tolist() == held_out_scores(features, labels, folds=3, seed=0).tolist()
+    assert together.tolist() != held_out_scores(features, labels, folds=3, seed=1).tolist()
+
+
+def test_one_class_alone_cannot_be_held_out() -> None:
+    with pytest.raises(DataError) as caught:
+        held_out_scores(np.ones((3, 2)), np.zeros(3, dtype=int))
+    assert caught.value.problems == (
+        "unknown.strangers: one class alone leaves none to be compared with when it is held out",
+    )
+    assert caught.value.hint == "name a folder of strangers' pictures in `unknown.strangers`"
+
+
+def test_identification_counts_known_ones_let_in_and_named_right() -> None:
+    known, correct = np.array([0.9, 0.8, 0.7, 0.2]), np.array([True, False, True, True])
+    result = identification_rates(known, correct, np.array([0.75, 0.5, 0.1, 0.1]), rates=(0.01, 0.2, 0.4))
+    assert [(p.rate, p.threshold, p.identified, p.false_accept) for p in result.points] == [
+        (0.2, 0.75, 0.25, 0),
+        (0.4, 0.5, 0.5, 0.25),
+    ]
+    assert result.curve_false_accept.tolist() == [0, 0.25, 0.5, 1]
+    assert result.curve_identified.tolist() == [0.25, 0.5, 0.75, 0.75]
+
+
+def test_thresholds_set_by_other_strangers_meet_new_ones() -> None:
+    result = identification_rates(
+        np.array([0.9, 0.3]), np.array([True, True]), np.array([0.6, 0.4]), (0.1,), calibration_scores=np.arange(9) / 16
+    )
+    (point,) = result.points
+    assert (point.threshold, point.identified, point.false_accept) == (0.5, 0.5, 0.5)
+
+
+def test_the_identification_curve_never_falls() -> None:
+    rng = np.random.default_rng(0)
+    result = identification_rates(rng.normal(1, 1, 500), rng.random(500) < 0.9, rng.normal(-1, 1, 300))
+    assert (np.diff(result.curve_false_accept) > 0).all()
+    assert (np.diff(result.curve_identified) >= 0).all()
+    assert [point.false_accept <= point.rate for point in result.points] == [True] * 3
