@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -16,6 +16,11 @@ app = typer.Typer(
     help="A folder of face photographs in, a trained face classifier out.",
 )
 
+config_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="About configs.")
+app.add_typer(config_app, name="config")
+
+Device = Annotated[str, typer.Option(help="auto | cpu | cuda | cuda:N | mps")]
+Precision = Annotated[Literal["auto", "fp32", "bf16", "fp16"], typer.Option(help="auto: bf16 where the processor has it.")]
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Over the file: section.key=value.")]
 
 
@@ -81,6 +86,107 @@ def train(
         f"after {best['seconds']:.0f} s"
     )
     print(run.best)
+
+
+@app.command("eval")
+def eval_(
+    checkpoint: Annotated[Path, typer.Argument(help="A best.pt, or a run folder.")],
+    data: Annotated[Path | None, typer.Option(help="Folder of classes to score on; default: the run's own data.")] = None,
+    split: Annotated[Literal["train", "val", "test"], typer.Option(help="Which part of it.")] = "val",
+    format_: Annotated[Literal["table", "json"], typer.Option("--format")] = "table",
+    device: Device = "auto",
+    precision: Precision = "auto",
+) -> None:
+    """Score a checkpoint on pictures whose classes are known."""
+    from facecls.compute import pick_compute
+    from facecls.inference.score import score_checkpoint
+    from facecls.inference.tables import print_scores, scores_to_json
+    from facecls.progress import Progress
+    from facecls.training.checkpoint import read
+
+    compute = pick_compute(device, precision)
+    scored = score_checkpoint(read(checkpoint), compute, Progress(), data=data, split=split)
+    if format_ == "json":
+        print(scores_to_json(scored))
+    else:
+        print_scores(scored)
+    if scored.skipped:
+        raise typer.Exit(1)
+
+
+@app.command()
+def predict(
+    paths: Annotated[list[str], typer.Argument(help="Pictures, folders of pictures, or patterns.")],
+    checkpoint: Annotated[Path | None, typer.Option(help="Default: best.pt of the newest run in runs/.")] = None,
+    top_k: Annotated[int, typer.Option(min=1, help="How many classes to name.")] = 1,
+    format_: Annotated[Literal["table", "json", "jsonl", "csv"], typer.Option("--format")] = "table",
+    device: Device = "auto",
+    precision: Precision = "auto",
+) -> None:
+    """Name what is in pictures."""
+    from facecls.compute import pick_compute
+    from facecls.inference.predict import Predictor, find_pictures
+    from facecls.inference.rows import write_predictions
+    from facecls.run import newest_best
+    from facecls.training.checkpoint import read
+
+    if checkpoint is None:
+        checkpoint = newest_best()
+        print(f"using {checkpoint}", file=sys.stderr)
+    predictor = Predictor(read(checkpoint), pick_compute(device, precision))
+    top_k = min(top_k, len(predictor.classes))
+    if write_predictions(predictor.predict(find_pictures(paths), top_k), format_, top_k, sys.stdout):
+        raise typer.Exit(1)
+
+
+@app.command()
+def models(
+    config: Annotated[Path | None, typer.Argument(help="A config whose image size and head to count with.")] = None,
+    image_size: Annotated[int, typer.Option(min=16, help="Pixels, where no config is named.")] = 112,
+    classes: Annotated[int, typer.Option(min=2, help="How many classes the head tells apart.")] = 10,
+    format_: Annotated[Literal["table", "json"], typer.Option("--format")] = "table",
+) -> None:
+    """List the models, with their parameters and multiply-adds for one picture."""
+    from facecls.config import HeadConfig, ModelConfig, load_config
+    from facecls.inference.catalogue import list_models, models_to_json, print_models
+
+    model, head = ModelConfig(), HeadConfig()
+    if config is not None:
+        settings = load_config(config)
+        model, head, image_size = settings.model, settings.head, settings.data.image_size
+    listed = list_models(model, head, image_size=image_size, classes=classes)
+    if format_ == "json":
+        print(models_to_json(listed))
+    else:
+        print_models(listed, image_size=image_size, classes=classes)
+
+
+@config_app.command("schema")
+def config_schema() -> None:
+    """Print the JSON schema of a config, for editors."""
+    import json
+
+    from facecls.config import json_schema
+
+    print(json.dumps(json_schema(), indent=2))
+
+
+@app.command("demo-faces")
+def demo_faces(
+    folder: Annotated[Path, typer.Argument(help="A new folder, one folder per person in it.")],
+    people: Annotated[int, typer.Option(min=1)] = 12,
+    each: Annotated[int, typer.Option(min=1, help="Pictures of each person.")] = 40,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    first_person: Annotated[int, typer.Option(min=0, help="Number of the first one: from --people on they are strangers.")] = 0,
+) -> None:
+    """Draw synthetic faces, to try everything with no pictures at hand."""
+    from facecls.faces.demo import write_faces
+    from facecls.progress import Progress
+
+    with Progress().bar(total=people * each, desc="drawing", unit="face") as bar:
+        for _ in write_faces(folder, people=people, each=each, seed=seed, first_person=first_person):
+            bar.update()
+    print(folder)
 
 
 def main() -> None:

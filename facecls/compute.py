@@ -33,6 +33,10 @@ class Compute:
         """The tensor on the device, without waiting for the copy where the host's memory is pinned."""
         return tensor.to(self.device, non_blocking=True)
 
+    def images(self, faces: Tensor) -> Tensor:
+        """Faces as they are, uint8 (B, S, S, 3), as a model takes them: float32 (B, 3, S, S) in [0, 1], on the device."""
+        return self.send(faces).permute(0, 3, 1, 2).to(torch.float32).div_(255)
+
     def __str__(self) -> str:
         name = next(name for name, dtype in _DTYPES.items() if dtype == self.dtype)
         return f"{self.device}, {name}"

@@ -243,3 +243,8 @@ def flat(plain: dict[str, Any], above: str = "") -> dict[str, Any]:
     for key, value in plain.items():
         values |= flat(value, f"{above}{key}.") if isinstance(value, dict) else {above + key: value}
     return values
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON schema of a config file, which editors check and complete with."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Config.model_json_schema()}

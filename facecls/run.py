@@ -79,16 +79,16 @@ class Run:
             file.write(json.dumps(row) + "\n")
 
     def rows(self) -> list[dict[str, Any]]:
-        """The lines of metrics.jsonl."""
+        """The whole lines of metrics.jsonl; one that a crash cut short is left out."""
         if not self.metrics.exists():
             return []
-        return [json.loads(line) for line in self.metrics.read_text(encoding="utf-8").splitlines()]
+        whole, _, _ = self.metrics.read_text(encoding="utf-8").rpartition("\n")
+        return [json.loads(line) for line in whole.splitlines()]
 
     def forget_rows_from(self, epoch: int) -> None:
         """Drops the lines of epochs that a resumed run goes through again."""
-        rows = self.rows()
-        if any(row["epoch"] >= epoch for row in rows):
-            text = "".join(json.dumps(row) + "\n" for row in rows if row["epoch"] < epoch)
+        if self.metrics.exists():
+            text = "".join(json.dumps(row) + "\n" for row in self.rows() if row["epoch"] < epoch)
             write_whole(self.metrics, text.encode())
 
     def write_config(self, plain: Mapping[str, Any]) -> None:

@@ -1,5 +1,77 @@
-"""Shared by all tests: one thread for torch, because more threads than idle cores make it far slower."""
+"""Shared by all tests: one thread, synthetic faces drawn once, and the command line as a person calls it."""
 
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
 import torch
+import yaml
 
-torch.set_num_threads(1)
+from facecls.faces.demo import write_faces
+
+torch.set_num_threads(1)  # more threads than idle cores make torch far slower
+
+TINY: dict[str, Any] = {
+    "data": {"image_size": 32},
+    "model": {"name": "cnn"},
+    "optimizer": {"name": "adamw", "lr": 3e-3},
+    "schedule": {"warmup_epochs": 1},
+    "train": {"epochs": 2, "batch_size": 16, "ema": 0.9},
+}
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a command said and how it ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture(scope="session")
+def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of four people with twelve pictures each."""
+    folder = tmp_path_factory.mktemp("drawn") / "faces"
+    for _ in write_faces(folder, people=4, each=12, seed=0):
+        pass
+    return folder
+
+
+@pytest.fixture
+def facecls(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Result]:
+    """Runs a command line through the same `main()` that a person uses."""
+    from facecls.cli import main
+
+    def run(*arguments: str | Path) -> Result:
+        monkeypatch.setattr(sys, "argv", ["facecls", *map(str, arguments)])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        out, err = capfd.readouterr()
+        code = ended.value.code
+        return Result(code if isinstance(code, int) else int(code is not None), out, err)
+
+    return run
+
+
+@pytest.fixture
+def tiny(tmp_path: Path, faces: Path) -> Callable[..., Path]:
+    """Writes a config that trains in a second; keyword arguments are sections put over it."""
+
+    def write(**sections: Any) -> Path:
+        plain = {
+            name: {**TINY.get(name, {}), **keys}
+            for name, keys in ({name: {} for name in TINY} | sections).items()
+            if isinstance(keys, dict)
+        }
+        plain |= {name: value for name, value in sections.items() if not isinstance(value, dict)}
+        plain["data"].setdefault("root", str(faces))
+        path = tmp_path / "tiny.yaml"
+        path.write_text(yaml.safe_dump(plain), encoding="utf-8")
+        return path
+
+    return write

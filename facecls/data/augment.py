@@ -14,14 +14,6 @@ _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, the weights that Pillow and JPEG 
 _COLUMNS = 14  # uniform draws per face
 
 
-def plain(faces: Tensor, size: int | None = None) -> Tensor:
-    """Faces as they are: uint8 (B, S, S, 3) to float32 (B, 3, size, size) in [0, 1]."""
-    images = faces.permute(0, 3, 1, 2).to(torch.float32).div_(255)
-    if size is None or size == images.shape[-1]:
-        return images
-    return functional.interpolate(images, (size, size), mode="bilinear", antialias=True).clamp_(0, 1)
-
-
 def draw(count: int, seed: int, epoch: int, step: int) -> Tensor:
     """The (count, 14) uniform numbers from which the faces of one step are changed; on the CPU, so alike everywhere."""
     return torch.rand(count, _COLUMNS, generator=chance.generator("augment", seed, epoch, step))

@@ -1,11 +1,8 @@
 """Which faces form step k of epoch e; fetched ahead of time."""
 
-import queue
-import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -16,10 +13,7 @@ from facecls import chance
 from facecls.compute import Compute
 from facecls.data import augment
 from facecls.data.parts import Part
-
-T = TypeVar("T")
-
-_AHEAD = 2  # batches that lie ready
+from facecls.prefetch import prefetched
 
 
 @dataclass(frozen=True)
@@ -86,40 +80,4 @@ def eval_batches(part: Part, batch_size: int, compute: Compute) -> Iterator[Tens
     numbers = np.arange(len(part))
     starts = range(0, len(part), batch_size)
     for faces in prefetched(torch.from_numpy(part.faces[numbers[start : start + batch_size]]) for start in starts):
-        yield augment.plain(compute.send(faces))
-
-
-def prefetched(items: Iterable[T], ahead: int = _AHEAD) -> Iterator[T]:
-    """The same items, made in a thread up to `ahead` before they are asked for; an error there is raised here."""
-    ready: queue.Queue[T | BaseException | None] = queue.Queue(ahead)
-    stopped = threading.Event()
-
-    def put(item: T | BaseException | None) -> bool:
-        while not stopped.is_set():
-            try:
-                ready.put(item, timeout=0.1)
-            except queue.Full:
-                continue
-            return True
-        return False
-
-    def make() -> None:
-        try:
-            for item in items:
-                if not put(item):
-                    return
-        except BaseException as error:
-            put(error)
-        else:
-            put(None)
-
-    maker = threading.Thread(target=make, daemon=True, name="facecls-prefetch")
-    maker.start()
-    try:
-        while (item := ready.get()) is not None:
-            if isinstance(item, BaseException):
-                raise item
-            yield item
-    finally:
-        stopped.set()
-        maker.join()
+        yield compute.images(faces)

@@ -72,6 +72,7 @@ def _black_and_white(image: Image.Image) -> tuple[float, float]:
 
 
 def _scaled(image: Image.Image, black: float, white: float) -> Image.Image:
-    numbers = np.asarray(image).astype(np.float64)
-    numbers = np.clip((numbers - black) / max(white - black, np.finfo(np.float64).tiny), 0, 1)
+    with np.errstate(invalid="ignore"):  # signalling NaNs
+        numbers = np.asarray(image).astype(np.float64)
+        numbers = np.clip((numbers - black) / max(white - black, np.finfo(np.float64).tiny), 0, 1)
     return Image.fromarray(np.rint(np.nan_to_num(numbers) * 255).astype(np.uint8)).convert("RGB")

@@ -38,8 +38,7 @@ Garment = Literal["round", "collar", "hoop", "roll"]
 Cover = Literal["none", "hat", "scarf", "leaf"]
 Suffix = Literal[".jpg", ".png", ".webp", ".bmp", ".pgm"]
 
-NAMES = """ari bao charlie dara eden frankie gale hollis indigo jules kai lou mika noa ode pax quinn robin sasha toni uli vesper
-    wren xia yuki zuri""".split()
+NAMES = ["ari", "bao", "charlie", "dara", "eden", "frankie", "gale", "hollis", "indigo", "jules", "kai", "lou", "mika", "noa", "ode", "pax", "quinn", "robin", "sasha", "toni", "uli", "vesper", "wren", "xia", "yuki", "zuri"]
 HAIRS: tuple[Hair, ...] = (
     "bald",
     "crop",

@@ -38,9 +38,9 @@ from facecls.faces.colours import to_rgb
 
 SUFFIXES = frozenset(
     """
-    .jpg .jpeg .jpe .jfif .png .apng .gif .bmp .dib .webp .tif .tiff .ppm .pgm .pbm .pnm .pfm .avif .heic .heif
+    .jpg .jpeg .jpe .jfif .png .apng .gif .bmp .webp .tif .tiff .ppm .pgm .pbm .pnm .pfm .avif .heic .heif
     .jp2 .j2k .j2c .jpc .jpf .jpx
-    """.split()  # noqa: SIM905  26 quoted words are not easier to read
+    """.split()  # noqa: SIM905  so many quoted words are not easier to read
 )
 """Lower-case suffixes, with their dot, that count as pictures. What a file is is told by its first bytes alone."""
 
@@ -98,11 +98,15 @@ _TURNS: dict[object, Image.Transpose] = {
     8: Image.Transpose.ROTATE_90,
 }
 
-# Readers warn of odd metadata, which nobody here looks at. `warnings.catch_warnings` around each decode would change
-# the filters of all threads, and so this is said once, of nothing but the readers' own remarks: deprecations of
-# Pillow, and its warning of decompression bombs elsewhere in the process, are heard as ever. Whoever turns warnings
-# into errors after this line gets an ImageError instead.
+# Readers warn of odd metadata, which nobody here looks at, and of large pictures, before our own limits can speak.
+# `warnings.catch_warnings` around each decode would change the filters of all threads, and so this is said once, of
+# no more than that: Pillow's deprecations are heard as ever, and so is its error at twice the size that it warns of.
+# Whoever turns warnings into errors after this line gets an ImageError instead.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.(\w+ImagePlugin|Image)$")
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+
+# How readers say that a file ends too early
+_ENDS = ("truncated", "requires a buffer", "reached eof", "expected to read", "index out of range")
 
 
 def open_image(path: str | os.PathLike[str], at_least: int | None = None) -> Image.Image:
@@ -137,9 +141,10 @@ def _open(path: Path, at_least: int | None) -> Image.Image:
         raise ImageError(str(path), "is empty")
     with path.open("rb") as stream:
         opened = _reader(path, stream, status.st_size)(stream)
+        claimed = opened.size
         if at_least is not None:
             opened.draft(None, (at_least, at_least))
-        _refuse_too_large(path, opened)
+        _refuse_too_large(path, opened, *claimed)
         opened.load()
     turn = _turn(opened)
     image = to_rgb(opened)
@@ -199,16 +204,14 @@ def _pillow_heif() -> ModuleType | None:
         return None
 
 
-def _refuse_too_large(path: Path, image: ImageFile.ImageFile) -> None:
-    """Raises ImageError for a picture that would take too much memory; called before any pixel is decoded."""
-    width, height, limit = *image.size, LIMITS[str(image.format)].megapixels
+def _refuse_too_large(path: Path, image: ImageFile.ImageFile, width: int, height: int) -> None:
+    """Raises ImageError for a picture of too many pixels; called before any is decoded, `image` shrunk already."""
+    limit = LIMITS[str(image.format)].megapixels
     if isinstance(image, JpegImagePlugin.JpegImageFile):
         if _has_several_scans(image):
             limit = MEGAPIXELS_IN_SCANS
-        elif width * height <= limit * 1e6:
+        elif image.width * image.height <= limit * 1e6:
             limit = MEGAPIXELS_BEFORE_SHRINKING
-        scale = image.decoderconfig[0] if image.decoderconfig else 1
-        width, height = width * scale, height * scale
     if width * height > limit * 1e6:
         raise ImageError(str(path), f"claims {width} x {height} pixels, more than {limit} million")
 
@@ -243,8 +246,10 @@ def _reason(error: Exception, name: str) -> str:
     if isinstance(error, OSError) and error.errno is not None:
         known = {errno.ENAMETOOLONG: "its name is too long", errno.ELOOP: "is a link that leads to itself"}
         return known.get(error.errno) or f"cannot be read: {os.strerror(error.errno).lower()}"
+    if isinstance(error, Image.DecompressionBombError):
+        return "claims more pixels than any picture has"
     word = " ".join(str(error).split())
-    if isinstance(error, EOFError) or "truncated" in word.lower():
+    if isinstance(error, EOFError) or any(end in word.lower() for end in _ENDS):
         return "is cut short"
     if "null byte" in word or isinstance(error, UnicodeError):
         return "no such file"

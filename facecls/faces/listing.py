@@ -115,7 +115,7 @@ def _walk(root: Path, folder: str, passed_over: Counter[str], above: frozenset[t
     prefix = f"{folder}/" if folder else ""
     for name in sorted(files):
         yield prefix + name
-    for name in sorted(folders):
+    for name in sorted(folders, key=natural_key):
         yield from _walk(root, prefix + name, passed_over, above | {here})
 
 

@@ -22,9 +22,9 @@ class Normalise(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        scale = 1 / torch.tensor(IMAGENET_STD)
-        self.register_buffer("scale", scale.view(1, 3, 1, 1))
-        self.register_buffer("shift", (-torch.tensor(IMAGENET_MEAN) * scale).view(1, 3, 1, 1))
+        shift = [-mean / std for mean, std in zip(IMAGENET_MEAN, IMAGENET_STD, strict=True)]
+        self.register_buffer("scale", torch.tensor([1 / std for std in IMAGENET_STD]).view(1, 3, 1, 1))
+        self.register_buffer("shift", torch.tensor(shift).view(1, 3, 1, 1))
 
     def forward(self, images: Tensor) -> Tensor:
         return torch.addcmul(self.shift, images, self.scale)
@@ -65,7 +65,7 @@ class FaceClassifier(nn.Module):
 
 
 def count_parameters(model: nn.Module) -> int:
-    """How many numbers training can change, in all (frozen ones count too)."""
+    """How many numbers all parameters hold, frozen ones too; buffers are not among them."""
     return sum(parameter.numel() for parameter in model.parameters())
 
 
@@ -74,12 +74,13 @@ def multiply_adds(model: nn.Module, image_size: int) -> int:
 
     Nothing is computed and the model stays as it is.
     """
-    # Imported here because it costs as much as the rest of this package.
+    # Imported here because it brings torch's compiler along, which takes about a second.
     from torch.utils.flop_counter import FlopCounterMode
 
     with FlopCounterMode(display=False) as counter:
         rehearse(model, image_size)
-    return counter.get_total_flops() // 2
+    operations: int = counter.get_total_flops()
+    return operations // 2  # it counts the multiplication and the addition
 
 
 def rehearse(model: nn.Module, image_size: int) -> Tensor:
@@ -88,10 +89,8 @@ def rehearse(model: nn.Module, image_size: int) -> Tensor:
     The model's own tensors are neither read nor changed.
     """
     # Parameters that want gradients keep attention on the path that the counter of multiply-adds can see into.
-    tensors: dict[str, Tensor] = {
-        name: nn.Parameter(torch.empty_like(parameter, device="meta")) for name, parameter in model.named_parameters()
-    }
-    tensors |= {name: torch.empty_like(buffer, device="meta") for name, buffer in model.named_buffers()}
+    tensors: dict[str, Tensor] = {name: nn.Parameter(value.to("meta")) for name, value in model.named_parameters()}
+    tensors |= {name: value.to("meta") for name, value in model.named_buffers()}
     picture = torch.empty(1, 3, image_size, image_size, device="meta")
     training = [module for module in model.modules() if module.training]
     model.eval()

@@ -12,7 +12,10 @@ from facecls.config import HeadConfig
 
 
 class Head(nn.Module):
-    """Features (B, F) to logits (B, C); it never sees the labels, so training and predicting share it."""
+    """Features (B, F) to logits (B, C); it never sees the labels, so training and predicting share it.
+
+    Logits are float32 also under autocast: bf16 tells 31.9 from 32 no longer, and scores are compared.
+    """
 
     def with_margin(self, logits: Tensor, targets: Tensor, strength: float) -> Tensor:  # noqa: ARG002  for heads that have one
         """The logits (B, C) to train on, made harder for the true classes.
@@ -26,9 +29,13 @@ class Head(nn.Module):
 class LinearHead(nn.Linear, Head):
     """A weighted sum of the features and a bias; it has no margin."""
 
+    def forward(self, features: Tensor) -> Tensor:
+        with _without_autocast(features.device):
+            return F.linear(features.float(), self.weight.float(), self.bias.float())
+
 
 class CosineHead(Head):
-    """`scale` times the cosine between the features and each class's `weight` (C, F), in float32 also under autocast."""
+    """`scale` times the cosine between the features and each class's `weight` (C, F)."""
 
     def __init__(self, features: int, classes: int, scale: float, margin: float) -> None:
         super().__init__()

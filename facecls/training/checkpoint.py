@@ -82,7 +82,7 @@ def read_plain(path: Path) -> dict[str, Any]:
         plain = torch.load(path, map_location="cpu", weights_only=True, mmap=_is_zip(path))
     except pickle.UnpicklingError as error:
         # torch names the first global outside its list of harmless ones in the message.
-        named = re.search(r"GLOBAL (\S+) was not an allowed global", str(error))
+        named = re.search(r"GLOBAL (\S+)", str(error))
         if named is None:
             raise CheckpointError(f"{path}: is not a checkpoint, or not a whole one", hint=_HINT) from None
         raise CheckpointError(

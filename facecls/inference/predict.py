@@ -1,0 +1,106 @@
+"""A trained classifier at work: pictures in, names and probabilities out, in the order of the pictures."""
+
+import glob
+import os
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from facecls.compute import Compute
+from facecls.errors import DataError, ImageError
+from facecls.evaluation.calibration import probabilities
+from facecls.faces.geometry import Geometry, read_face
+from facecls.faces.listing import pictures_below
+from facecls.models.classifier import FaceClassifier
+from facecls.prefetch import prefetched
+from facecls.training.checkpoint import Checkpoint
+
+BATCH = 64  # faces at once; as many as an evaluation takes, so that both compute the same bits
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a picture shows; for one that could not be read, `error` says why and the rest is empty."""
+
+    path: str
+    label: str | None = None
+    probability: float | None = None
+    top: tuple[tuple[str, float], ...] = ()  # the likeliest classes, in order
+    error: str | None = None
+
+
+class Predictor:
+    """A checkpoint's classifier, ready to name pictures."""
+
+    def __init__(self, checkpoint: Checkpoint, compute: Compute) -> None:
+        self.classes = checkpoint.classes
+        self.geometry: Geometry = checkpoint.geometry
+        self.compute = compute
+        self.model: FaceClassifier = checkpoint.build(compute)
+
+    def predict(self, paths: Iterable[str], top_k: int = 1) -> Iterator[Prediction]:
+        """Names each picture, with its `top_k` likeliest classes; reads ahead in threads while the network computes."""
+        for rows in prefetched(self._read(paths)):
+            faces = [face for _, face in rows if not isinstance(face, ImageError)]
+            shares = iter(probabilities(self.logits(np.stack(faces)))) if faces else iter(())
+            for path, face in rows:
+                if isinstance(face, ImageError):
+                    yield Prediction(path, error=face.reason)
+                else:
+                    yield self._named(path, next(shares), top_k)
+
+    def logits(self, faces: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Uint8 faces (B, S, S, 3) to logits (B, C)."""
+        with torch.inference_mode(), self.compute.autocast():
+            scores: NDArray[np.float32] = self.model(self.compute.images(torch.from_numpy(faces))).float().cpu().numpy()
+        return scores
+
+    def _named(self, path: str, shares: NDArray[np.float64], top_k: int) -> Prediction:
+        likeliest = np.argsort(-shares, kind="stable")[:top_k]
+        top = tuple((self.classes[number], float(shares[number])) for number in likeliest)
+        return Prediction(path, *top[0], top)
+
+    def _read(self, paths: Iterable[str]) -> Iterator[list[tuple[str, NDArray[np.uint8] | ImageError]]]:
+        """Batches of pictures in their order, each with its face or the reason why there is none."""
+        left = iter(paths)
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            reading: deque[tuple[str, Future[NDArray[np.uint8] | ImageError]]] = deque()
+            while True:
+                reading.extend((path, pool.submit(self._face, path)) for path in islice(left, 2 * BATCH - len(reading)))
+                if not reading:
+                    return
+                yield [(path, future.result()) for path, future in (reading.popleft() for _ in range(min(BATCH, len(reading))))]
+
+    def _face(self, path: str) -> NDArray[np.uint8] | ImageError:
+        try:
+            return read_face(path, self.geometry)
+        except ImageError as error:
+            return error
+
+
+def find_pictures(named: Iterable[str]) -> list[str]:
+    """The pictures that files, folders and patterns name, in order; a file is taken as it is, whatever its suffix.
+
+    Raises DataError for a folder without pictures and a pattern that nothing fits.
+    """
+    found: list[str] = []
+    for name in named:
+        path = Path(name)
+        if path.is_dir():
+            pictures = [str(path / picture) for picture in pictures_below(path, "", Counter())]
+        elif path.exists() or not glob.has_magic(name):
+            pictures = [name]
+        else:
+            pictures = sorted(glob.glob(name, recursive=True))  # noqa: PTH207 -- it takes absolute patterns as well
+        if not pictures:
+            what = "holds no pictures" if path.is_dir() else "no file fits this pattern"
+            raise DataError(f"{name}: {what}", hint="name pictures, folders that hold some, or patterns such as 'photos/*.jpg'")
+        found += pictures
+    return found

@@ -1,0 +1,54 @@
+"""Predictions as rows: a table for people, JSON and CSV for programs."""
+
+import csv
+import json
+from collections.abc import Iterable
+from dataclasses import asdict
+from typing import Any, Literal, TextIO
+
+from facecls.inference.predict import Prediction
+
+RowFormat = Literal["table", "json", "jsonl", "csv"]
+
+
+def write_predictions(predictions: Iterable[Prediction], form: RowFormat, top_k: int, file: TextIO) -> int:
+    """Writes a row per picture as it comes; gives the number of pictures that could not be read."""
+    failed = 0
+
+    def counted() -> Iterable[Prediction]:
+        nonlocal failed
+        for prediction in predictions:
+            failed += prediction.error is not None
+            yield prediction
+
+    {"table": _table, "json": _json, "jsonl": _jsonl, "csv": _csv}[form](counted(), top_k, file)
+    return failed
+
+
+def _plain(prediction: Prediction) -> dict[str, Any]:
+    return asdict(prediction) | {"top": [list(pair) for pair in prediction.top]}
+
+
+def _json(predictions: Iterable[Prediction], top_k: int, file: TextIO) -> None:  # noqa: ARG001 -- called like the others
+    print(json.dumps([_plain(prediction) for prediction in predictions], indent=2, ensure_ascii=False), file=file)
+
+
+def _jsonl(predictions: Iterable[Prediction], top_k: int, file: TextIO) -> None:  # noqa: ARG001 -- called like the others
+    for prediction in predictions:
+        print(json.dumps(_plain(prediction), ensure_ascii=False), file=file, flush=True)
+
+
+def _csv(predictions: Iterable[Prediction], top_k: int, file: TextIO) -> None:
+    writer = csv.writer(file, lineterminator="\n")
+    further = [f"{column}_{rank}" for rank in range(2, top_k + 1) for column in ("label", "probability")]
+    writer.writerow(["path", "label", "probability", *further, "error"])
+    for prediction in predictions:
+        pairs = [value for pair in prediction.top for value in pair]
+        blank = [""] * (2 * top_k - len(pairs))
+        writer.writerow([prediction.path, *pairs, *blank, prediction.error or ""])
+
+
+def _table(predictions: Iterable[Prediction], top_k: int, file: TextIO) -> None:  # noqa: ARG001 -- called like the others
+    for prediction in predictions:
+        said = prediction.error or "   ".join(f"{label} {probability:.1%}" for label, probability in prediction.top)
+        print(f"{prediction.path}: {said}", file=file, flush=True)

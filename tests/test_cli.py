@@ -1,0 +1,245 @@
+"""The three commands as a person types them, and what they say to bad input."""
+
+import csv
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from facecls import __version__
+from tests.conftest import Result
+
+Facecls = Callable[..., Result]
+Tiny = Callable[..., Path]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, faces: Path) -> Path:
+    """A run folder whose checkpoint knows the four drawn people a little."""
+    folder = tmp_path_factory.mktemp("trained")
+    config = folder / "people.yaml"
+    config.write_text(
+        f"data: {{root: {faces}, image_size: 32}}\nmodel: {{name: cnn}}\noptimizer: {{name: adamw, lr: 3e-3}}\n"
+        "train: {epochs: 3, batch_size: 16}\nsplit: {val: 0.25}\n"
+    )
+    words = [sys.executable, "-m", "facecls", "train", str(config), "--out", str(folder / "run")]
+    subprocess.run(words, check=True, capture_output=True)
+    return folder / "run"
+
+
+def test_train_writes_the_files_of_a_run_and_prints_the_checkpoint(facecls: Facecls, tiny: Tiny, tmp_path: Path) -> None:
+    result = facecls("train", tiny(), "--out", tmp_path / "run")
+    assert result.code == 0
+    assert result.out.splitlines()[-1] == str(tmp_path / "run" / "best.pt")
+    assert [line.split("  ")[0] for line in result.out.splitlines()[:-1]] == ["epoch 1/2", "epoch 2/2"]
+    names = {path.name for path in (tmp_path / "run").iterdir()}
+    assert names >= {"config.yaml", "split.csv", "metrics.jsonl", "environment.json", "best.pt", "last.pt"}
+    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [row["epoch"] for row in rows] == [0, 1]
+    assert rows[0].keys() >= {
+        *("epoch", "step", "lr", "train_loss", "val_loss", "val_accuracy", "val_macro_f1"),
+        *("images_per_second", "data_wait", "seconds"),
+    }
+
+
+def test_the_config_of_a_run_trains_as_it_is(facecls: Facecls, tiny: Tiny, tmp_path: Path) -> None:
+    facecls("train", tiny(), "--out", tmp_path / "one", "--set", "train.epochs=1")
+    facecls("train", tmp_path / "one" / "config.yaml", "--out", tmp_path / "two")
+    one, two = (torch.load(tmp_path / name / "best.pt")["weights"] for name in ("one", "two"))
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_eval_prints_what_scikit_learn_says_of_predictions(facecls: Facecls, trained: Path) -> None:
+    from sklearn.metrics import accuracy_score, f1_score
+
+    plain = json.loads(facecls("eval", trained, "--format", "json").out)
+    with (trained / "split.csv").open(newline="") as file:
+        held_out = [row for row in csv.DictReader(file) if row["split"] == "val"]
+    said = json.loads(facecls("predict", *(row["path"] for row in held_out), "--checkpoint", trained, "--format", "json").out)
+    true, named = [row["class"] for row in held_out], [row["label"] for row in said]
+    assert plain["n"] == len(held_out) == 12
+    assert plain["accuracy"] == pytest.approx(accuracy_score(true, named))
+    assert plain["macro_f1"] == pytest.approx(f1_score(true, named, average="macro"))
+    assert plain.keys() >= {"loss", "balanced_accuracy", "classes", "confusion", "per_class", "weighted_f1", "skipped"}
+
+
+def test_eval_of_another_folder_maps_its_classes_by_name(facecls: Facecls, trained: Path, faces: Path, tmp_path: Path) -> None:
+    some = sorted(path for path in faces.iterdir())[2:]
+    for person in some:
+        (tmp_path / "others" / person.name).mkdir(parents=True)
+        for picture in list(person.iterdir())[:3]:
+            (tmp_path / "others" / person.name / picture.name).symlink_to(picture)
+    result = facecls("eval", trained, "--data", tmp_path / "others", "--format", "json")
+    assert json.loads(result.out)["n"] == 6
+    assert "has no pictures of" in result.err
+
+
+def test_eval_shows_a_table_to_people(facecls: Facecls, trained: Path) -> None:
+    out = facecls("eval", trained).out
+    assert "balanced accuracy" in out and "true \\ named" in out
+
+
+@pytest.mark.parametrize("form", ["table", "json", "jsonl", "csv"])
+def test_predict_gives_each_picture_its_row_in_order_and_an_unreadable_one_its_reason(
+    facecls: Facecls, trained: Path, faces: Path, tmp_path: Path, form: str
+) -> None:
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"")
+    pictures = sorted(str(path) for path in faces.rglob("*.*"))[:3]
+    named = [pictures[0], str(broken), *pictures[1:]]
+    result = facecls("predict", *named, "--checkpoint", trained, "--top-k", "2", "--format", form)
+    assert result.code == 1
+    if form == "table":
+        assert [line.split(": ")[0] for line in result.out.splitlines()] == named
+        assert f"{broken}: is empty" in result.out
+        return
+    rows = {
+        "json": json.loads,
+        "jsonl": lambda text: [json.loads(line) for line in text.splitlines()],
+        "csv": lambda text: list(csv.DictReader(text.splitlines())),
+    }[form](result.out)
+    assert [row["path"] for row in rows] == named
+    assert rows[1]["error"] == "is empty"
+    assert not rows[1]["label"] and rows[0]["label"] in {path.name for path in faces.iterdir()}
+    if form != "csv":
+        assert list(rows[0]) == ["path", "label", "probability", "top", "error"]
+        assert rows[0]["top"][0] == [rows[0]["label"], rows[0]["probability"]] and len(rows[0]["top"]) == 2
+
+
+def test_predict_takes_folders_and_patterns_and_the_newest_run(
+    facecls: Facecls, trained: Path, faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "people").symlink_to(trained)
+    person = sorted(faces.iterdir())[0]
+    folder = facecls("predict", person, "--format", "csv")
+    pattern = facecls("predict", str(person / "*.*"), "--format", "csv")
+    assert folder.code == pattern.code == 0
+    assert folder.out == pattern.out and len(folder.out.splitlines()) == 1 + 12
+    assert folder.err == "using runs/people/best.pt\n"
+
+
+def test_help_and_version_do_not_import_torch() -> None:
+    for word in ("--help", "--version"):
+        code = f"import sys; sys.argv = ['facecls', '{word}']\nfrom facecls.cli import main\ntry: main()\nexcept SystemExit: pass\n"
+        said = subprocess.run(
+            [sys.executable, "-c", code + "print('torch' in sys.modules)"], check=True, capture_output=True, text=True
+        )
+        assert said.stdout.splitlines()[-1] == "False"
+    assert said.stdout.splitlines()[0] == f"facecls {__version__}"
+
+
+def test_predict_does_not_import_torchvision_or_scikit_learn(trained: Path, faces: Path) -> None:
+    picture = next(faces.rglob("*.jpg"))
+    code = (
+        f"import sys; sys.argv = ['facecls', 'predict', {str(picture)!r}, '--checkpoint', {str(trained)!r}]\n"
+        "from facecls.cli import main\ntry: main()\nexcept SystemExit: pass\n"
+        "print(sorted({'torchvision', 'sklearn', 'scipy', 'pandas'} & sys.modules.keys()))"
+    )
+    said = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert said.stdout.splitlines()[-1] == "[]"
+
+
+def test_models_are_listed_with_their_size(facecls: Facecls) -> None:
+    rows = {row["name"]: row for row in json.loads(facecls("models", "--classes", "1000", "--format", "json").out)}
+    assert rows["resnet18"]["parameters"] == 11_689_512
+    assert rows["linear"]["multiply_adds"] == 3 * 112 * 112 * 1000
+    assert "resnet18" in facecls("models").out
+
+
+def test_the_schema_that_configs_name_is_the_printed_one(facecls: Facecls) -> None:
+    printed = json.loads(facecls("config", "schema").out)
+    shipped = Path(__file__).parent.parent / "configs" / "schema.json"
+    assert json.loads(shipped.read_text()) == printed
+
+
+def error_of(result: Result) -> str:
+    assert (result.code, result.out) == (1, "")
+    return result.err
+
+
+def test_a_missing_config_is_one_line_and_a_hint(facecls: Facecls) -> None:
+    assert error_of(facecls("train", "nowhere.yaml")) == (
+        "error: nowhere.yaml: no such file\n\nhint: `facecls init DIR` writes a config that fits a folder of faces\n"
+    )
+
+
+def test_a_config_that_is_a_list_is_refused(facecls: Facecls, tmp_path: Path) -> None:
+    path = tmp_path / "list.yaml"
+    path.write_text("- data\n")
+    assert error_of(facecls("train", path)).startswith(
+        f"error: {path}: a config is a mapping of sections, this is a list\n\nhint: "
+    )
+
+
+def test_a_missing_checkpoint_is_named(facecls: Facecls) -> None:
+    assert error_of(facecls("eval", "nowhere.pt")) == (
+        "error: nowhere.pt: no such checkpoint\n\nhint: a checkpoint is the best.pt or last.pt that `facecls train` writes\n"
+    )
+
+
+def test_a_truncated_checkpoint_is_refused(facecls: Facecls, trained: Path, tmp_path: Path) -> None:
+    path = tmp_path / "short.pt"
+    path.write_bytes((trained / "best.pt").read_bytes()[:5000])
+    assert error_of(facecls("predict", "x.jpg", "--checkpoint", path)).startswith(
+        f"error: {path}: is not a checkpoint, or not a whole one\n\nhint: "
+    )
+
+
+def test_a_foreign_checkpoint_is_refused(facecls: Facecls, tmp_path: Path) -> None:
+    path = tmp_path / "foreign.pt"
+    torch.save({"state_dict": {}}, path)
+    assert error_of(facecls("eval", path)).startswith(f"error: {path}: is a torch file, but no checkpoint of facecls\n\nhint: ")
+
+
+class Evil:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        import os
+
+        return os.system, ("true",)
+
+
+def test_pickled_code_is_refused_and_named(facecls: Facecls, tmp_path: Path) -> None:
+    path = tmp_path / "evil.pt"
+    torch.save({"format": 1, "classes": Evil()}, path)
+    assert error_of(facecls("eval", path)).startswith(
+        f"error: {path}: holds pickled code (`posix.system`) that would run when it is read, so it is refused\n\nhint: "
+    )
+
+
+def test_an_empty_folder_is_no_data(facecls: Facecls, tiny: Tiny, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    said = error_of(facecls("train", tiny(data={"root": str(tmp_path / "empty")}), "--out", tmp_path / "run"))
+    assert said.startswith(f"error: {tmp_path / 'empty'}: holds no class folders\n\nhint: ")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_picture_that_is_a_folder_is_listed(facecls: Facecls, tiny: Tiny, faces: Path, tmp_path: Path) -> None:
+    root = tmp_path / "faces"
+    for person in faces.iterdir():
+        (root / person.name).mkdir(parents=True)
+        for picture in person.iterdir():
+            (root / person.name / picture.name).symlink_to(picture)
+    person = sorted(root.iterdir())[0]
+    (person / "gone.jpg").symlink_to(person / "nothing")
+    (person / "empty.jpg").touch()
+    config = tiny(data={"root": str(root)})
+    said = facecls("train", config, "--out", tmp_path / "run").err
+    assert f"error: {person / 'empty.jpg'}: is empty\n" in said and f"{person / 'gone.jpg'}: " in said
+    assert said.endswith("\n\nhint: mend or remove them, or train without them: --set data.on_bad_image=skip\n")
+    result = facecls("train", config, "--out", tmp_path / "run", "--set", "data.on_bad_image=skip", "--set", "train.epochs=1")
+    assert result.code == 0 and f"skipped {person / 'empty.jpg'}: is empty" in result.err
+    with (tmp_path / "run" / "split.csv").open(newline="") as file:
+        skipped = {Path(row["path"]).name: row["reason"] for row in csv.DictReader(file) if row["split"] == "skipped"}
+    assert skipped.keys() == {"gone.jpg", "empty.jpg"} and skipped["empty.jpg"] == "is empty"
+
+
+def test_a_folder_with_a_run_in_it_is_never_overwritten(facecls: Facecls, tiny: Tiny, trained: Path) -> None:
+    assert error_of(facecls("train", tiny(), "--out", trained)).endswith(
+        f"error: {trained}: already holds a run\n\nhint: go on with it with --resume, or name another with --out\n"
+    )

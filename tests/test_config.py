@@ -1,0 +1,99 @@
+"""Config files as people write them, with every mistake found at once."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from facecls.config import Config, flat, load_config
+from facecls.errors import ConfigError
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "faces.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_every_mistake_is_found_at_once_with_its_line(tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        "seed: 0\nseed: 1\ndata:\n  root: faces/\n  image_sise: 3\n  lr: 2\noptimizer:\n  lr: fast\n  nesterov: perhaps\n"
+        "train: 3\nheadd: {}\ndevice: gpu\nsplit:\n  val: 0.5\n  test: 0.6\n",
+    )
+    with pytest.raises(ConfigError) as raised:
+        load_config(path, ["augment.flip=2", "x", "train.epochs=1.5"])
+    assert sorted(raised.value.problems) == sorted(
+        [
+            f"{path}:2: seed: stands twice, first in line 1",
+            f"{path}:5: data.image_sise: `image_sise` is not a key of data",
+            f"{path}:6: data.lr: `lr` is not a key of data",
+            f"{path}:8: optimizer.lr: input should be a number, got 'fast'",
+            f"{path}:9: optimizer.nesterov: input should be true or false, got 'perhaps'",
+            "--set train.epochs: train is a value, not a section",
+            f"{path}:10: train: should be a section with keys, got 3",
+            f"{path}:11: headd: `headd` is not a key of the config",
+            f"{path}:12: device: input should be one of auto | cpu | cuda | cuda:N | mps, got 'gpu'",
+            f"{path}:13: split: val and test together take 1.1 of the pictures, none is left to train on",
+            "--set augment.flip: input should be less than or equal to 1, got 2",
+            "--set x: should be section.key=value",
+        ]
+    )
+    assert raised.value.hint.splitlines() == [
+        "did you mean `data.image_size`?",
+        "`lr` belongs to `optimizer`",
+        "did you mean `head`?",
+    ]
+
+
+def test_numbers_with_an_exponent_are_numbers_and_no_is_a_word(tmp_path: Path) -> None:
+    path = write(tmp_path, "data: {root: no}\noptimizer: {weight_decay: 1e-3, lr: 5E-2, nesterov: no}\n")
+    config = load_config(path)
+    assert config.data.root == Path("no")
+    assert (config.optimizer.weight_decay, config.optimizer.lr, config.optimizer.nesterov) == (1e-3, 5e-2, False)
+
+
+def test_set_wins_over_the_file_and_the_file_over_the_default(tmp_path: Path) -> None:
+    path = write(tmp_path, "data: {root: a}\ntrain: {epochs: 3}\n")
+    config = load_config(path, ["train.epochs=5", "data.root=a=b", "train.clip_norm=null", "seed=7"])
+    assert (config.train.epochs, config.data.root, config.train.clip_norm, config.seed) == (5, Path("a=b"), None, 7)
+    assert load_config(path).train.epochs == 3
+    assert load_config(path).train.batch_size == Config.model_fields["train"].default.batch_size
+
+
+def test_what_is_missing_is_said_at_its_section(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as raised:
+        load_config(write(tmp_path, "seed: 1\n"))
+    assert raised.value.problems == (f"{tmp_path / 'faces.yaml'}: data: is missing",)
+    assert raised.value.hint == "`facecls init DIR` writes a config that fits a folder of faces"
+
+
+def test_an_empty_file_a_value_and_broken_yaml_are_named(tmp_path: Path) -> None:
+    for text, said in [
+        ("", "faces.yaml: a config is a mapping of sections, this is an empty file"),
+        ("42", "faces.yaml: a config is a mapping of sections, this is a single value"),
+        ("data:\n  root: [a\nseed: 1", "faces.yaml:3: not valid YAML: "),
+    ]:
+        with pytest.raises(ConfigError, match=said):
+            load_config(write(tmp_path, text))
+
+
+def test_a_folder_in_place_of_a_config_is_answered_with_init(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as raised:
+        load_config(tmp_path)
+    assert str(raised.value) == f"{tmp_path}: is a folder, not a config file"
+    assert raised.value.hint == f"`facecls init {tmp_path}` writes a config for the faces in it"
+
+
+def test_a_config_cannot_be_changed_and_survives_a_round_trip(tmp_path: Path) -> None:
+    config = load_config(write(tmp_path, "data: {root: a}\n"))
+    with pytest.raises(ValidationError):
+        config.train.epochs = 3
+    assert Config.model_validate(config.model_dump(mode="json")) == config
+    assert flat(config.model_dump(mode="json"))["train.epochs"] == config.train.epochs
+
+
+def test_pictures_that_start_larger_than_they_end_are_refused(tmp_path: Path) -> None:
+    path = write(tmp_path, "data: {root: a, image_size: 64}\ntrain: {start_size: 96}\n")
+    with pytest.raises(ConfigError, match=r"train.start_size \(96\) is larger than data.image_size \(64\)"):
+        load_config(path)

@@ -1,0 +1,54 @@
+"""The house: a module imports only from floors below its own, and no module outgrows its room."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent / "facecls"
+
+# From the ground up. A package is one floor: its modules may import one another.
+FLOORS = [
+    {"errors"},
+    {"yamlfile", "chance", "progress", "prefetch"},
+    {"config", "run", "compute"},
+    {"faces"},
+    {"data", "models"},
+    {"evaluation"},
+    {"training"},
+    {"inference"},
+    {"cli"},
+    {"__main__"},
+]
+FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
+
+
+def imports_of(path: Path) -> set[str]:
+    """The rooms of facecls that a module imports, also inside its functions."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are written in full"
+            inner = [f"{node.module}.{alias.name}" for alias in node.names]
+            names = inner if node.module == "facecls" else [str(node.module)]
+        found |= {name.split(".")[1] for name in names if name.startswith("facecls.")}
+    return found - {"__version__"}
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_go_down_only(path: Path) -> None:
+    room = path.relative_to(ROOT).parts[0].removesuffix(".py")
+    if room == "__init__":
+        assert imports_of(path) == set()
+        return
+    upward = {name for name in imports_of(path) - {room} if FLOOR[name] >= FLOOR[room]}
+    assert not upward
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_module_says_what_it_is_for_and_holds_one_thing(path: Path) -> None:
+    assert ast.get_docstring(ast.parse(path.read_text()))
+    assert len(path.read_text().splitlines()) <= 300

@@ -1,0 +1,64 @@
+"""A run's folder: its files, its metrics, its lock."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from facecls.errors import RunError
+from facecls.run import Run, new_run, newest_best, write_whole
+
+
+def test_rows_from_an_epoch_on_are_forgotten(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    for epoch in range(4):
+        run.log({"epoch": epoch, "val_accuracy": 0.5})
+    run.forget_rows_from(2)
+    assert [row["epoch"] for row in run.rows()] == [0, 1]
+
+
+def test_a_line_that_a_crash_cut_short_is_forgotten(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.log({"epoch": 0})
+    with run.metrics.open("a") as file:
+        file.write('{"epoch": 1, "val_acc')
+    assert [row["epoch"] for row in run.rows()] == [0]
+    run.forget_rows_from(1)
+    run.log({"epoch": 1})
+    assert [row["epoch"] for row in run.rows()] == [0, 1]
+
+
+def test_the_newest_best_is_found_and_none_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="no checkpoint is named and there is none in"):
+        newest_best(tmp_path)
+    for number, name in enumerate(["b", "a"]):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "best.pt").touch()
+        os.utime(tmp_path / name / "best.pt", (number, number))
+    assert newest_best(tmp_path) == tmp_path / "a" / "best.pt"
+
+
+def test_a_new_run_is_named_after_its_config() -> None:
+    assert new_run(None, Path("configs/faces.yaml")).folder.name.startswith("faces-20")
+    assert new_run(Path("here"), Path("configs/faces.yaml")).folder == Path("here")
+
+
+def test_a_file_where_the_folder_should_be_is_named(tmp_path: Path) -> None:
+    (tmp_path / "run").touch()
+    with pytest.raises(RunError) as raised:
+        Run(tmp_path / "run").open()
+    assert str(raised.value) == f"{tmp_path / 'run'}: is a file, not a run folder"
+
+
+def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "best.pt"
+    write_whole(path, b"old")
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(RunError) as raised:
+        write_whole(path, b"new")
+    assert str(raised.value) == f"{path}: cannot be written: No space left on device"
+    assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]

@@ -1,0 +1,238 @@
+"""Whole trainings: what comes out, what can be interrupted, and what goes on bit for bit."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from facecls.config import Config, load_config
+from facecls.errors import RunError, TrainingError
+from facecls.progress import Progress
+from facecls.run import Run
+from facecls.training import checkpoint, step
+from facecls.training.checkpoint import read_plain
+from facecls.training.fit import Outcome, epochs_that_fit
+from facecls.training.interrupt import Interrupted
+from facecls.training.train import train
+
+Tiny = Callable[..., Path]
+
+# All that draws chance or keeps state between steps.
+EVERYTHING: dict[str, Any] = {
+    "model": {"name": "cnn", "dropout": 0.3},
+    "head": {"name": "cosface"},
+    "augment": {"mixup": 0.2, "cutmix": 0.5},
+    "train": {"epochs": 3, "batch_size": 8, "accumulate": 2, "ema": 0.9, "start_size": 16, "clip_norm": 1.0},
+}
+
+
+def run_in(folder: Path, config: Config, *, go_on: bool = False) -> Outcome:
+    return train(config, Run(folder), Progress(), go_on=go_on)
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    plain = read_plain(folder / "last.pt")
+    raw = {f"model.{name}": tensor for name, tensor in plain["training"]["model"].items()}
+    return plain["weights"] | raw
+
+
+def same(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_the_network_learns_what_it_is_shown(tiny: Tiny, tmp_path: Path) -> None:
+    config = load_config(
+        tiny(train={"epochs": 12, "batch_size": 8}, augment={"erase": 0.0, "rotate": 0.0}, split={"val": 0.25})
+    )
+    outcome = run_in(tmp_path / "run", config)
+    rows = Run(tmp_path / "run").rows()
+    assert rows[-1]["train_loss"] < 0.8 * rows[0]["train_loss"]
+    assert outcome.best["val_accuracy"] >= 0.5
+    assert read_plain(tmp_path / "run" / "best.pt")["metrics"] == outcome.best
+
+
+def test_two_runs_of_one_config_give_the_same_weights(tiny: Tiny, tmp_path: Path) -> None:
+    config = load_config(tiny(**EVERYTHING), ["train.epochs=1"])
+    for name in ("one", "two"):
+        run_in(tmp_path / name, config)
+    assert same(weights(tmp_path / "one"), weights(tmp_path / "two"))
+
+
+def interrupted_at(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sends this process a SIGINT after so many steps."""
+    plain_step, done = step.Stepper.step, [0]
+
+    def counted(*arguments: Any) -> None:
+        plain_step(*arguments)
+        done[0] += 1
+        if done[0] == steps:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(step.Stepper, "step", counted)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 5])
+def test_a_resumed_run_ends_with_the_weights_of_an_unbroken_one(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int
+) -> None:
+    config = load_config(tiny(**EVERYTHING))
+    run_in(tmp_path / "unbroken", config)
+    with monkeypatch.context() as patch:
+        interrupted_at(steps, patch)
+        with pytest.raises(Interrupted):
+            run_in(tmp_path / "broken", config)
+    run_in(tmp_path / "broken", config, go_on=True)
+    assert same(weights(tmp_path / "unbroken"), weights(tmp_path / "broken"))
+    told = ("epoch", "step", "lr", "train_loss", "val_loss", "val_accuracy")
+    one, two = ([[row[key] for key in told] for row in Run(tmp_path / name).rows()] for name in ("unbroken", "broken"))
+    assert one == two
+
+
+def test_a_run_killed_at_random_moments_ends_with_the_weights_of_an_unbroken_one(tiny: Tiny, tmp_path: Path) -> None:
+    config = tiny(**{**EVERYTHING, "train": EVERYTHING["train"] | {"epochs": 40, "save_minutes": 1e-4}})
+    words = [sys.executable, "-m", "facecls", "train", str(config), "--resume", "--out"]
+    subprocess.run([*words, str(tmp_path / "unbroken")], check=True, capture_output=True)
+    chance = random.Random(0)
+    kills = 0
+    while kills < 3:
+        process = subprocess.Popen([*words, str(tmp_path / "killed")], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(chance.uniform(2.0, 4.5))  # starting takes about two seconds
+        if process.poll() is not None:
+            break
+        process.kill()
+        process.wait()
+        kills += 1
+    assert kills, "the run ended before it could be killed"
+    subprocess.run([*words, str(tmp_path / "killed")], check=True, capture_output=True)
+    assert same(weights(tmp_path / "unbroken"), weights(tmp_path / "killed"))
+    assert [row["epoch"] for row in Run(tmp_path / "killed").rows()] == list(range(40))
+
+
+def test_ctrl_c_saves_and_prints_the_command_that_goes_on(tiny: Tiny, tmp_path: Path) -> None:
+    config = tiny(train={"epochs": 10000, "batch_size": 8})
+    words = ["train", str(config), "--out", str(tmp_path / "run"), "--set", "seed=3"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "facecls", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    process.stdout.readline()  # the first epoch is over
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert f"facecls train {config} --set seed=3 --out {tmp_path / 'run'} --resume" in err
+    assert read_plain(tmp_path / "run" / "last.pt")["training"]["epoch"] >= 1
+
+
+def test_resume_with_no_run_starts_anew_and_says_so(tiny: Tiny, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    run_in(tmp_path / "run", load_config(tiny()), go_on=True)
+    assert f"{tmp_path / 'run'}: there is no last.pt to go on from, so training starts anew" in capfd.readouterr().err
+
+
+def test_what_may_change_is_said_and_what_may_not_is_named(
+    tiny: Tiny, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run_in(tmp_path / "run", load_config(tiny()))
+    with pytest.raises(RunError) as raised:
+        run_in(tmp_path / "run", load_config(tiny(), ["optimizer.lr=0.5", "train.epochs=3"]), go_on=True)
+    assert raised.value.problems == (
+        f"{tmp_path / 'run'}: the config is not the run's",
+        "optimizer.lr: was 0.003 when the run began, is 0.5",
+    )
+    run_in(tmp_path / "run", load_config(tiny(), ["train.epochs=3"]), go_on=True)
+    assert "train.epochs: 2 before, 3 from here on" in capfd.readouterr().err
+    assert len(Run(tmp_path / "run").rows()) == 3
+
+
+def test_a_best_is_replaced_only_by_a_better_one(tiny: Tiny, tmp_path: Path) -> None:
+    run_in(tmp_path / "run", load_config(tiny(train={"epochs": 6, "batch_size": 8})))
+    rows = Run(tmp_path / "run").rows()
+    best = max(rows, key=lambda row: row["val_accuracy"])
+    assert read_plain(tmp_path / "run" / "best.pt")["metrics"] == best
+    # An older and better best than anything to come stays where it is.
+    plain = read_plain(tmp_path / "run" / "best.pt")
+    plain["metrics"] = {**plain["metrics"], "val_accuracy": 1.1}
+    checkpoint.save(tmp_path / "run" / "best.pt", plain)
+    run_in(tmp_path / "run", load_config(tiny(train={"epochs": 8, "batch_size": 8})), go_on=True)
+    assert read_plain(tmp_path / "run" / "best.pt")["metrics"]["val_accuracy"] == 1.1
+
+
+def test_a_run_in_use_is_left_alone(tiny: Tiny, tmp_path: Path) -> None:
+    run = Run(tmp_path / "run")
+    run.open()
+    with run.lock(), pytest.raises(RunError, match="another process trains in this folder"):
+        run_in(run.folder, load_config(tiny()))
+
+
+def test_a_loss_that_is_not_finite_goes_back_and_halves_the_rate(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    plain_cross_entropy, calls = step.functional.cross_entropy, [0]
+
+    def once_broken(*arguments: Any, **named: Any) -> torch.Tensor:
+        calls[0] += 1
+        loss: torch.Tensor = plain_cross_entropy(*arguments, **named)
+        return loss * float("nan") if calls[0] == 4 else loss
+
+    monkeypatch.setattr(step.functional, "cross_entropy", once_broken)
+    run_in(tmp_path / "run", load_config(tiny(train={"epochs": 3, "batch_size": 16})))
+    assert (
+        "the loss was not finite in epoch 2, step 2: going on from epoch 2, step 0, with 0.5 of the learning rate"
+        in capfd.readouterr().err
+    )
+    assert all(tensor.isfinite().all() for tensor in weights(tmp_path / "run").values())
+    assert [row["epoch"] for row in Run(tmp_path / "run").rows()] == [0, 1, 2]
+
+
+def test_a_loss_that_stays_not_finite_is_an_error_that_names_a_way_out(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain_cross_entropy = step.functional.cross_entropy
+    monkeypatch.setattr(step.functional, "cross_entropy", lambda *a, **k: plain_cross_entropy(*a, **k) * float("inf"))
+    with pytest.raises(TrainingError) as raised:
+        run_in(tmp_path / "run", load_config(tiny()))
+    assert str(raised.value) == (
+        "the loss is not finite in epoch 1, step 1, nor was it with half, a quarter and an eighth of the learning rate"
+    )
+    assert raised.value.hint == "try a lower rate (--set optimizer.lr=0.0003) or --set precision=fp32"
+
+
+def test_patience_ends_a_run_that_gets_no_better(tiny: Tiny, tmp_path: Path) -> None:
+    config = load_config(tiny(optimizer={"lr": 1e-12}, train={"epochs": 50, "batch_size": 16, "patience": 3}))
+    outcome = run_in(tmp_path / "run", config)
+    assert outcome.stopped == "no better val_accuracy in 3 epochs"
+    assert len(Run(tmp_path / "run").rows()) == outcome.best["epoch"] + 1 + 3
+
+
+def test_a_time_budget_plans_the_epochs_that_fit(tiny: Tiny) -> None:
+    config = load_config(tiny(train={"epochs": 100, "max_minutes": 1.0}))
+    assert epochs_that_fit(config, 1, 2.0, 100) == 30
+    assert epochs_that_fit(config, 1, 0.1, 100) == 100
+    assert epochs_that_fit(config, 5, 70.0, 100) == 5
+    growing = load_config(tiny(data={"image_size": 64}, train={"epochs": 100, "max_minutes": 1.0, "start_size": 32}))
+    assert epochs_that_fit(growing, 1, 2.0, 100) < 30
+
+
+def test_accumulated_pieces_give_the_gradient_of_the_whole_batch(tiny: Tiny, tmp_path: Path) -> None:
+    """For a network without batch norm, whose statistics are those of a piece."""
+    plain = {"model": {"name": "linear"}, "precision": "fp32"}
+    plain["optimizer"] = {"name": "sgd", "lr": 0.01}
+    path = tiny(**plain, train={"epochs": 1, "batch_size": 16}, schedule={"warmup_epochs": 0})
+    run_in(tmp_path / "whole", load_config(path))
+    run_in(tmp_path / "pieces", load_config(path, ["train.batch_size=8", "train.accumulate=2"]))
+    whole, pieces = weights(tmp_path / "whole"), weights(tmp_path / "pieces")
+    assert all(torch.allclose(whole[name], pieces[name], atol=1e-6) for name in whole)
+
+
+def test_metrics_are_json_lines(tiny: Tiny, tmp_path: Path) -> None:
+    run_in(tmp_path / "run", load_config(tiny()))
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["epoch"] for line in lines] == [0, 1]
