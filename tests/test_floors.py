@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent / "facecls"
 FLOORS = [
     {"errors"},
     {"yamlfile", "chance", "progress", "prefetch"},
-    {"config", "run", "compute"},
+    {"config", "run", "compute", "pair"},
     {"faces"},
     {"data", "models"},
     {"evaluation"},

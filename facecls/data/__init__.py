@@ -1,13 +1,5 @@
 """From a folder of pictures to batches of faces."""
 
-from facecls.errors import InstallError
+from facecls.pair import require_torchvision
 
-try:
-    import torchvision  # noqa: F401 -- only to see whether it fits torch, before anything here needs it
-except (ImportError, OSError, RuntimeError) as error:
-    import torch
-
-    raise InstallError(
-        f"torchvision does not fit torch {torch.__version__}: {str(error).splitlines()[0]}",
-        hint="both must come from one build: `pip install --force-reinstall torch torchvision`",
-    ) from error
+require_torchvision()  # before a module here needs it, so that a pair that does not fit is said in plain words

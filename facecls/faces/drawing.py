@@ -271,18 +271,16 @@ def draw_hair(brush: Brush, person: Person) -> None:
             inner = np.asarray(line)
         else:
             outer, inner = smooth(arc), smooth(line)
+        brush.stroke(inner + (0, 0.035), 0.11, (*flushed(person, 0.6), 80))  # fair hair has to stand out from fair skin
         brush.fill_pixels(np.concatenate([pose.on_rim(outer, -0.08), pose.on_face(inner)[::-1]]), colour)
         for edge, place in ((outer, lambda p: pose.on_rim(p, -0.08)), (inner, pose.on_face)):
             for x, y in edge[2:-2:3].tolist() if hairdo.curl else ():
                 brush.blob(x, y, hairdo.curl * 0.8, hairdo.curl * 0.8, colour, place)
-        taper = np.sin(np.linspace(0, math.pi, 19))
-        for share in (0.3, 0.6):  # two strands of light between hairline and crown
-            middle = (
-                np.asarray(line)[1:-1] * (1 - share)
-                + np.asarray(arc)[np.linspace(1, 5, len(line) - 2).round().astype(int)] * share
-            )
-            strand = smooth(middle[: max(4, len(middle) // 2 + 1)][::1], steps=6)
-            brush.stroke(strand[:19], 0.05 * taper[: len(strand[:19])], shine)
+        if not (hairdo.curl or hairdo.sharp):
+            crown = np.asarray(arc)[np.linspace(1, 5, len(line) - 2).round().astype(int)]
+            for share in (0.35, 0.62):  # two strands of light between hairline and crown
+                strand = smooth((np.asarray(line)[1:-1] * (1 - share) + crown * share)[: len(line) // 2 + 1])
+                brush.stroke(strand, 0.05 * np.sin(np.linspace(0, math.pi, len(strand))), shine)
     if person.hair == "quiff":
         tuft = [
             (-0.8, -0.55),
@@ -603,11 +601,11 @@ def draw_glasses(brush: Brush, person: Person) -> None:
         if person.glasses == "cat":
             outward = np.clip((rim[:, 0] * side - gap) / rx, 0, 1)
             rim -= np.stack([-side * outward * 0.05, outward * np.clip(-rim[:, 1] / ry, 0, 1) * 0.2], axis=1)
-        brush.fill(rim, (255, 255, 255, 36), place)
+        brush.fill(rim, (255, 255, 255, 22), place)
         brush.stroke(np.concatenate([rim, rim[:2]]), 0.055, colour, place)
         brush.stroke(np.asarray([(side * (gap + rx), -0.03), (side * person.head_width, -0.06)]), 0.05, colour, place)
         brush.stroke(
-            np.asarray([(side * gap - 0.1, 0.08), (side * gap + 0.06, -0.12)]), 0.03, (255, 255, 255, 110), place
+            np.asarray([(side * gap - 0.1, 0.08), (side * gap + 0.06, -0.12)]), 0.03, (255, 255, 255, 80), place
         )
     brush.stroke(smooth([(rx - gap, 0.0), (0, -0.05), (gap - rx, 0.0)]), 0.05, colour, place)
 

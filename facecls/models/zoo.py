@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from facecls.config import ModelConfig
 from facecls.errors import InstallError, ModelError
 from facecls.models.classifier import rehearse
+from facecls.pair import require_torchvision
 
 CLASSES = 1000  # what torchvision's models are built for, and how their classifier is found
 
@@ -44,8 +45,7 @@ def find(library: str, name: str) -> Callable[[ModelConfig, int], ZooBackbone]:
 
 
 def _torchvision(name: str, image_size: int) -> ZooBackbone:
-    from torchvision import models
-
+    models = require_torchvision().models
     _check_name("torchvision", name, models.list_models(module=models))
     network_class = typing.get_type_hints(models.get_model_builder(name))["return"]
     accepted = inspect.signature(network_class).parameters

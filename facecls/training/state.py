@@ -8,6 +8,7 @@ from torch import Tensor
 
 from facecls.compute import Compute
 from facecls.config import Config
+from facecls.errors import ModelError
 from facecls.models import build_model
 from facecls.models.classifier import FaceClassifier
 from facecls.training.ema import Average, NoAverage, build_average
@@ -110,9 +111,18 @@ class TrainingState:
 
 
 def build_state(config: Config, classes: int, compute: Compute) -> TrainingState:
-    """A fresh state; the model's first weights follow from the seed."""
+    """A fresh state; the model's first weights follow from the seed.
+
+    Raises ModelError for a `train.start_size` that the model cannot take.
+    """
     torch.manual_seed(config.seed)
     model = build_model(config.model, config.head, classes=classes, image_size=config.data.image_size)
+    start, only = config.train.start_size, model.fixed_size
+    if start is not None and only is not None and start != only:
+        raise ModelError(
+            f"train.start_size: `{config.model.name}` takes pictures of one size, {only} pixels, so it cannot start at {start}",
+            hint="leave train.start_size out",
+        )
     compute.place(model)
     return TrainingState(
         model=model,

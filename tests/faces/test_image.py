@@ -104,7 +104,6 @@ def test_a_whole_picture_with_broken_exif_opens(tmp_path: Path) -> None:
         ("RGB", "a.jp2"),
         ("CMYK", "a.jpg"),
         ("CMYK", "a.tif"),
-        ("YCbCr", "a.tif"),
     ],
 )
 def test_a_picture_without_transparency_is_what_pillow_makes_rgb_of_it(tmp_path: Path, mode: str, name: str) -> None:
@@ -149,10 +148,15 @@ def test_what_is_transparent_is_laid_on_white(tmp_path: Path, mode: str, half: t
     np.testing.assert_allclose(opened[5, 5], expected, atol=1)
 
 
-def test_pillows_premultiplied_modes_are_laid_on_white_too() -> None:
-    for mode in ("La", "RGBa", "PA"):
-        flat = Image.new("RGBA" if mode != "La" else "LA", (4, 4), 0).convert(mode)
-        assert array(to_rgb(flat)).tolist() == [[[255] * 3] * 4] * 4
+@pytest.mark.parametrize(("mode", "nothing"), [("La", (0, 0)), ("RGBa", (0, 0, 0, 0)), ("PA", (0, 0))])
+def test_rarer_modes_with_transparency_are_laid_on_white_too(mode: str, nothing: tuple[int, ...]) -> None:
+    assert array(to_rgb(Image.new(mode, (1, 1), nothing))).tolist() == [[[255] * 3]]
+
+
+@pytest.mark.parametrize("mode", ["YCbCr", "HSV", "RGBX"])
+def test_rarer_modes_of_colour_are_what_pillow_makes_of_them(mode: str) -> None:
+    image = picture().convert(mode)
+    np.testing.assert_array_equal(array(to_rgb(image)), array(image.convert("RGB")))
 
 
 @pytest.mark.parametrize("transparency", [1, bytes([255, 0, 255])])

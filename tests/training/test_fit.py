@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 import torch
+from torch.nn import functional
 
 from facecls.config import Config, load_config
-from facecls.errors import RunError, TrainingError
+from facecls.errors import ModelError, RunError, TrainingError
 from facecls.progress import Progress
 from facecls.run import Run
 from facecls.training import checkpoint, step
@@ -41,8 +42,8 @@ def run_in(folder: Path, config: Config, *, go_on: bool = False) -> Outcome:
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
     plain = read_plain(folder / "last.pt")
-    raw = {f"model.{name}": tensor for name, tensor in plain["training"]["model"].items()}
-    return plain["weights"] | raw
+    averaged: dict[str, torch.Tensor] = plain["weights"]
+    return averaged | {f"model.{name}": tensor for name, tensor in plain["training"]["model"].items()}
 
 
 def same(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor]) -> bool:
@@ -175,14 +176,14 @@ def test_a_run_in_use_is_left_alone(tiny: Tiny, tmp_path: Path) -> None:
 def test_a_loss_that_is_not_finite_goes_back_and_halves_the_rate(
     tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    plain_cross_entropy, calls = step.functional.cross_entropy, [0]
+    plain_cross_entropy, calls = functional.cross_entropy, [0]
 
     def once_broken(*arguments: Any, **named: Any) -> torch.Tensor:
         calls[0] += 1
         loss: torch.Tensor = plain_cross_entropy(*arguments, **named)
         return loss * float("nan") if calls[0] == 4 else loss
 
-    monkeypatch.setattr(step.functional, "cross_entropy", once_broken)
+    monkeypatch.setattr(functional, "cross_entropy", once_broken)
     run_in(tmp_path / "run", load_config(tiny(train={"epochs": 3, "batch_size": 16})))
     assert (
         "the loss was not finite in epoch 2, step 2: going on from epoch 2, step 0, with 0.5 of the learning rate"
@@ -195,8 +196,8 @@ def test_a_loss_that_is_not_finite_goes_back_and_halves_the_rate(
 def test_a_loss_that_stays_not_finite_is_an_error_that_names_a_way_out(
     tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plain_cross_entropy = step.functional.cross_entropy
-    monkeypatch.setattr(step.functional, "cross_entropy", lambda *a, **k: plain_cross_entropy(*a, **k) * float("inf"))
+    plain_cross_entropy = functional.cross_entropy
+    monkeypatch.setattr(functional, "cross_entropy", lambda *a, **k: plain_cross_entropy(*a, **k) * float("inf"))
     with pytest.raises(TrainingError) as raised:
         run_in(tmp_path / "run", load_config(tiny()))
     assert str(raised.value) == (
@@ -230,6 +231,12 @@ def test_accumulated_pieces_give_the_gradient_of_the_whole_batch(tiny: Tiny, tmp
     run_in(tmp_path / "pieces", load_config(path, ["train.batch_size=8", "train.accumulate=2"]))
     whole, pieces = weights(tmp_path / "whole"), weights(tmp_path / "pieces")
     assert all(torch.allclose(whole[name], pieces[name], atol=1e-6) for name in whole)
+
+
+def test_a_model_of_one_picture_size_refuses_to_start_at_another(tiny: Tiny, tmp_path: Path) -> None:
+    with pytest.raises(ModelError) as raised:
+        run_in(tmp_path / "run", load_config(tiny(model={"name": "mlp"}, train={"start_size": 16})))
+    assert str(raised.value) == ("train.start_size: `mlp` takes pictures of one size, 32 pixels, so it cannot start at 16")
 
 
 def test_metrics_are_json_lines(tiny: Tiny, tmp_path: Path) -> None:
