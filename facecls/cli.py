@@ -78,6 +78,8 @@ def train(
         ]
         progress.note("    " + " ".join(words))
         raise typer.Exit(128 + interrupted.signal) from None
+    if outcome is None:  # the team's first process speaks
+        return
     best = outcome.best
     if outcome.stopped:
         progress.note(f"ended early: {outcome.stopped}")

@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
@@ -49,6 +49,7 @@ class AugmentConfig(Section):
     contrast: float = Field(0.3, ge=0, le=1, description="largest change of contrast, as a share")
     saturation: float = Field(0.4, ge=0, le=1, description="largest change of saturation, as a share")
     erase: float = Field(0.3, ge=0, le=1, description="chance of a rectangle being painted over")
+    warmup: float = Field(0.6, ge=0, le=1, description="share of training over which all but flips grow from nothing")
     mixup: float = Field(0.0, ge=0, description="alpha of the beta distribution of mixup; 0 switches it off")
     cutmix: float = Field(0.0, ge=0, description="alpha of the beta distribution of cutmix; 0 switches it off")
 
@@ -57,6 +58,16 @@ class ModelConfig(Section):
     name: str = Field("resnet18", description="a name from `facecls models`")
     stem: Literal["standard", "small"] = Field("standard", description="resnet18: `small` keeps small pictures large")
     dropout: float = Field(0.0, ge=0, lt=1, description="share of features dropped before the head while training")
+    pretrained: str = Field("none", description="none | imagenet | a facecls checkpoint: the weights to begin with")
+    freeze: Literal["none", "backbone"] | Annotated[int, Field(ge=1)] = Field(
+        "none", description="what training leaves as it is: none | backbone | a number of stages from the pixels' end"
+    )
+
+    @model_validator(mode="after")
+    def freezes_only_what_has_been_learned(self) -> "ModelConfig":
+        if self.freeze != "none" and self.pretrained == "none":
+            raise ValueError("freeze keeps weights as they are, so it needs pretrained ones")
+        return self
 
 
 class HeadConfig(Section):
@@ -76,6 +87,7 @@ class OptimizerConfig(Section):
     momentum: float = Field(0.9, ge=0, lt=1, description="sgd: momentum; adam, adamw: beta 1")
     nesterov: bool = Field(True, description="sgd: look ahead along the momentum")
     weight_decay: float = Field(5e-4, ge=0, description="not applied to biases and to the scales of norms")
+    backbone_lr_factor: float = Field(1.0, gt=0, le=1, description="what the backbone's rate is of the head's")
 
     @model_validator(mode="after")
     def nesterov_has_momentum(self) -> "OptimizerConfig":
@@ -97,6 +109,8 @@ class TrainConfig(Section):
     accumulate: int = Field(1, ge=1, description="pieces whose gradients are added up into one step")
     clip_norm: float | None = Field(None, gt=0, description="largest norm of the gradient; null for no limit")
     ema: float = Field(0.998, ge=0, lt=1, description="decay of the averaged weights that are scored; 0 for none")
+    sync_batchnorm: bool = Field(False, description="many CUDA devices: batch norm over all of them")
+    tensorboard: bool = Field(False, description="also write scalars and a grid of augmented faces for TensorBoard")
     start_size: int | None = Field(None, ge=16, description="pixels in the first epochs, growing to data.image_size")
     best: Metric = Field("val_accuracy", description="the figure by which the best epoch is kept")
     patience: int | None = Field(None, ge=1, description="epochs without a better one before training ends; null: all")
@@ -110,6 +124,7 @@ class Config(Section):
     seed: int = Field(0, ge=0, description="all chance in a run follows from it")
     device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto | cpu | cuda | cuda:N | mps")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field("auto", description="auto: bf16 where the processor has it")
+    compile: bool = Field(False, description="torch.compile the model: slow to start, faster on some GPUs")
     data: DataConfig
     split: SplitConfig = SplitConfig()
     augment: AugmentConfig = AugmentConfig()

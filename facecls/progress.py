@@ -31,3 +31,16 @@ class Progress:
         )
         tqdm.write(line + ("  best" if best else ""), file=sys.stdout)
         sys.stdout.flush()
+
+
+class Silence(Progress):
+    """Says nothing: another process of the team does."""
+
+    def __init__(self) -> None:
+        self.bars = False
+
+    def note(self, text: str) -> None:
+        """Left to the first process."""
+
+    def epoch(self, row: Mapping[str, Any], epochs: int, best: bool) -> None:
+        """Left to the first process."""

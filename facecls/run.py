@@ -103,6 +103,16 @@ class Run:
         write_whole(self.environment, text.encode())
 
 
+class Onlooker(Run):
+    """The run folder in a process that only looks on: another process of its team writes the files."""
+
+    def log(self, row: Mapping[str, Any]) -> None:
+        """Left to the writing process."""
+
+    def forget_rows_from(self, epoch: int) -> None:
+        """Left to the writing process."""
+
+
 def new_run(out: Path | None, config: Path) -> Run:
     """`out`, or a folder under `runs/` that is named after the config and the time."""
     return Run(out or RUNS / f"{config.stem}-{time.strftime('%Y%m%d-%H%M%S')}")

@@ -29,47 +29,50 @@ class Augment:
     def __init__(self, config: AugmentConfig) -> None:
         self.config = config
 
-    def __call__(self, faces: Tensor, draws: Tensor, size: int) -> Tensor:
-        """Uint8 (B, S, S, 3) and uniform (B, 14), on one device, to float32 (B, 3, size, size) in [0, 1]."""
+    def __call__(self, faces: Tensor, draws: Tensor, size: int, strength: float = 1.0) -> Tensor:
+        """Uint8 (B, S, S, 3) and uniform (B, 14), on one device, to float32 (B, 3, size, size) in [0, 1].
+
+        `strength`, 0 to 1, scales everything but flips.
+        """
         draws = draws.to(faces.device, non_blocking=True)
         images = faces.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format)
-        colour, offset = self._colour(draws, images.mean((2, 3)))
+        colour, offset = self._colour(draws, images.mean((2, 3)), strength)
         # Sampling comes before colour: it may leave fewer pixels, and both are linear, so the order changes nothing.
-        grid = _affine_grid(self._placement(draws), size)
+        grid = _affine_grid(self._placement(draws, strength), size)
         images = functional.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
         images = torch.baddbmm(offset, colour, images.flatten(2)).clamp_(0, 1).view(-1, 3, size, size)
-        return self._erase(images, draws)
+        return self._erase(images, draws, strength)
 
-    def _placement(self, draws: Tensor) -> Tensor:
+    def _placement(self, draws: Tensor, strength: float) -> Tensor:
         """(B, 2, 3) affine maps from where a pixel goes to where it is taken from, in [-1, 1] coordinates."""
         config = self.config
         mirror = torch.where(draws[:, 0] < config.flip, -1.0, 1.0)
-        angle = math.radians(config.rotate) * _signed(draws[:, 1])
-        shrink = 1 + config.zoom * _signed(draws[:, 2])
+        angle = strength * math.radians(config.rotate) * _signed(draws[:, 1])
+        shrink = 1 + strength * config.zoom * _signed(draws[:, 2])
         cos, sin = angle.cos() * shrink, angle.sin() * shrink
-        right, down = (2 * config.shift * _signed(draws[:, column]) for column in (3, 4))
+        right, down = (2 * strength * config.shift * _signed(draws[:, column]) for column in (3, 4))
         return torch.stack([cos * mirror, -sin, right, sin * mirror, cos, down], 1).view(-1, 2, 3)
 
-    def _colour(self, draws: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
+    def _colour(self, draws: Tensor, mean: Tensor, strength: float) -> tuple[Tensor, Tensor]:
         """Brightness, contrast and saturation as one (B, 3, 3) matrix and one (B, 3, 1) offset; also 0..255 to [0, 1].
 
         `mean` is each face's (B, 3) mean colour: contrast turns around its grey value.
         """
         config = self.config
         bright, contrast, saturation = (
-            (1 + strength * _signed(draws[:, column])).view(-1, 1, 1)
-            for column, strength in ((5, config.brightness), (6, config.contrast), (7, config.saturation))
+            (1 + strength * most * _signed(draws[:, column])).view(-1, 1, 1)
+            for column, most in ((5, config.brightness), (6, config.contrast), (7, config.saturation))
         )
         luma = torch.tensor(_LUMA).to(draws.device, non_blocking=True)
         mixing = saturation * torch.eye(3, device=draws.device) + (1 - saturation) * luma
         grey = (mean @ luma).view(-1, 1, 1).expand(-1, 3, 1)
         return mixing * (bright * contrast / 255), grey * (bright * (1 - contrast) / 255)
 
-    def _erase(self, images: Tensor, draws: Tensor) -> Tensor:
+    def _erase(self, images: Tensor, draws: Tensor, strength: float) -> Tensor:
         """Paints one rectangle of 2 to 25 % of the picture over, in one colour (random erasing, arXiv:1708.04896)."""
         if self.config.erase == 0:
             return images
-        erased = draws[:, 8] < self.config.erase
+        erased = draws[:, 8] < strength * self.config.erase
         area = 0.02 + 0.23 * draws[:, 9]
         aspect = torch.exp(math.log(3) * _signed(draws[:, 10]))
         # An erased picture's rectangle has area > 0, another's none: no branch on what the device holds.

@@ -23,15 +23,17 @@ class Outputs:
     features: NDArray[np.float32]  # (N, F)
 
 
-def infer(model: FaceClassifier, part: Part, compute: Compute) -> Outputs:
-    """Runs all faces of a part through the model."""
+def infer(model: FaceClassifier, part: Part, compute: Compute, rank: int = 0, ranks: int = 1) -> Outputs:
+    """Runs all faces of a part through the model, or the share of them that process `rank` of `ranks` takes on."""
     model.eval()
     logits, features = [], []
     with torch.inference_mode(), compute.autocast():
-        for images in eval_batches(part, BATCH, compute):
+        for images in eval_batches(part, BATCH, compute, rank, ranks):
             embedded = model.embed(images)
             logits.append(model.score(embedded).float())
             features.append(embedded.float())
+    if not logits:  # fewer batches than processes
+        return Outputs(np.zeros((0, 0), np.float32), np.zeros((0, 0), np.float32))
     return Outputs(torch.cat(logits).cpu().numpy(), torch.cat(features).cpu().numpy())
 
 

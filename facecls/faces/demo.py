@@ -137,7 +137,7 @@ class Photograph:
     width: int  # 128 to 208 pixels
     height: int
     centre: tuple[float, float]  # of the face, as shares of width and height
-    scale: float  # 0.25 to 0.38, half the head's height as a share of the shorter side
+    scale: float  # 0.27 to 0.37, half the head's height as a share of the shorter side
     roll: float  # -20 to 20, in the picture's plane
     turn: float  # -28 to 28, positive to the right
     nod: float  # -14 to 14, positive looks down
@@ -146,8 +146,8 @@ class Photograph:
     gaze: tuple[float, float]  # -1 to 1, where the eyes look
     blink: float  # 0 open to 1 closed
     light: tuple[float, float]  # -1 to 1 in x and y, where it comes from
-    contrast: float  # 0.15 to 0.7, how much darker the far side of the face is
-    exposure: float  # 0.55 to 1.35, times the brightness
+    contrast: float  # 0.15 to 0.6, how much darker the far side of the face is
+    exposure: float  # 0.65 to 1.3, times the brightness
     cast: tuple[float, float, float]  # 0.7 to 1.3, gains of red, green and blue
     backdrop: Backdrop
     backdrop_colours: tuple[Colour, Colour, Colour]
@@ -155,8 +155,8 @@ class Photograph:
     garment_colours: tuple[Colour, Colour]
     cover: Cover  # what hides a part of the head
     cover_colour: Colour
-    blur: float  # 0 to 1.2 pixels, the radius
-    noise: float  # 0 to 11 of 255, the standard deviation
+    blur: float  # 0 to 0.9 pixels, the radius
+    noise: float  # 0 to 8 of 255, the standard deviation
     grain: int  # the seed of noise and of details in front and behind
     grey: bool
     suffix: Suffix
@@ -221,8 +221,8 @@ def take_photograph(seed: int, number: int, picture: int) -> Photograph:
     return Photograph(
         width=width,
         height=height,
-        centre=(between(0.38, 0.62), between(0.42, 0.60)),
-        scale=between(0.25, 0.38),
+        centre=(between(0.31, 0.69), between(0.38, 0.64)),
+        scale=between(0.27, 0.37),
         roll=between(-20, 20),
         turn=between(-28, 28),
         nod=between(-14, 14),
@@ -231,17 +231,17 @@ def take_photograph(seed: int, number: int, picture: int) -> Photograph:
         gaze=(between(-1, 1), between(-1, 1)),
         blink=between(0.85, 1) if chance.random() < 0.06 else between(0, 0.3),
         light=(between(-1, 1), between(-1, 0.5)),
-        contrast=between(0.15, 0.7),
-        exposure=between(0.55, 1.35),
+        contrast=between(0.15, 0.6),
+        exposure=between(0.65, 1.3),
         cast=(between(0.7, 1.3), between(0.8, 1.2), between(0.7, 1.3)),
         backdrop=pick(BACKDROPS),
         backdrop_colours=(colour(), colour(), colour()),
         garment=pick(GARMENTS),
         garment_colours=(colour(), colour()),
-        cover=chance.choices(COVERS, weights=(79, 7, 7, 7))[0],
+        cover=chance.choices(COVERS, weights=(88, 4, 4, 4))[0],
         cover_colour=colour(),
-        blur=between(0, 1.2),
-        noise=between(0, 11),
+        blur=between(0, 0.9),
+        noise=between(0, 8),
         grain=chance.getrandbits(63),
         grey=suffix == ".pgm" or chance.random() < 0.04,
         suffix=suffix,

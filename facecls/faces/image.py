@@ -88,6 +88,10 @@ _READERS: dict[str, type[ImageFile.ImageFile]] = {
 }
 _HEVC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
 
+_LONGEST_LIST = 200_000  # numbers under one tag of a TIFF: a 16-bit palette has 196,608
+_STRIPS = (273, 279, 324, 325)  # the tags that say where strips and tiles lie, and how long they are
+_BYTES = (1, 2, 7)  # the kinds of tags that Pillow keeps as bytes, of whatever length
+
 _TURNS: dict[object, Image.Transpose] = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -167,6 +171,9 @@ def _reader(path: Path, stream: IO[bytes], size: int) -> type[ImageFile.ImageFil
     limit = LIMITS[name].megabytes
     if size > limit * 1e6:
         raise ImageError(str(path), f"is {size / 1e6:.0f} MB large, more than {limit} MB")
+    if name == "TIFF":
+        _refuse_endless_lists(path, stream)
+        stream.seek(0)
     return reader
 
 
@@ -179,6 +186,22 @@ def _pillow_reader(path: Path, start: bytes) -> tuple[str, type[ImageFile.ImageF
         if answer:
             return name, reader
     raise ImageError(str(path), "is not a picture that can be read")
+
+
+def _refuse_endless_lists(path: Path, stream: IO[bytes]) -> None:
+    """Raises ImageError for a TIFF that lists more strips or tiles than any picture has.
+
+    Pillow makes objects of each of these numbers: a file of 80 MB would take gigabytes, and minutes.
+    """
+    start = stream.read(16)
+    order, big = "<" if start.startswith(b"II") else ">", start[2:3] == b"+"  # BigTIFF, as Pillow tells it
+    (offset,) = struct.unpack_from(order + ("Q" if big else "I"), start, 8 if big else 4)
+    stream.seek(offset)
+    (entries,) = struct.unpack(order + ("Q" if big else "H"), stream.read(8 if big else 2))
+    for _ in range(entries):
+        tag, kind, count = struct.unpack(order + ("HHQ8x" if big else "HHI4x"), stream.read(20 if big else 12))
+        if count > _LONGEST_LIST and (tag in _STRIPS or kind not in _BYTES):
+            raise ImageError(str(path), f"is damaged: lists {count} numbers under its tag {tag}")
 
 
 def _is_heic(start: bytes) -> bool:

@@ -1,8 +1,12 @@
 """The whole classifier, from pixels in [0, 1] to logits, and its size in parameters and multiply-adds."""
 
+from collections.abc import Callable
+from typing import Self
+
 import torch
 from torch import Tensor, nn
 
+from facecls.errors import ModelError
 from facecls.models.heads import Head
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -42,6 +46,7 @@ class FaceClassifier(nn.Module):
         self.backbone = backbone
         self.dropout = nn.Dropout(dropout)
         self.head = head
+        self._frozen: list[nn.Module] = []
 
     @property
     def fixed_size(self) -> int | None:
@@ -49,6 +54,36 @@ class FaceClassifier(nn.Module):
         size = getattr(self.backbone, "fixed_size", None)
         assert size is None or isinstance(size, int)
         return size
+
+    def freeze(self, how: str | int) -> None:
+        """Leaves the whole `backbone`, or that many stages from the pixels' end, as they are; `none` leaves nothing so.
+
+        Frozen parts need no gradients and stay in eval, so that their batch norms keep what they know. Raises ModelError
+        for stages that the backbone does not have.
+        """
+        if how == "none":
+            return
+        stages = [self.backbone] if how == "backbone" else self._stages()[: int(how)]
+        if how != "backbone" and int(how) > len(stages):
+            raise ModelError(
+                f"model.freeze: {how} is more than the {len(stages)} stages of the model", hint="`freeze: backbone` takes all"
+            )
+        for stage in stages:
+            stage.requires_grad_(False)
+        self._frozen = stages
+
+    def _stages(self) -> list[nn.Module]:
+        stages: Callable[[], list[nn.Module]] | None = getattr(self.backbone, "stages", None)
+        if stages is None:
+            raise ModelError("model.freeze: this model has no stages to count", hint="`freeze: backbone` leaves all of it")
+        return stages()
+
+    def train(self, mode: bool = True) -> Self:
+        """Sets the mode of all parts but the frozen ones."""
+        super().train(mode)
+        for stage in self._frozen:
+            stage.eval()
+        return self
 
     def embed(self, images: Tensor) -> Tensor:
         """Features (B, F) of images (B, 3, S, S) in [0, 1]."""

@@ -1,22 +1,31 @@
 """The loop: epochs until the last, the best kept, nothing lost on the way."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import nn
 
 from facecls.compute import Compute
 from facecls.config import Config, Metric, TrainConfig
 from facecls.data.batches import TrainBatches
 from facecls.data.parts import Part
 from facecls.errors import TrainingError
-from facecls.evaluation.evaluate import evaluate
+from facecls.evaluation.evaluate import infer
+from facecls.evaluation.metrics import score
 from facecls.progress import Progress
 from facecls.run import Run
 from facecls.training import resume
 from facecls.training.interrupt import Interrupted, Interrupts
-from facecls.training.saving import Saver
-from facecls.training.state import TrainingState, build_state
+from facecls.training.saving import NoSaver
+from facecls.training.state import TrainingState
 from facecls.training.step import Stepper, size_at
+from facecls.training.team import Team
+from facecls.training.tracking import NoTracker
 
 _GLANCE_SECONDS = 0.5  # between two looks of the bar at the loss
 _GUARD_STEPS = 32  # between two looks at whether the loss was finite, where a look makes the device wait
@@ -44,19 +53,24 @@ class NotFinite(Exception):  # noqa: N818 -- an event in the loop, an error only
     """A loss was NaN or infinite; the weights have not been moved along it."""
 
 
+@dataclass
 class Loop:
     """Goes through epochs; holds what does not change on the way."""
 
-    def __init__(self, config: Config, faces: Faces, compute: Compute, run: Run, saver: Saver, progress: Progress) -> None:
-        self.config = config
-        self.faces = faces
-        self.compute = compute
-        self.run = run
-        self.saver = saver
-        self.progress = progress
-        at_once = config.train.batch_size * config.train.accumulate
-        self.batches = TrainBatches(faces.train, at_once, config.seed, compute)
-        self.stepper = Stepper(config, compute, len(faces.classes), self.batches.steps)
+    config: Config
+    faces: Faces
+    compute: Compute
+    run: Run
+    saver: NoSaver
+    tracker: NoTracker
+    team: Team
+    progress: Progress
+    fresh: Callable[[], TrainingState]  # a state before its first step
+
+    def __post_init__(self) -> None:
+        train = self.config.train
+        at_once = train.batch_size * train.accumulate * self.team.size
+        self.batches = TrainBatches(self.faces.train, at_once, self.config.seed, self.compute, self.team.rank, self.team.size)
 
     def fit(self, state: TrainingState) -> Outcome:
         """Trains until the last epoch; writes metrics.jsonl, last.pt and best.pt.
@@ -64,6 +78,16 @@ class Loop:
         Raises Interrupted, after saving, when a signal asks for an end, and TrainingError when the loss keeps being not
         finite.
         """
+        network = self.team.join(state.model, self.compute)
+        self.stepper = Stepper(
+            self.config,
+            self.compute,
+            cast(nn.Module, torch.compile(network)) if self.config.compile else network,
+            classes=len(self.faces.classes),
+            steps_per_epoch=self.batches.steps,
+            team=self.team,
+            progress=self.progress,
+        )
         setbacks = 0
         while True:
             try:
@@ -74,6 +98,7 @@ class Loop:
                 self._go_back(state, setbacks)
             finally:
                 self.saver.wait()
+                self.tracker.close()
 
     def _epochs(self, state: TrainingState, interrupts: Interrupts) -> Outcome:
         train = self.config.train
@@ -86,8 +111,9 @@ class Loop:
                 state.best = row
                 self.saver.best(state)
             self.run.log(row)
+            self.tracker.epoch(row)
             self.progress.epoch(row, state.epochs, better)
-            state.epochs = epochs_that_fit(self.config, state.epoch + 1, row["seconds"], state.epochs)
+            state.epochs = self.team.agree(epochs_that_fit(self.config, state.epoch + 1, row["seconds"], state.epochs))
             state.begin_epoch(state.epoch + 1, time.perf_counter() - begun)
             self.saver.last(state)
             assert state.best is not None
@@ -107,6 +133,8 @@ class Loop:
             total=self.batches.steps, initial=state.step, desc=f"epoch {state.epoch + 1}/{state.epochs}", unit="step"
         ) as bar:
             for batch in self.batches.epoch(state.epoch, state.step):
+                if batch.step == 0:
+                    self.tracker.batch(state.epoch, partial(self.stepper.images, state, batch, size))
                 self.stepper.step(state, batch, size)
                 state.step = batch.step + 1
                 clock.tick(state)
@@ -121,17 +149,20 @@ class Loop:
                         refresh=False,
                     )
                 if self.compute.device.type == "cpu" or state.step % _GUARD_STEPS == 0:
-                    _check_finite(state)
+                    self._check_finite(state)
                 self.saver.last_if_due(state)
-                if interrupts.asked is not None:
+                if asked := self.team.agree(interrupts.asked or 0):
                     self.saver.last(state)
-                    raise Interrupted(interrupts.asked)
-        _check_finite(state)
+                    raise Interrupted(asked)
+        self._check_finite(state)
 
     def _score(self, state: TrainingState, begun: float) -> dict[str, Any]:
         """The epoch's row of metrics.jsonl."""
-        scores = evaluate(state.averaged, self.faces.val, self.faces.classes, self.compute)
-        loss, accuracy = state.tally.read()
+        self.team.copy_from_first(state.averaged)  # batch norm's statistics are each process's own
+        shares = self.team.gather(infer(state.averaged, self.faces.val, self.compute, self.team.rank, self.team.size).logits)
+        logits = np.concatenate([share for share in shares if len(share)])
+        scores = score(logits, self.faces.val.listing.labels, self.faces.classes)
+        loss, accuracy = state.tally.read(self.team.add_up(state.tally.sums))
         return {
             "epoch": state.epoch,
             "step": (state.epoch + 1) * self.batches.steps,
@@ -146,6 +177,10 @@ class Loop:
             "seconds": time.perf_counter() - begun,
         }
 
+    def _check_finite(self, state: TrainingState) -> None:
+        if self.team.any(state.tally.broken()).item():
+            raise NotFinite
+
     def _go_back(self, state: TrainingState, setbacks: int) -> None:
         """To the last state that was saved, with half the learning rate."""
         where = f"epoch {state.epoch + 1}, step {state.step}"
@@ -156,10 +191,11 @@ class Loop:
             )
         self.saver.wait()
         factor = state.lr_factor / 2
+        self.team.agree(0)  # nobody reads before the first process has written
         if self.run.last.exists():
             resume.load(self.run, state)
         else:
-            state.load_plain(build_state(self.config, len(self.faces.classes), self.compute).to_plain())
+            state.load_plain(self.fresh().to_plain())
         state.lr_factor = factor
         self.run.forget_rows_from(state.epoch)
         self.progress.note(
@@ -182,11 +218,6 @@ class _EpochClock:
             "train": self.before["train"] + time.perf_counter() - self.begun,
             "waited": self.before["waited"] + self.batches.waited - self.waited,
         }
-
-
-def _check_finite(state: TrainingState) -> None:
-    if state.tally.broken().item():
-        raise NotFinite
 
 
 def standing(row: dict[str, Any], metric: Metric) -> float:

@@ -19,17 +19,24 @@ def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Op
 
     Biases and the scales of norms (all that has one dimension) are left out of weight decay.
     """
-    learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [parameter for parameter in learned if parameter.ndim > 1], "weight_decay": config.weight_decay},
-        {"params": [parameter for parameter in learned if parameter.ndim <= 1], "weight_decay": 0.0},
-    ]
-    groups = [group for group in groups if group["params"]]
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            decay = config.weight_decay if parameter.ndim > 1 else 0.0
+            factor = config.backbone_lr_factor if name.startswith("backbone.") else 1.0
+            groups.setdefault((decay, factor), []).append(parameter)
+    grouped = [{"params": members, "weight_decay": decay, "factor": factor} for (decay, factor), members in groups.items()]
     if config.name == "sgd":
         nesterov = config.nesterov and config.momentum > 0
-        return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=nesterov, fused=True)
+        return torch.optim.SGD(grouped, lr=config.lr, momentum=config.momentum, nesterov=nesterov, fused=True)
     kind = torch.optim.AdamW if config.name == "adamw" else torch.optim.Adam
-    return kind(groups, lr=config.lr, betas=(config.momentum, 0.999), fused=True)
+    return kind(grouped, lr=config.lr, betas=(config.momentum, 0.999), fused=True)
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Gives every group its share of the rate."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group["factor"]
 
 
 def learning_rate(schedule: ScheduleConfig, peak: float, epoch: float, epochs: float) -> float:

@@ -13,7 +13,23 @@ from facecls.training.checkpoint import Checkpoint
 from facecls.training.state import TrainingState
 
 
-class Saver:
+class NoSaver:
+    """In a process whose team has another one that writes."""
+
+    def last(self, state: TrainingState) -> None:
+        """Left to the writing process."""
+
+    def last_if_due(self, state: TrainingState) -> None:
+        """Left to the writing process."""
+
+    def best(self, state: TrainingState) -> None:
+        """Left to the writing process."""
+
+    def wait(self) -> None:
+        """Nothing to wait for."""
+
+
+class Saver(NoSaver):
     """Writes checkpoints in a thread of its own, beside training; an error there is raised at the next call."""
 
     def __init__(self, run: Run, template: Checkpoint, save_minutes: float) -> None:

@@ -1,5 +1,6 @@
 """All that changes while training: saved and loaded as a whole, so that a run goes on where it was."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,9 +40,9 @@ class Tally:
         self._seen.copy_(self.sums, non_blocking=True)
         return loss / max(faces, 1), right / max(faces, 1)
 
-    def read(self) -> tuple[float, float]:
-        """(mean loss, accuracy) of the epoch so far."""
-        loss, right, faces = self.sums.tolist()
+    def read(self, sums: Tensor | None = None) -> tuple[float, float]:
+        """(mean loss, accuracy) of the epoch so far, or of other such sums."""
+        loss, right, faces = (self.sums if sums is None else sums).tolist()
         return loss / max(faces, 1), right / max(faces, 1)
 
 
@@ -110,10 +111,10 @@ class TrainingState:
         self.epoch_seconds = dict(plain["epoch_seconds"])
 
 
-def build_state(config: Config, classes: int, compute: Compute) -> TrainingState:
-    """A fresh state; the model's first weights follow from the seed.
+def build_state(config: Config, classes: int, compute: Compute, begin: Callable[[FaceClassifier], object]) -> TrainingState:
+    """A fresh state; the model's first weights follow from the seed, `begin` may put others in their place.
 
-    Raises ModelError for a `train.start_size` that the model cannot take.
+    Raises ModelError for a `train.start_size` or a `model.freeze` that the model cannot take.
     """
     torch.manual_seed(config.seed)
     model = build_model(config.model, config.head, classes=classes, image_size=config.data.image_size)
@@ -123,6 +124,8 @@ def build_state(config: Config, classes: int, compute: Compute) -> TrainingState
             f"train.start_size: `{config.model.name}` takes pictures of one size, {only} pixels, so it cannot start at {start}",
             hint="leave train.start_size out",
         )
+    begin(model)
+    model.freeze(config.model.freeze)
     compute.place(model)
     return TrainingState(
         model=model,

@@ -1,6 +1,7 @@
 """One step of training: from a batch of faces to moved weights, without a branch about what is switched on."""
 
 import torch
+from torch import Tensor, nn
 from torch.nn import functional
 
 from facecls import chance
@@ -8,58 +9,114 @@ from facecls.compute import Compute
 from facecls.config import Config
 from facecls.data.augment import Augment, mix
 from facecls.data.batches import Batch
-from facecls.training.optim import learning_rate
+from facecls.errors import TrainingError
+from facecls.progress import Progress
+from facecls.training.optim import learning_rate, set_rate
 from facecls.training.state import TrainingState
+from facecls.training.team import Team
 
 
 class Stepper:
     """Makes steps; nothing in one makes the device wait for the host."""
 
-    def __init__(self, config: Config, compute: Compute, classes: int, steps_per_epoch: int) -> None:
+    def __init__(
+        self,
+        config: Config,
+        compute: Compute,
+        network: nn.Module,
+        *,
+        classes: int,
+        steps_per_epoch: int,
+        team: Team,
+        progress: Progress,
+    ) -> None:
         self.config = config
         self.compute = compute
+        self.network = network  # the state's model, perhaps compiled, perhaps one of a team's
         self.classes = classes
         self.steps_per_epoch = steps_per_epoch
+        self.team = team
+        self.progress = progress
         self.augment = Augment(config.augment)
+        self.pieces = config.train.accumulate
 
     def step(self, state: TrainingState, batch: Batch, size: int) -> None:
-        """One update, from `train.accumulate` pieces of the batch, on pictures of `size` pixels."""
-        config = self.config
-        chance.seed_everything("step", config.seed, state.epoch, batch.step)  # dropout draws from it
-        epoch = state.epoch + batch.step / self.steps_per_epoch
-        strength = margin_strength(config, epoch, state.epochs)
-        for number, (faces, labels, draws) in enumerate(batch.pieces(config.train.accumulate)):
-            images = self.augment(faces, draws, size)
-            targets = functional.one_hot(labels, self.classes).float()
-            images, targets = mix(images, targets, config.augment, (config.seed, state.epoch, batch.step, number))
-            with self.compute.autocast():
-                logits = state.model(images)
-                harder = state.model.head.with_margin(logits, targets, strength)
-                loss = functional.cross_entropy(harder, targets, label_smoothing=config.loss.label_smoothing)
-            state.scaler.scale(loss * (len(labels) / len(batch.labels))).backward()  # type: ignore[no-untyped-call]  # torch's stub
-            state.tally.add(loss.detach(), logits.detach(), labels)
-        self._update(state, epoch)
+        """One update along the gradient of the batch's mean loss, on pictures of `size` pixels.
 
-    def _update(self, state: TrainingState, epoch: float) -> None:
+        The gradient is added up from `train.accumulate` pieces of the batch. A device that runs out of memory gets twice as
+        many from then on: the same gradient, but for what batch norm makes of a smaller piece.
+        """
         config = self.config
-        rate = state.lr_factor * learning_rate(config.schedule, config.optimizer.lr, epoch, state.epochs)
-        for group in state.optimizer.param_groups:
-            group["lr"] = rate
+        while True:
+            chance.seed_everything("step", config.seed, state.epoch, batch.step, self.team.rank)  # dropout draws from it
+            try:
+                self._add_gradients(state, batch, size)
+            except torch.OutOfMemoryError as error:
+                self._halve_pieces(state, batch, error)
+            else:
+                break
+        rate = learning_rate(config.schedule, config.optimizer.lr, self._epoch(state, batch), state.epochs)
+        set_rate(state.optimizer, state.lr_factor * rate)
         if config.train.clip_norm is not None:
             state.scaler.unscale_(state.optimizer)
             torch.nn.utils.clip_grad_norm_(state.model.parameters(), config.train.clip_norm)
         # Fused optimizers leave the weights alone where `found_inf` is 1; with fp16 the scaler sets it itself.
-        state.optimizer.found_inf = state.tally.broken()  # type: ignore[attr-defined]  # as torch's own scaler does
+        state.optimizer.found_inf = self.team.any(state.tally.broken())  # type: ignore[attr-defined]  # as torch's scaler does
         state.scaler.step(state.optimizer)
         state.scaler.update()
         state.optimizer.zero_grad()
         state.average.update(state.model)
 
+    def images(self, state: TrainingState, batch: Batch, size: int) -> Tensor:
+        """What the network is shown of a batch, but for mixing: float32 (B, 3, size, size) in [0, 1]."""
+        return self.augment(batch.faces, batch.draws, size, self._strength(state, batch))
 
-def margin_strength(config: Config, epoch: float, epochs: int) -> float:
-    """How much of the head's margin holds at `epoch`: it grows from 0 to 1 over `head.margin_warmup` of training."""
-    warmup = config.head.margin_warmup * epochs
-    return min(1.0, epoch / warmup) if warmup else 1.0
+    def _epoch(self, state: TrainingState, batch: Batch) -> float:
+        return state.epoch + batch.step / self.steps_per_epoch
+
+    def _strength(self, state: TrainingState, batch: Batch) -> float:
+        return grown(self._epoch(state, batch), state.epochs, self.config.augment.warmup)
+
+    def _add_gradients(self, state: TrainingState, batch: Batch, size: int) -> None:
+        config = self.config
+        margin = grown(self._epoch(state, batch), state.epochs, config.head.margin_warmup)
+        sums: list[tuple[Tensor, Tensor, Tensor]] = []
+        pieces = list(batch.pieces(self.pieces))
+        for number, (faces, labels, draws) in enumerate(pieces):
+            images = self.augment(faces, draws, size, self._strength(state, batch))
+            targets = functional.one_hot(labels, self.classes).float()
+            place = (config.seed, state.epoch, batch.step, number, self.team.rank)
+            images, targets = mix(images, targets, config.augment, place)
+            with self.team.together(last=number == len(pieces) - 1):
+                with self.compute.autocast():
+                    logits = self.network(images)
+                    harder = state.model.head.with_margin(logits, targets, margin)
+                    loss = functional.cross_entropy(harder, targets, label_smoothing=config.loss.label_smoothing)
+                # Of the mean over the batch's faces of all processes, which the team averages.
+                share = len(labels) * self.team.size / batch.team_faces
+                state.scaler.scale(loss * share).backward()  # type: ignore[no-untyped-call]  # torch's stub
+            sums.append((loss.detach(), logits.detach(), labels))
+        for piece in sums:
+            state.tally.add(*piece)
+
+    def _halve_pieces(self, state: TrainingState, batch: Batch, error: torch.OutOfMemoryError) -> None:
+        state.optimizer.zero_grad()
+        if self.pieces >= len(batch.labels):
+            raise TrainingError(
+                f"{self.compute.device}: its memory does not hold one face in training: {str(error).splitlines()[0]}",
+                hint="train on smaller pictures (data.image_size), or a smaller model (`facecls models`)",
+            ) from error
+        self.pieces = min(2 * self.pieces, len(batch.labels))
+        torch.cuda.empty_cache()
+        self.progress.note(
+            f"{self.compute.device} ran out of memory: a step's {len(batch.labels)} faces go through in {self.pieces} pieces "
+            f"from here on; the gradient is the same, batch norm sees {-(-len(batch.labels) // self.pieces)} faces at a time"
+        )
+
+
+def grown(epoch: float, epochs: int, warmup: float) -> float:
+    """What has grown from 0 to 1 at `epoch`, if it grows evenly over the share `warmup` of training."""
+    return min(1.0, epoch / (warmup * epochs)) if warmup else 1.0
 
 
 def size_at(config: Config, epoch: int, epochs: int) -> int:

@@ -25,6 +25,7 @@ from facecls.data.parts import find_parts, load_part
 from facecls.progress import Progress
 from facecls.training.state import build_state
 from facecls.training.step import Stepper
+from facecls.training.team import Team
 
 WARM_UP = 3  # steps before the clock starts: kernels are prepared in the first
 
@@ -64,9 +65,17 @@ class Ours:
         self.classes = len(found.classes)
         self.part = load_part("train", found.parts["train"], found.classes, config.data, Progress().bar)
         self.config = config
-        self.state = build_state(config, self.classes, compute)
+        self.state = build_state(config, self.classes, compute, lambda _: None)
         self.batches = TrainBatches(self.part, config.train.batch_size, config.seed, compute)
-        self.stepper = Stepper(config, compute, self.classes, self.batches.steps)
+        self.stepper = Stepper(
+            config,
+            compute,
+            self.state.model,
+            classes=self.classes,
+            steps_per_epoch=self.batches.steps,
+            team=Team(),
+            progress=Progress(),
+        )
 
     def measure(self, steps: int) -> float:
         self.state.model.train()
@@ -88,7 +97,7 @@ class Ours:
 
 def bare(config: Config, compute: Compute, classes: int, steps: int) -> float:
     """The same network and optimizer on one random batch."""
-    state = build_state(config, classes, compute)
+    state = build_state(config, classes, compute, lambda _: None)
     batch, size = config.train.batch_size, config.data.image_size
     images = torch.rand(batch, 3, size, size, device=compute.device)
     labels = torch.randint(classes, (batch,), device=compute.device)

@@ -7,13 +7,8 @@ from PIL import ExifTags, Image
 
 from facecls.errors import ImageError
 from facecls.faces.image import open_image
-from tests.faces.mutations import (
-    judge_apart,
-    originals,
-    write_cut,
-    write_damaged,
-    write_oddities,
-)
+from tests.faces.judging import judge_apart
+from tests.faces.mutations import originals, write_cut, write_damaged, write_oddities
 
 MEGABYTES = 512
 

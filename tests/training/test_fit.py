@@ -37,7 +37,9 @@ EVERYTHING: dict[str, Any] = {
 
 
 def run_in(folder: Path, config: Config, *, go_on: bool = False) -> Outcome:
-    return train(config, Run(folder), Progress(), go_on=go_on)
+    outcome = train(config, Run(folder), Progress(), go_on=go_on)
+    assert outcome is not None
+    return outcome
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:

@@ -1,0 +1,90 @@
+"""Weights from elsewhere: ImageNet's for our own and the zoo's models, or another facecls checkpoint's."""
+
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+
+import torch
+from torch import Tensor
+
+from facecls.config import ModelConfig
+from facecls.errors import InstallError, ModelError
+from facecls.models.classifier import FaceClassifier
+from facecls.pair import require_torchvision
+from facecls.training import checkpoint
+
+Weights = dict[str, Tensor]
+
+
+def load_pretrained(model: FaceClassifier, config: ModelConfig, classes: tuple[str, ...]) -> list[str]:
+    """Puts the weights that `model.pretrained` names into a fresh model, and says what was taken from where.
+
+    Raises ModelError for weights that there are none of or that do not fit, InstallError where they cannot be fetched, and
+    CheckpointError for a file that is no checkpoint.
+    """
+    source = config.pretrained
+    if source == "none":
+        return []
+    if source == "imagenet":
+        _load_backbone(model, _imagenet(config.name), "ImageNet's weights")
+        return [f"{config.name} begins with ImageNet's weights and a new head"]
+    other = checkpoint.read(Path(source))
+    _load_backbone(model, _below("backbone.", other.weights), f"{source} (`{other.model.name}`)")
+    head = _below("head.", other.weights)
+    if other.classes == classes and _fits(model.head.state_dict(), head):
+        model.head.load_state_dict(head)
+        return [f"the model begins with all weights of {source}, which knows the same classes"]
+    return [f"the model begins with the backbone of {source} and a new head: the classes or the kind of head are others"]
+
+
+def _load_backbone(model: FaceClassifier, weights: Weights, source: str) -> None:
+    # The zoo keeps its networks one level deeper; a classifier that came along is left out.
+    inner = getattr(model.backbone, "network", model.backbone)
+    needed = inner.state_dict()
+    weights = _below("network.", weights) or weights
+    chosen = {name: tensor for name, tensor in weights.items() if name in needed}
+    if not _fits(needed, chosen):
+        raise ModelError(
+            f"model.pretrained: {source} does not fit the model",
+            hint="take the same `model.name` and `model.stem` that the weights were trained with",
+        )
+    inner.load_state_dict(chosen)
+
+
+def _imagenet(name: str) -> Weights:
+    library, _, inner = name.rpartition("/")
+    if library == "timm":
+        return _fetched(
+            name, lambda: importlib.import_module("timm").create_model(inner, pretrained=True, num_classes=0).state_dict()
+        )
+    models: Any = require_torchvision().models
+    if inner not in models.list_models(module=models):
+        raise ModelError(
+            f"model.pretrained: there are no ImageNet weights for `{name}`",
+            hint="`resnet18` has some, and so have the zoo's models",
+        )
+    url = models.get_model_weights(inner).DEFAULT.url
+    # torch's own hub code: it takes a file that lies in its cache, so a machine without a network can be given one.
+    return _fetched(
+        name, lambda: torch.hub.load_state_dict_from_url(url, map_location="cpu", check_hash=True, weights_only=True)
+    )
+
+
+def _fetched(name: str, fetch: Callable[[], Weights]) -> Weights:
+    try:
+        return fetch()
+    except (URLError, OSError) as error:
+        raise InstallError(
+            f"model.pretrained: the ImageNet weights of `{name}` cannot be fetched: {error}",
+            hint=f"put the file into {torch.hub.get_dir()}/checkpoints by hand, or train with model.pretrained=none",
+        ) from None
+
+
+def _below(prefix: str, weights: Weights) -> Weights:
+    return {name.removeprefix(prefix): tensor for name, tensor in weights.items() if name.startswith(prefix)}
+
+
+def _fits(needed: Weights, given: Weights) -> bool:
+    return needed.keys() == given.keys() and all(needed[name].shape == given[name].shape for name in needed)
