@@ -90,7 +90,7 @@ _HEVC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b
 
 _LONGEST_LIST = 200_000  # numbers under one tag of a TIFF: a 16-bit palette has 196,608
 _STRIPS = (273, 279, 324, 325)  # the tags that say where strips and tiles lie, and how long they are
-_BYTES = (1, 2, 7)  # the kinds of tags that Pillow keeps as bytes, of whatever length
+_KINDS = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8}  # bytes of each
 
 _TURNS: dict[object, Image.Transpose] = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -172,7 +172,7 @@ def _reader(path: Path, stream: IO[bytes], size: int) -> type[ImageFile.ImageFil
     if size > limit * 1e6:
         raise ImageError(str(path), f"is {size / 1e6:.0f} MB large, more than {limit} MB")
     if name == "TIFF":
-        _refuse_endless_lists(path, stream)
+        _refuse_endless_lists(path, stream, size)
         stream.seek(0)
     return reader
 
@@ -188,7 +188,7 @@ def _pillow_reader(path: Path, start: bytes) -> tuple[str, type[ImageFile.ImageF
     raise ImageError(str(path), "is not a picture that can be read")
 
 
-def _refuse_endless_lists(path: Path, stream: IO[bytes]) -> None:
+def _refuse_endless_lists(path: Path, stream: IO[bytes], size: int) -> None:
     """Raises ImageError for a TIFF that lists more strips or tiles than any picture has.
 
     Pillow makes objects of each of these numbers: a file of 80 MB would take gigabytes, and minutes.
@@ -198,9 +198,15 @@ def _refuse_endless_lists(path: Path, stream: IO[bytes]) -> None:
     (offset,) = struct.unpack_from(order + ("Q" if big else "I"), start, 8 if big else 4)
     stream.seek(offset)
     (entries,) = struct.unpack(order + ("Q" if big else "H"), stream.read(8 if big else 2))
+    form = struct.Struct(order + ("HHQ8x" if big else "HHI4x"))
     for _ in range(entries):
-        tag, kind, count = struct.unpack(order + ("HHQ8x" if big else "HHI4x"), stream.read(20 if big else 12))
-        if count > _LONGEST_LIST and (tag in _STRIPS or kind not in _BYTES):
+        entry = stream.read(form.size)
+        if len(entry) < form.size:
+            return
+        tag, kind, count = form.unpack(entry)
+        # Pillow skips kinds that it does not know and lists that are not all there, and leaves bytes as they are
+        read = kind in _KINDS and count * _KINDS[kind] <= size and (kind not in (1, 2, 7) or tag in _STRIPS)
+        if read and count > _LONGEST_LIST:
             raise ImageError(str(path), f"is damaged: lists {count} numbers under its tag {tag}")
 
 

@@ -57,7 +57,7 @@ def test_what_is_odd_opens_or_says_why_not(tmp_path: Path) -> None:
 def test_the_largest_pictures_that_are_read_stay_below_the_limit_of_memory(tmp_path: Path) -> None:
     turned = Image.Exif()
     turned[ExifTags.Base.Orientation] = 6
-    Image.new("RGB", (16384, 12207)).save(tmp_path / "shrunk.jpg", exif=turned)
+    Image.new("L", (16384, 12207)).save(tmp_path / "shrunk.jpg", exif=turned)
     Image.new("RGB", (7900, 5000)).save(tmp_path / "scans.jpg", progressive=True, subsampling=0, exif=turned)
     Image.new("RGBA", (10000, 5000)).save(tmp_path / "alpha.png", compress_level=1, exif=turned)
     Image.new("RGB", (6000, 4000)).save(tmp_path / "canvas.webp", method=0, exif=turned)

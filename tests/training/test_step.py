@@ -1,0 +1,100 @@
+"""A step that runs out of memory, is compiled, or is watched."""
+
+import importlib.util
+from collections.abc import Callable
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from facecls.config import Config, load_config
+from facecls.errors import InstallError, TrainingError
+from facecls.models.classifier import FaceClassifier
+from facecls.progress import Progress
+from facecls.run import Run
+from facecls.training.checkpoint import read_plain
+from facecls.training.step import grown, size_at
+from facecls.training.train import train
+
+Tiny = Callable[..., Path]
+
+EXACT: dict[str, Any] = {"model": {"name": "linear"}, "precision": "fp32", "optimizer": {"name": "sgd", "lr": 0.01}}
+
+
+def weights(config: Config, folder: Path) -> dict[str, torch.Tensor]:
+    train(config, Run(folder), Progress(), go_on=False)
+    held: dict[str, torch.Tensor] = read_plain(folder / "best.pt")["weights"]
+    return held
+
+
+def small_memory(monkeypatch: pytest.MonkeyPatch, most: int) -> None:
+    """A device that holds `most` faces while training."""
+    plain = FaceClassifier.forward
+
+    def forward(self: FaceClassifier, images: torch.Tensor) -> torch.Tensor:
+        if self.training and len(images) > most:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return plain(self, images)
+
+    monkeypatch.setattr(FaceClassifier, "forward", forward)
+
+
+def test_out_of_memory_halves_the_pieces_and_keeps_the_gradient(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    config = load_config(tiny(**EXACT), ["train.epochs=1"])
+    whole = weights(config, tmp_path / "whole")
+    small_memory(monkeypatch, 5)
+    pieces = weights(config, tmp_path / "pieces")
+    assert all(torch.allclose(whole[name], pieces[name], atol=1e-6) for name in whole)
+    said = capfd.readouterr().err
+    assert "cpu ran out of memory: a step's 20 faces go through in 2 pieces from here on" in said
+    assert "in 4 pieces from here on; the gradient is the same, batch norm sees 5 faces at a time" in said
+
+
+def test_a_device_that_holds_not_one_face_is_an_error(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small_memory(monkeypatch, 0)
+    with pytest.raises(TrainingError) as raised:
+        weights(load_config(tiny(**EXACT)), tmp_path / "run")
+    assert str(raised.value) == (
+        "cpu: its memory does not hold one face in training: CUDA out of memory. Tried to allocate 2.00 GiB"
+    )
+
+
+def test_a_compiled_run_has_clean_names_and_about_the_same_weights(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Without the C++ compiler behind it, which takes most of a minute: what is tested is that the graph is captured.
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+    config = load_config(tiny(**EXACT), ["train.epochs=1"])
+    plain = weights(config, tmp_path / "plain")
+    compiled = weights(config.model_copy(update={"compile": True}), tmp_path / "compiled")
+    assert plain.keys() == compiled.keys()
+    assert all(torch.allclose(plain[name], compiled[name], atol=1e-5) for name in plain)
+
+
+def test_tensorboard_is_written_or_named(tiny: Tiny, tmp_path: Path) -> None:
+    config = load_config(tiny(), ["train.tensorboard=true", "train.epochs=1"])
+    if importlib.util.find_spec("tensorboard") is None:
+        with pytest.raises(InstallError, match=r"train\.tensorboard: tensorboard is not installed"):
+            weights(config, tmp_path / "run")
+        return
+    weights(config, tmp_path / "run")
+    assert list((tmp_path / "run").glob("events.out.tfevents.*"))
+
+
+def test_pictures_grow_in_steps_of_16_to_their_full_size(tiny: Tiny) -> None:
+    config = load_config(tiny(data={"image_size": 112}, train={"start_size": 64}))
+    sizes = [size_at(config, epoch, 30) for epoch in range(30)]
+    assert sizes[0] == 64 and sizes[20:] == [112] * 10
+    assert sizes == sorted(sizes) and {later - size for size, later in pairwise(sizes)} == {0, 16}
+    odd = load_config(tiny(data={"image_size": 90}, train={"start_size": 64}))
+    assert {size_at(odd, epoch, 30) for epoch in range(30)} == {64, 80, 90}
+
+
+def test_what_grows_grows_evenly_over_its_share_of_training() -> None:
+    assert [grown(epoch, 10, 0.5) for epoch in (0, 2.5, 5, 9)] == [0, 0.5, 1, 1]
+    assert grown(0, 10, 0.0) == 1

@@ -1,0 +1,78 @@
+"""Two processes that train one model, as torchrun starts them."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from facecls.run import Run
+from facecls.training.checkpoint import read_plain
+
+Tiny = Callable[..., Path]
+
+# Without batch norm, whose statistics are each process's own, and without mixing, which takes partners from one process.
+EXACT = {
+    "model": {"name": "linear"},
+    "precision": "fp32",
+    "optimizer": {"name": "sgd", "lr": 0.01},
+    "train": {"epochs": 2, "ema": 0.9},
+}
+
+
+def two(config: Path, out: Path, *more: str) -> list[str]:
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "facecls"]
+    return [*launch, "train", str(config), "--out", str(out), *more]
+
+
+def test_two_processes_give_the_losses_of_one_with_the_same_batch(tiny: Tiny, tmp_path: Path) -> None:
+    config = tiny(**EXACT)
+    alone = [sys.executable, "-m", "facecls", "train", str(config), "--out", str(tmp_path / "one")]
+    subprocess.run([*alone, "--set", "train.batch_size=16"], check=True, capture_output=True)
+    said = subprocess.run(
+        two(config, tmp_path / "two", "--set", "train.batch_size=8"), check=True, capture_output=True, text=True
+    )
+    for one, both in zip(Run(tmp_path / "one").rows(), Run(tmp_path / "two").rows(), strict=True):
+        for figure in ("train_loss", "val_loss", "val_accuracy", "train_accuracy"):
+            assert both[figure] == pytest.approx(one[figure], abs=1e-5)
+    weights = [read_plain(tmp_path / name / "best.pt")["weights"]["head.weight"] for name in ("one", "two")]
+    assert torch.allclose(weights[0], weights[1], atol=1e-5)
+    assert said.stdout.splitlines()[-1] == str(tmp_path / "two" / "best.pt")
+    assert said.stdout.count("epoch 1/2") == 1
+    assert "2 processes: batch norm goes by the 8 faces of each process in a step" in said.stderr
+
+
+def test_a_worker_that_is_killed_ends_the_run_with_words_and_it_goes_on_from_last(tiny: Tiny, tmp_path: Path) -> None:
+    config = tiny(train={"epochs": 100_000, "batch_size": 4})
+    run = Run(tmp_path / "run")
+    process = subprocess.Popen(two(config, run.folder), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    for _ in range(2):  # when the second epoch is over, what the first one left is on the disk
+        process.stdout.readline()
+    os.kill(_rank_1_of(process.pid), signal.SIGKILL)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode != 0
+    assert "error: process 0 lost another process of the team" in err or "Signal 9 (SIGKILL)" in err
+    done = read_plain(run.last)["training"]["epoch"]
+    assert done >= 1
+    epochs = f"train.epochs={done + 2}"
+    subprocess.run(two(config, run.folder, "--resume", "--set", epochs), check=True, capture_output=True)
+    rows = [json.loads(line)["epoch"] for line in run.metrics.read_text().splitlines()]
+    assert rows == list(range(done + 2))
+
+
+def _rank_1_of(launcher: int) -> int:
+    """The process that torchrun started as rank 1."""
+    for _ in range(100):
+        children = Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split()
+        for child in children:
+            if b"\0RANK=1\0" in b"\0" + Path(f"/proc/{child}/environ").read_bytes():
+                return int(child)
+        time.sleep(0.1)
+    raise AssertionError("torchrun has no rank 1")

@@ -1,0 +1,123 @@
+"""Beginning with weights from elsewhere, and leaving some as they are."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from facecls.config import load_config
+from facecls.errors import CheckpointError, ConfigError, InstallError, ModelError
+from facecls.faces.demo import write_faces
+from facecls.progress import Progress
+from facecls.run import Run
+from facecls.training.checkpoint import read_plain
+from facecls.training.train import train
+
+Tiny = Callable[..., Path]
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Iterator[Path]:
+    """torch's cache of downloads, with torchvision's resnet18 in it under its right name, and no network."""
+    import torchvision
+
+    url = torchvision.models.ResNet18_Weights.DEFAULT.url
+    folder = tmp_path / "hub" / "checkpoints"
+    folder.mkdir(parents=True)
+    torch.manual_seed(1)
+    torch.save(torchvision.models.resnet18().state_dict(), folder / url.rpartition("/")[2])
+    before = torch.hub.get_dir()
+    torch.hub.set_dir(tmp_path / "hub")
+    yield folder
+    torch.hub.set_dir(before)
+
+
+def start(config: Path, folder: Path, *overrides: str) -> dict[str, torch.Tensor]:
+    """The weights of a run after one epoch."""
+    train(load_config(config, overrides), Run(folder), Progress(), go_on=False)
+    weights: dict[str, torch.Tensor] = read_plain(folder / "last.pt")["training"]["model"]
+    return weights
+
+
+def test_imagenet_weights_from_the_cache_fill_our_resnet18_and_stay_where_frozen(
+    tiny: Tiny, tmp_path: Path, hub: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    config = tiny(model={"name": "resnet18", "pretrained": "imagenet", "freeze": 2}, train={"epochs": 1})
+    trained = start(config, tmp_path / "run")
+    theirs = torch.load(next(hub.iterdir()))
+    same = {name for name, tensor in theirs.items() if torch.equal(trained.get(f"backbone.{name}", torch.empty(0)), tensor)}
+    frozen = {name for name in theirs if name.startswith(("conv1", "bn1", "layer1"))}
+    assert frozen <= same
+    assert not any(name.startswith(("layer2", "layer4")) for name in same)
+    assert "resnet18 begins with ImageNet's weights and a new head" in capfd.readouterr().err
+
+
+def test_weights_that_cannot_be_fetched_are_an_error_with_a_way_out(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from urllib.error import URLError
+
+    def unreachable(*_: object, **__: object) -> None:
+        raise URLError("no network")
+
+    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", unreachable)
+    with pytest.raises(InstallError, match="the ImageNet weights of `resnet18` cannot be fetched") as raised:
+        start(tiny(model={"name": "resnet18", "pretrained": "imagenet"}), tmp_path / "run")
+    assert raised.value.hint.endswith("by hand, or train with model.pretrained=none")
+
+
+def test_another_run_with_other_classes_lends_its_backbone(
+    tiny: Tiny, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    first = start(tiny(train={"epochs": 1}), tmp_path / "first")
+    for _ in write_faces(tmp_path / "others", people=2, each=6, seed=0, first_person=4):
+        pass
+    best = str(tmp_path / "first" / "best.pt")
+    config = tiny(
+        data={"root": str(tmp_path / "others")}, model={"pretrained": best, "freeze": "backbone"}, train={"epochs": 1}
+    )
+    second = start(config, tmp_path / "second")
+    assert f"the model begins with the backbone of {best} and a new head" in capfd.readouterr().err
+    averaged = read_plain(tmp_path / "first" / "best.pt")["weights"]
+    backbone = [name for name in first if name.startswith("backbone.")]
+    assert backbone and all(torch.equal(second[name], averaged[name]) for name in backbone)
+
+
+def test_the_same_classes_take_the_head_as_well(tiny: Tiny, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    start(tiny(train={"epochs": 1}), tmp_path / "first")
+    best = str(tmp_path / "first" / "best.pt")
+    start(tiny(model={"pretrained": best}, train={"epochs": 1}), tmp_path / "second")
+    assert f"the model begins with all weights of {best}" in capfd.readouterr().err
+
+
+def test_weights_that_do_not_fit_and_files_that_are_none_are_named(tiny: Tiny, tmp_path: Path) -> None:
+    start(tiny(train={"epochs": 1}), tmp_path / "first")
+    best = str(tmp_path / "first" / "best.pt")
+    with pytest.raises(ModelError) as raised:
+        start(tiny(model={"name": "mlp", "pretrained": best}), tmp_path / "second")
+    assert str(raised.value) == f"model.pretrained: {best} (`cnn`) does not fit the model"
+    with pytest.raises(CheckpointError, match=r"nowhere.pt: no such checkpoint"):
+        start(tiny(model={"pretrained": "nowhere.pt"}), tmp_path / "third")
+    with pytest.raises(ModelError, match="there are no ImageNet weights for `cnn`"):
+        start(tiny(model={"pretrained": "imagenet"}), tmp_path / "fourth")
+
+
+@pytest.mark.usefixtures("hub")
+def test_freezing_needs_learned_weights_and_stages(tiny: Tiny, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="freeze keeps weights as they are, so it needs pretrained ones"):
+        load_config(tiny(model={"freeze": "backbone"}))
+    with pytest.raises(ModelError, match=r"model\.freeze: 6 is more than the 5 stages of the model"):
+        start(tiny(model={"name": "resnet18", "pretrained": "imagenet", "freeze": 6}), tmp_path / "run")
+
+
+def test_the_backbone_learns_at_its_own_rate(tiny: Tiny, tmp_path: Path) -> None:
+    slow = start(tiny(optimizer={"backbone_lr_factor": 1e-9}, train={"epochs": 1}), tmp_path / "slow")
+    torch.manual_seed(0)
+    from facecls.models import build_model
+
+    config = load_config(tiny())
+    fresh = build_model(config.model, config.head, classes=4, image_size=32).state_dict()
+    backbone = [name for name in fresh if name.startswith("backbone.") and "weight" in name]
+    assert all(torch.allclose(slow[name], fresh[name], atol=1e-6) for name in backbone)
+    assert not torch.allclose(slow["head.weight"], fresh["head.weight"], atol=1e-3)
