@@ -90,6 +90,24 @@ def train(
     print(run.best)
 
 
+@app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(help="Folder of faces, one folder per class in it.")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Default: NAME.yaml here.")] = None,
+) -> None:
+    """Write a config that fits a folder of faces, with the reasons in it."""
+    from facecls.errors import ConfigError
+    from facecls.run import write_whole
+    from facecls.suggest import look_at, suggest
+
+    text = suggest(look_at(folder))
+    path = output or Path(f"{folder.resolve().name}.yaml")
+    if path.exists():
+        raise ConfigError(f"{path}: is there already", hint="name another with --output")
+    write_whole(path, f"# facecls train {path}\n{text}".encode())
+    print(path)
+
+
 @app.command("eval")
 def eval_(
     checkpoint: Annotated[Path, typer.Argument(help="A best.pt, or a run folder.")],

@@ -14,7 +14,7 @@ FLOORS = [
     {"config", "run", "compute", "pair"},
     {"faces"},
     {"data", "models"},
-    {"evaluation"},
+    {"evaluation", "suggest"},
     {"training"},
     {"inference"},
     {"cli"},

@@ -16,12 +16,11 @@ import tempfile
 from pathlib import Path
 
 import torch
+from train import Ours, bare
 
 from facecls.compute import pick_compute
 from facecls.config import load_config
 from facecls.faces.demo import write_faces
-
-from train import Ours, bare
 
 CONFIG = """
 data: {{root: {root}, image_size: {size}, store: device}}

@@ -41,7 +41,8 @@ CLOUD = ((0, -1.5), (0.85, -1.36), (1.5, -0.75), (1.56, -0.1), (1.15, 0.35), (0,
 MOP = ((0, -1.1), (0.9, -0.95), (1.2, -0.3), (1.26, 0.25), (1.1, 0.6), (0, 0.6))
 WAVE = ((0, -1.1), (0.9, -0.95), (1.3, -0.45), (1.12, -0.05), (1.42, 0.35), (1.16, 0.75), (1.45, 1.15), (1.1, 1.45), (0, 1.4))
 TAIL = ((0.9, -0.45), (1.35, -0.6), (1.75, -0.1), (1.7, 0.55), (1.45, 0.95), (1.3, 0.4), (1.15, -0.1))
-TUFT = ((-0.8, -0.55), (-0.95, -0.95), (-0.7, -1.3), (-0.1, -1.5), (0.6, -1.45), (1, -1.2), (0.86, -1), (0.8, -0.62), (0, -0.58))
+TUFT = ((-0.8, -0.55), (-0.95, -0.95), (-0.7, -1.3), (-0.1, -1.5), (0.6, -1.45), (1, -1.2), (0.86, -1), (0.8, -0.62),
+        (0, -0.58))
 SHAVED = ((0, -1.02), (0.72, -0.86), (1.01, -0.42), (1, -0.1), (0.86, -0.42), (0.5, -0.7), (0, -0.72))
 # fmt: on
 
@@ -104,7 +105,7 @@ def draw_hair_on_skull(brush: Brush, person: Person) -> None:
         outer, inner = smooth(arc, steps=3), line
         outer[::2] *= 1.2
     brush.stroke(inner + np.asarray((0, 0.035)), 0.11, (*flushed(person, 0.6), 80))  # sets fair hair off from fair skin
-    edges = np.concatenate([pose.behind_rim(outer), pose.on_face(inner)[::-1]])
+    edges = np.concatenate([pose.on_rim(outer), pose.on_face(inner)[::-1]])
     brush.fill_pixels(edges, person.hair_colour)
     if hairdo.curl:
         draw_curls(brush, outer[2:-2:3], hairdo.curl * 0.8, person.hair_colour)

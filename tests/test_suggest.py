@@ -1,0 +1,65 @@
+"""Configs that are written for a folder of faces."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from facecls.config import load_config
+from facecls.suggest import Look, suggest
+from tests.conftest import Result
+
+Facecls = Callable[..., Result]
+
+
+def load(look: Look, folder: Path) -> object:
+    path = folder / "suggested.yaml"
+    path.write_text(suggest(look))
+    return load_config(path)
+
+
+def test_a_written_config_trains(facecls: Facecls, faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert facecls("init", faces).out == "faces.yaml\n"
+    small = ("--set", "train.epochs=1", "--set", "data.image_size=32", "--set", "model.name=cnn")
+    assert facecls("train", "faces.yaml", "--out", "run", *small).code == 0
+
+
+def test_a_config_that_is_there_is_not_overwritten(facecls: Facecls, faces: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("precious")
+    result = facecls("init", faces, "--output", tmp_path / "mine.yaml")
+    assert (result.code, result.err) == (
+        1,
+        f"error: {tmp_path / 'mine.yaml'}: is there already\n\nhint: name another with --output\n",
+    )
+    assert (tmp_path / "mine.yaml").read_text() == "precious"
+
+
+@pytest.mark.parametrize(
+    ("look", "lines"),
+    [
+        (
+            Look(Path("people"), [f"p{n}" for n in range(40)], [5] * 40, 92, False),
+            ["image_size: 80", "epochs: 120", "name: cosface"],
+        ),
+        (Look(Path("masks"), ["with", "without"], [600, 600], 300, False), ["name: linear", "batch_size: 64"]),
+        (Look(Path("my fer"), ["happy", "sad", "angry"], [900, 1200, 100], 48, True), ["stem: small", "best: val_macro_f1"]),
+        (Look(Path("gaze"), ["looks_left", "looks_right"], [50, 50], 200, True), ["flip: 0.0"]),
+    ],
+)
+def test_the_recipe_follows_from_classes_pictures_and_size(look: Look, lines: list[str], tmp_path: Path) -> None:
+    text = suggest(look)
+    assert all(line in text for line in lines)
+    assert ("split:" in text) != look.has_val
+    assert load(look, tmp_path)
+    assert max(map(len, text.splitlines())) <= 128
+
+
+def test_unreadable_pictures_do_not_hinder_a_look(facecls: Facecls, tmp_path: Path) -> None:
+    for name in ("ada", "bela"):
+        (tmp_path / "two" / name).mkdir(parents=True)
+        Image.new("RGB", (50, 60)).save(tmp_path / "two" / name / "1.png")
+        (tmp_path / "two" / name / "2.png").write_bytes(b"no picture")
+    assert facecls("init", tmp_path / "two", "--output", tmp_path / "two.yaml").code == 0
+    assert "image_size: 48" in (tmp_path / "two.yaml").read_text()
