@@ -40,10 +40,11 @@ Suffix = Literal[".jpg", ".png", ".webp", ".bmp", ".pgm"]
 
 # A palette a line reads better than a number a line.
 # fmt: off
-NAMES = ("ari", "bao", "charlie", "dara", "eden", "frankie", "gale", "hollis", "indigo", "jules", "kai", "lou", "mika", "noa", "ode", "pax",
-         "quinn", "robin", "sasha", "toni", "uli", "vesper", "wren", "xia", "yuki", "zuri")
+NAMES = ("ari", "bao", "charlie", "dara", "eden", "frankie", "gale", "hollis", "indigo", "jules", "kai", "lou", "mika", "noa",
+         "ode", "pax", "quinn", "robin", "sasha", "toni", "uli", "vesper", "wren", "xia", "yuki", "zuri")
 SKINS: tuple[Colour, ...] = (
-    (255, 222, 196), (246, 203, 170), (236, 188, 148), (214, 160, 118), (188, 130, 90), (152, 100, 68), (116, 74, 52), (92, 58, 42))
+    (255, 222, 196), (246, 203, 170), (236, 188, 148), (214, 160, 118), (188, 130, 90), (152, 100, 68), (116, 74, 52),
+    (92, 58, 42))
 HAIR_COLOURS: tuple[Colour, ...] = (
     (34, 26, 28), (66, 42, 30), (104, 64, 38), (150, 88, 46), (178, 72, 32), (222, 172, 88), (232, 200, 130), (150, 150, 156),
     (214, 210, 208), (46, 108, 124))
@@ -105,16 +106,16 @@ class Photograph:
     width: int  # 128 to 208 pixels
     height: int
     centre: tuple[float, float]  # of the face, as shares of width and height
-    scale: float  # 0.27 to 0.37, half the head's height as a share of the shorter side
-    roll: float  # -20 to 20, in the picture's plane
-    turn: float  # -28 to 28, positive to the right
-    nod: float  # -14 to 14, positive looks down
+    scale: float  # 0.26 to 0.36, half the head's height as a share of the shorter side
+    roll: float  # -15 to 15, in the picture's plane
+    turn: float  # -25 to 25, positive to the right
+    nod: float  # -12 to 12, positive looks down
     smile: float  # -0.5 to 1
     mouth_open: float  # 0 to 0.14 of half the head's height
     gaze: tuple[float, float]  # -1 to 1, where the eyes look
     blink: float  # 0 open to 1 closed
     light: tuple[float, float]  # -1 to 1 in x and y, where it comes from
-    contrast: float  # 0.15 to 0.6, how much darker the far side of the face is
+    contrast: float  # 0.15 to 0.55, how much darker the far side of the face is
     exposure: float  # 0.7 to 1.3, times the brightness
     cast: tuple[float, float, float]  # 0.75 to 1.25, gains of red, green and blue
     backdrop: Backdrop
@@ -185,21 +186,22 @@ def take_photograph(seed: int, number: int, picture: int) -> Photograph:
     if chance.random() < 0.5:
         height = width
     suffix = chance.choices(get_args(Suffix), weights=(76, 8, 8, 5, 3))[0]
+    across, down = min(1, height / width), min(1, width / height)  # stays in the middle square, which a square crop keeps
     warmth = between(-0.25, 0.25)
     return Photograph(
         width=width,
         height=height,
-        centre=(between(0.31, 0.69), between(0.38, 0.64)),
-        scale=between(0.27, 0.37),
-        roll=between(-20, 20),
-        turn=between(-28, 28),
-        nod=between(-14, 14),
+        centre=(0.5 + across * between(-0.22, 0.22), 0.52 + down * between(-0.17, 0.17)),
+        scale=between(0.26, 0.36),
+        roll=between(-15, 15),
+        turn=between(-25, 25),
+        nod=between(-12, 12),
         smile=between(-0.5, 1),
         mouth_open=max(0.0, between(-0.14, 0.14)),
         gaze=(between(-1, 1), between(-1, 1)),
         blink=between(0.85, 1) if chance.random() < 0.06 else between(0, 0.3),
         light=(between(-1, 1), between(-1, 0.5)),
-        contrast=between(0.15, 0.6),
+        contrast=between(0.15, 0.55),
         exposure=between(0.7, 1.3),
         cast=(1 + warmth, between(0.9, 1.1), 1 - warmth),
         backdrop=pick(get_args(Backdrop)),
