@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +28,7 @@ def split_pictures(
 
     Raises DataError for classes that are too small to be split, and for names that make no parts.
     """
-    named = parts_by_name(paths, {**split.by_name})
+    named = parts_by_name(paths, split.by_name)
     part_of = np.full(len(labels), "train", object)
     for part, members in named.items():
         part_of[members] = part
@@ -45,7 +46,7 @@ def split_pictures(
     return {part: np.flatnonzero(part_of == part) for part in ("train", "val", "test") if (part_of == part).any()}
 
 
-def parts_by_name(paths: Paths, patterns: dict[str, str]) -> dict[str, Indices]:
+def parts_by_name(paths: Paths, patterns: Mapping[Literal["val", "test"], str]) -> dict[str, Indices]:
     """The pictures in whose file name each part's regular expression is found.
 
     Raises DataError where that is none, or the same as another part's.
@@ -53,14 +54,14 @@ def parts_by_name(paths: Paths, patterns: dict[str, str]) -> dict[str, Indices]:
     if not patterns:
         return {}
     names = [os.path.basename(paths.name(index)) for index in range(len(paths))]  # noqa: PTH119 -- millions of times
-    found = {}
+    found: dict[str, Indices] = {}
     for part, pattern in patterns.items():
         search = re.compile(pattern).search
         found[part] = np.array([index for index, name in enumerate(names) if search(name)], np.int64)
     problems = [
-        f"split.by_name.{part}: `{patterns[part]}` is found in none of the {len(paths)} file names"
-        for part, members in found.items()
-        if len(members) == 0
+        f"split.by_name.{part}: `{pattern}` is found in none of the {len(paths)} file names"
+        for part, pattern in patterns.items()
+        if len(found[part]) == 0
     ]
     twice = sorted(set.intersection(*(set(members.tolist()) for members in found.values()))) if len(found) > 1 else []
     problems += [f"{paths[index]}: is named like val and like test" for index in twice[:_NAMED]]
@@ -121,7 +122,8 @@ def share_out(
         lacking = wanted[:, kinds] & ~filled[:, kinds]
         pressed = (lacking & (left[kinds] <= lacking.sum(axis=0))).any(axis=1)
         score = (room[:, kinds] * counts / np.square(quotas[:, kinds].sum(axis=0))).sum(axis=1)
-        part = int(np.argmax(np.where(pressed, score, -np.inf) if pressed.any() else score))
+        score = np.where(pressed, score, -np.inf) if pressed.any() else score
+        part = len(score) - 1 - int(np.argmax(score[::-1]))  # of equals the last: train, before a part that is to be small
         parts[members] = part
         room[part, kinds] -= counts
         filled[part, kinds] = True
@@ -161,16 +163,16 @@ def _filling(room: Indices, empty: NDArray[np.bool_], count: int) -> list[int]:
 
 
 def _refuse_small(labels: Labels, groups: Indices, classes: Sequence[str], needed: int, where: Path) -> None:
-    counts = np.bincount(labels, minlength=len(classes))
+    counts = np.bincount(labels, minlength=len(classes)).tolist()
     pairs = np.unique(np.stack([labels, groups]), axis=1)
-    units = np.bincount(pairs[0], minlength=len(classes))
-    few = np.flatnonzero(counts < needed).tolist()
+    units = np.bincount(pairs[0], minlength=len(classes)).tolist()
+    few = [number for number, count in enumerate(counts) if count < needed]
     if few:
         raise DataError(
             *(f"{where / classes[n]}: holds {_pictures(counts[n])}, a split needs {needed}" for n in few),
             hint=f"add pictures, or put the parts into folders yourself: {where / 'train'} and {where / 'val'}",
         )
-    bound = np.flatnonzero(units < needed).tolist()
+    bound = [number for number, count in enumerate(units) if count < needed]
     if bound:
         raise DataError(
             *(

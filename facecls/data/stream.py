@@ -2,7 +2,6 @@
 
 import contextlib
 import multiprocessing
-import signal
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,16 +9,15 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Sampler
 
 from facecls.compute import Compute
 from facecls.data.stamps import find, folder_for, read_stamps, stamps_of, write_stamps
-from facecls.data.store import Bad, Faces, cores, decode, shape_of
+from facecls.data.store import Bad, Faces, cores, decode
 from facecls.errors import DataError, FaceclsError, ImageError
-from facecls.faces.geometry import Geometry, read_face
+from facecls.faces.geometry import Geometry
 from facecls.faces.listing import Indices, Paths
-
-Reason = tuple[str, str]  # a file, and why it cannot be read
+from facecls.faces.reading import ReadFaces, Reason, as_it_is, leave_interrupts_to_the_parent
 
 
 class StreamStore:
@@ -30,7 +28,7 @@ class StreamStore:
     """
 
     def __init__(self, paths: Paths, geometry: Geometry, workers: int | None = None, start_method: str | None = None) -> None:
-        self._dataset = _Decoded(paths, geometry)
+        self._dataset = ReadFaces(paths, geometry)
         self._workers = workers or cores()
         self._start_method = start_method
         self._plan = _Plan()
@@ -57,9 +55,9 @@ class StreamStore:
                 self._dataset,
                 batch_sampler=self._plan,
                 num_workers=self._workers,
-                collate_fn=_as_it_is,
+                collate_fn=as_it_is,
                 pin_memory=compute.device.type == "cuda",
-                worker_init_fn=_leave_interrupts_to_the_parent,
+                worker_init_fn=leave_interrupts_to_the_parent,
                 multiprocessing_context=multiprocessing.get_context(self._start_method),
                 persistent_workers=True,
                 generator=torch.Generator(),  # the loader draws a seed for its workers, not from our chance
@@ -67,25 +65,6 @@ class StreamStore:
         self._plan.batches = plan
         read = iter(self._loader)  # here, not in the generator: processes are started by the thread that lasts
         return (compute.send(_whole(answer)) for answer in read)
-
-
-class _Decoded(Dataset[Tensor]):
-    """Pictures by number, a batch at a time."""
-
-    def __init__(self, paths: Paths, geometry: Geometry) -> None:
-        self.paths = paths
-        self.geometry = geometry
-
-    def __getitems__(self, numbers: list[int]) -> Tensor | Reason:
-        """Uint8 (B, S, S, 3), or the first picture that cannot be read: DataLoader cannot pass our error on."""
-        faces = torch.empty((len(numbers), *shape_of(self.geometry)), dtype=torch.uint8)
-        array = faces.numpy()
-        for place, number in enumerate(numbers):
-            try:
-                array[place] = read_face(self.paths[number], self.geometry)
-            except ImageError as error:
-                return error.path, error.reason
-        return faces
 
 
 class _Plan(Sampler[list[int]]):
@@ -106,15 +85,6 @@ def _whole(answer: Tensor | Reason) -> Tensor:
         return answer
     path, reason = answer
     raise ImageError(path, f"{reason}; it could be read when this began", hint="put it back as it was, and go on with --resume")
-
-
-def _as_it_is(answer: Any) -> Any:
-    return answer
-
-
-def _leave_interrupts_to_the_parent(_: int) -> None:
-    # Ctrl-C goes to all processes of a terminal; the parent still needs its batch to end the step and save.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def streamed(

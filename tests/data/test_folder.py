@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import Noise, write_noise
 from PIL import Image
 from torch.utils.data import DataLoader, Subset
 from torchvision.datasets import ImageFolder
@@ -13,6 +12,7 @@ from torchvision.transforms import v2
 
 from facecls.data.folder import FaceFolder, part_folders
 from facecls.errors import DataError
+from tests.data.conftest import Noise, write_noise
 
 
 def refusal(call: Callable[[], object]) -> tuple[tuple[str, ...], str]:
