@@ -46,7 +46,9 @@ def _train(config: Config, found: Found, run: Run, progress: Progress, team: Tea
     for note in [*resume.prepare(run, config, go_on), *found.notes]:
         progress.note(note)
     parts = [
-        load_part(name, found.parts[name], found.classes, config.data, progress.bar, compute.device) for name in ("train", "val")
+        load_part(name, listing, found.classes, config.data, progress.bar, compute.device)
+        for name, listing in found.parts.items()
+        if name in ("train", "val")
     ]
     for part in parts:
         for note in [*part.notes, *(f"skipped {error}" for error in part.skipped)]:
