@@ -26,10 +26,10 @@ class Stepper:
         network: nn.Module,
         *,
         classes: int,
-        class_weights: Tensor | None,
         steps_per_epoch: int,
         team: Team,
         progress: Progress,
+        class_weights: Tensor | None = None,
     ) -> None:
         self.config = config
         self.compute = compute

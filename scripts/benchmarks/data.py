@@ -3,8 +3,8 @@
     scripts/bench data [FOLDER] [--size 112] [--batch 64] [--seconds 3]
 
 Without a folder, synthetic faces are drawn in a temporary one. Each way goes through whole epochs in random order, as
-training does, after a first epoch that does not count (the disk's faces are then mapped, the workers started). `waited` is the share
-of time for which a training step of a small network had to wait for its faces.
+training does, after a first epoch that does not count (the workers are started in it). `waited` is the share of time for
+which the training steps of a small network had to wait for their faces.
 """
 
 import argparse
@@ -46,9 +46,7 @@ def main() -> None:
         folder = asked.folder or drawn(Path(temporary) / "faces", asked.pictures)
         compute = pick_compute(asked.device, "auto")
         count = len(FaceFolder(folder))
-        print(
-            f"{count} pictures of {folder.name}, {asked.size} pixels, batches of {asked.batch}; {compute}, torch {torch.__version__}"
-        )
+        print(f"{count} pictures of {folder.name}, {asked.size} pixels, batches of {asked.batch}; {compute}")
         ways: dict[str, Epoch] = {
             "ImageFolder + DataLoader": dataloader(folder, asked.size, asked.batch, asked.workers, compute)
         }
@@ -81,7 +79,7 @@ def dataloader(folder: Path, size: int, batch: int, workers: int, compute: Compu
         persistent_workers=True,
         pin_memory=compute.device.type == "cuda",
     )
-    return lambda _: (compute.send(images) for images, _ in loader)
+    return lambda _: (compute.send(images).permute(0, 2, 3, 1) for images, _ in loader)
 
 
 def of_store(store: str, folder: Path, size: int, batch: int, cache: Path, compute: Compute) -> Epoch:
