@@ -24,7 +24,7 @@ _COMMON = frozenset({b".jpg", b".png", b".JPG", b".bmp"})
 class Paths(Sequence[str]):
     """The paths of many files below one root, kept as one buffer of bytes and one array of offsets.
 
-    A list of a million paths takes some 200 bytes for each; this takes the name's length and 8 more.
+    A list of a million paths takes some 200 bytes for each; this takes the name's length and 4 more.
     """
 
     def __init__(self, root: str | os.PathLike[str], names: bytes | bytearray, lengths: Iterable[int]) -> None:
@@ -32,7 +32,7 @@ class Paths(Sequence[str]):
         self.root = os.fspath(root)
         self._names = names
         counts = lengths if isinstance(lengths, np.ndarray) else np.fromiter(lengths, np.int32)
-        self._ends: Indices = np.cumsum(counts, dtype=np.int64)
+        self._ends = np.cumsum(counts, dtype=np.uint32 if len(names) < 2**32 else np.uint64)
 
     @classmethod
     def of(cls, root: str | os.PathLike[str], names: Iterable[str]) -> "Paths":
