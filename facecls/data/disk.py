@@ -28,15 +28,15 @@ _SPARE = 64e6  # bytes that are to stay free on the disk
 
 
 def on_disk(
-    paths: Paths, geometry: Geometry, cache_dir: Path | None, advance: Callable[[int], object]
+    paths: Paths, geometry: Geometry, root: Path, cache_dir: Path | None, advance: Callable[[int], object]
 ) -> tuple[ArrayStore, Bad]:
-    """Maps the faces of all pictures from the cache, after decoding those that it lacks.
+    """Maps the faces of all pictures from the cache of the data root, after decoding those that it lacks.
 
     Pictures that cannot be read have undefined faces and stand in the list; they are tried again each time.
 
     Raises DataError where the cache cannot be written or its disk has too little room, before anything is written.
     """
-    cache = _Cache(folder_for(cache_dir, paths.root, geometry), geometry)
+    cache = _Cache(folder_for(cache_dir, root, geometry), geometry)
     wanted = stamps_of(paths)
     bad: Bad = []
     if (find(wanted, cache.stamps()) < 0).any():

@@ -7,6 +7,7 @@ import numpy as np
 
 from facecls.config import DataConfig, SplitConfig
 from facecls.data.store import Progress
+from facecls.errors import DataError
 from facecls.faces.listing import Indices, Paths
 
 
@@ -26,7 +27,7 @@ def by_name(paths: Paths, pattern: str) -> Indices:
     """Groups by what a regular expression finds in the file names: its first group, or all of it where it has none.
 
     A group may span classes: one subject with several expressions stays together. A file in whose name nothing is found is
-    a group of its own.
+    a group of its own. Raises DataError where that is every file.
     """
     search = re.compile(pattern).search
     numbers: dict[str, int] = {}
@@ -37,4 +38,9 @@ def by_name(paths: Paths, pattern: str) -> Indices:
             key = found.group(1) if found.re.groups else found.group()
             if key is not None:
                 groups[index] = numbers.setdefault(key, index)
+    if not numbers:
+        raise DataError(
+            f"split.pattern: `{pattern}` is found in none of the {len(paths)} file names",
+            hint="the file names begin with " + ", ".join(f"`{os.path.basename(path)}`" for path in paths[:5]),  # noqa: PTH119
+        )
     return groups

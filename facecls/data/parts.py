@@ -106,7 +106,7 @@ def _split(
     parts = given | {name: train.take(indices) for name, indices in chosen.items()}
     notes = []
     _, sizes = np.unique(groups, return_counts=True)
-    if split.group != "none":
+    if (sizes > 1).any():
         notes.append(f"{where}: {sizes[sizes > 1].sum()} pictures stay together in {(sizes > 1).sum()} groups ({split.group})")
     for name in chosen:
         missing = np.flatnonzero(np.bincount(parts[name].labels, minlength=len(classes)) == 0)
@@ -159,9 +159,9 @@ def load_part(
         elif kind == "device":
             faces, bad = on_device(listing.paths, geometry, device, bar.update)
         elif kind == "disk":
-            faces, bad = on_disk(listing.paths, geometry, data.cache_dir, bar.update)
+            faces, bad = on_disk(listing.paths, geometry, data.root, data.cache_dir, bar.update)
         else:
-            faces, bad = streamed(listing.paths, geometry, data.cache_dir, bar.update)
+            faces, bad = streamed(listing.paths, geometry, data.root, data.cache_dir, bar.update)
     skipped = tuple(error for _, error in bad)
     without = tuple(classes[listing.labels[index]] for index, _ in bad)
     if data.on_bad_image == "error":

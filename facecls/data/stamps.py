@@ -19,13 +19,13 @@ Stamps = NDArray[np.uint64]  # (N, 2): 128 bits for each file
 _FORMAT = 1  # of what lies in a cache's folder
 
 
-def folder_for(cache_dir: Path | None, root: str, geometry: Geometry) -> Path:
-    """The folder in which faces of the pictures below `root`, of one geometry, are kept; it is made if need be.
+def folder_for(cache_dir: Path | None, root: Path, geometry: Geometry) -> Path:
+    """The folder in which the faces of a data root, of one geometry, are kept; it is made if need be.
 
     Other versions of Pillow may decode to other pixels, so each has its own. Raises DataError where it cannot be made.
     """
     above = cache_folder(cache_dir)
-    where = Path(root).absolute()
+    where = root.absolute()
     name = hash_of([str(where), repr(geometry), PIL.__version__, str(_FORMAT)])
     folder = above / "faces" / f"{where.name[:40]}-{geometry.image_size}-{name[:16]}"
     try:
@@ -40,14 +40,15 @@ def folder_for(cache_dir: Path | None, root: str, geometry: Geometry) -> Path:
 def stamps_of(paths: Paths) -> Stamps:
     """The stamps of files as they are now; a file that is not there has one, too."""
     digests = bytearray()
-    for index in range(len(paths)):
-        name = paths.name(index)
+    here = os.fsencode(Path.cwd())
+    for path in map(os.fsencode, paths):
         try:
-            status = os.stat(os.path.join(paths.root, name))  # noqa: PTH116, PTH118 -- millions of times
+            status = os.stat(path)  # noqa: PTH116 -- millions of times
             size, changed = status.st_size, status.st_mtime_ns
         except (OSError, ValueError):
             size, changed = -1, -1
-        digests += hashlib.blake2b(b"%d %d %b" % (size, changed, os.fsencode(name)), digest_size=16).digest()
+        whole = os.path.join(here, path)  # noqa: PTH118
+        digests += hashlib.blake2b(b"%d %d %b" % (size, changed, whole), digest_size=16).digest()
     return np.frombuffer(digests, np.uint64).reshape(-1, 2)
 
 

@@ -88,7 +88,7 @@ def _whole(answer: Tensor | Reason) -> Tensor:
 
 
 def streamed(
-    paths: Paths, geometry: Geometry, cache_dir: Path | None, advance: Callable[[int], object]
+    paths: Paths, geometry: Geometry, root: Path, cache_dir: Path | None, advance: Callable[[int], object]
 ) -> tuple[StreamStore, Bad]:
     """A stream of all pictures, each of which has been read once before, so that training meets no bad one hours later.
 
@@ -97,7 +97,7 @@ def streamed(
     wanted = stamps_of(paths)
     kept = None
     with contextlib.suppress(DataError):
-        kept = folder_for(cache_dir, paths.root, geometry) / "readable"
+        kept = folder_for(cache_dir, root, geometry) / "readable"
     held = read_stamps(kept) if kept is not None else wanted[:0]
     unknown = np.flatnonzero(find(wanted, held) < 0)
     advance(len(paths) - len(unknown))

@@ -3,7 +3,7 @@
 import torch
 
 from facecls.compute import Compute, pick_compute
-from facecls.config import Config
+from facecls.config import Config, DataConfig
 from facecls.data.manifest import write_manifest
 from facecls.data.parts import Found, Part, find_parts, load_part
 from facecls.errors import DataError, DeviceError
@@ -30,7 +30,9 @@ def train(config: Config, run: Run, progress: Progress, *, go_on: bool) -> Outco
     config = _from_anywhere(config)
     with assemble() as team:
         bar = progress.bar if team.rank == 0 else Silence().bar
-        found = find_parts(config.data, config.split, bar)  # before there is a folder: what is wrong here needs none
+        found = find_parts(
+            _data(config, run, go_on), config.split, bar
+        )  # before there is a folder: what is wrong here needs none
         if team.rank == 0:
             run.open()
             with run.lock():
@@ -129,6 +131,13 @@ def _describe(run: Run, config: Config, compute: Compute, found: Found, parts: l
     skipped = [pair for part in parts for pair in zip(part.skipped, part.skipped_classes, strict=True)]
     split = {name: (each.paths, each.labels) for name, each in listings.items()}
     write_manifest(run.split, split, found.classes, skipped, config.data.root)
+
+
+def _data(config: Config, run: Run, go_on: bool) -> DataConfig:
+    """The config's data; a run that goes on keeps the split that it began with, whatever the folder has got since."""
+    if go_on and run.last.exists() and run.split.exists():
+        return config.data.model_copy(update={"split_file": run.split.absolute()})
+    return config.data
 
 
 def _from_anywhere(config: Config) -> Config:

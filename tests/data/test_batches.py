@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from facecls.compute import Compute
-from facecls.data.balance import balanced_order, class_weights, loss_weights
+from facecls.data.balance import Balance, balanced_order, class_weights, loss_weights
 from facecls.data.batches import Batch, TrainBatches, eval_batches
 from facecls.data.parts import Listing, Part
 from facecls.data.store import ArrayStore, DeviceStore, Store
@@ -50,9 +50,10 @@ def test_steps_differ_in_size_by_at_most_one() -> None:
 
 
 @pytest.mark.parametrize("balance", ["none", "sampler"])
-def test_the_order_follows_from_seed_and_epoch(balance: str) -> None:
+def test_the_order_follows_from_seed_and_epoch(balance: Balance) -> None:
     def order(seed: int, epoch: int) -> list[int]:
-        return TrainBatches(part([30, 20]), 8, seed, CPU, balance=balance).order(epoch).tolist()  # type: ignore[arg-type]  # a str
+        numbers: list[int] = TrainBatches(part([30, 20]), 8, seed, CPU, balance=balance).order(epoch).tolist()
+        return numbers
 
     assert order(1, 2) == order(1, 2)
     assert order(1, 2) != order(1, 3) and order(1, 2) != order(2, 2)
@@ -113,7 +114,7 @@ def test_a_balanced_epoch_has_as_many_faces_of_each_class() -> None:
 
 def test_over_many_epochs_each_face_of_a_class_is_drawn_as_often_as_another() -> None:
     labels = np.repeat(np.arange(2, dtype=np.int32), [30, 6])
-    times = sum(np.bincount(balanced_order(labels, (0, epoch)), minlength=36) for epoch in range(300))
+    times = np.sum([np.bincount(balanced_order(labels, (0, epoch)), minlength=36) for epoch in range(300)], axis=0)
     assert np.allclose(times[:30], 300 * 18 / 30, rtol=0.25) and np.allclose(times[30:], 300 * 18 / 6, rtol=0.01)
 
 

@@ -30,7 +30,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:Deprecati
 def build(paths: Paths, cache: Path, geometry: Geometry = GEOMETRY) -> tuple[Faces, int]:
     """All faces as the cache gives them, and how many were decoded for that."""
     before = sum(path.stat().st_size for path in cache.rglob("faces.u8"))
-    store, bad = on_disk(paths, geometry, cache, lambda _: None)
+    store, bad = on_disk(paths, geometry, Path(paths.root), cache, lambda _: None)
     assert bad == []
     grown = sum(path.stat().st_size for path in cache.rglob("faces.u8")) - before
     return store[np.arange(len(paths))], grown // geometry.image_size**2 // 3
@@ -71,6 +71,21 @@ def test_another_split_of_the_same_folder_decodes_nothing(noise: Noise, tmp_path
     assert count == 0 and np.array_equal(faces, decoded(some))
 
 
+def test_the_parts_of_a_data_root_share_a_cache_wherever_their_folders_are_named_from(
+    noise: Noise, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = noise(ada=5)
+    train = FaceFolder(root).paths
+    build(train, tmp_path / "cache")
+    below = Paths.of(tmp_path, [f"faces/{train.name(index)}" for index in range(5)])
+    monkeypatch.chdir(tmp_path)
+    for paths in (below, Paths.of("faces", map(train.name, range(5)))):
+        store, _ = on_disk(paths, GEOMETRY, Path("faces"), tmp_path / "cache", lambda _: None)
+        assert np.array_equal(store[np.arange(5)], decoded(train))
+    (file,) = (tmp_path / "cache").rglob("faces.u8")
+    assert file.stat().st_size == 5 * FACE
+
+
 def test_another_geometry_has_faces_of_its_own(noise: Noise, tmp_path: Path) -> None:
     paths = FaceFolder(noise(ada=3)).paths
     for geometry in (Geometry(16), Geometry(16, 0.5), Geometry(16, 1.0, "pad"), Geometry(24)):
@@ -90,7 +105,7 @@ def test_a_picture_that_was_bad_is_tried_again(noise: Noise, tmp_path: Path) -> 
     (root / "ada" / "ada1.png").write_bytes(b"")
     paths = FaceFolder(root).paths
     for _ in range(2):
-        _, bad = on_disk(paths, GEOMETRY, tmp_path / "cache", lambda _: None)
+        _, bad = on_disk(paths, GEOMETRY, root, tmp_path / "cache", lambda _: None)
         assert [(index, error.reason) for index, error in bad] == [(1, "is empty")]
     write_noise(root / "ada" / "ada1.png")
     faces, count = build(paths, tmp_path / "cache")
@@ -194,7 +209,7 @@ def test_two_builds_at_once_do_not_harm_each_other(noise: Noise, tmp_path: Path)
 def test_who_reads_while_another_adds_goes_on_reading_the_same(noise: Noise, tmp_path: Path) -> None:
     root = noise(ada=10)
     paths = FaceFolder(root).paths
-    store, _ = on_disk(paths, GEOMETRY, tmp_path / "cache", lambda _: None)
+    store, _ = on_disk(paths, GEOMETRY, root, tmp_path / "cache", lambda _: None)
     before = decoded(paths)
     for path in map(Path, paths):
         write_noise(path, (30, 30))

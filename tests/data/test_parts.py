@@ -1,11 +1,13 @@
 """The parts of a data set."""
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from facecls.config import Config, DataConfig, SplitConfig, load_config
 from facecls.data.parts import Found, find_parts
@@ -193,3 +195,22 @@ def test_mistakes_of_the_split_are_named(tmp_path: Path) -> None:
         f"{path}:2: split.pattern: not a regular expression: missing ), unterminated subpattern at position 0",
         f"{path}:2: split.by_name: not a regular expression: unterminated character set at position 0",
     )
+
+
+def test_a_run_that_goes_on_keeps_its_split_when_pictures_are_added(
+    run_config: Callable[..., Config], faces: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / "growing"
+    shutil.copytree(faces, root)
+    run = Run(tmp_path / "run")
+    train(run_config(f"data.root={root}"), run, Progress(), go_on=False)
+    before = run.split.read_text()
+    for folder in sorted(root.iterdir()):
+        write_noise(folder / "0000.png")
+    outcome = train(run_config(f"data.root={root}", "train.epochs=2"), run, Progress(), go_on=True)
+    assert outcome is not None and run.split.read_text() == before
+    assert len(run.rows()) == 2
+    whole = Run(tmp_path / "whole")  # with one step an epoch, a schedule of two epochs begins like one of one
+    train(run_config("train.epochs=2"), whole, Progress(), go_on=False)
+    ends = [torch.load(each.last, weights_only=True)["training"]["model"] for each in (run, whole)]
+    assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0])

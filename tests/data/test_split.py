@@ -115,6 +115,12 @@ def test_groups_by_name_are_what_the_pattern_finds() -> None:
         assert len(set(groups)) == 4  # and what it is not found in stands alone, whatever its folder is called
 
 
+def test_a_pattern_that_finds_nothing_is_named() -> None:
+    problems, hint = refusal(lambda: by_name(Paths.of(WHERE, ["ada/1.jpg", "ada/2.jpg"]), "burst"))
+    assert problems == ("split.pattern: `burst` is found in none of the 2 file names",)
+    assert hint == "the file names begin with `1.jpg`, `2.jpg`"
+
+
 def test_without_groups_every_picture_stands_alone() -> None:
     paths = Paths.of(WHERE, ["ada/1.jpg", "ada/2.jpg"])
     config = SplitConfig(group="none")

@@ -68,16 +68,17 @@ def test_what_could_be_read_once_is_not_tried_again_until_it_changes(noise: Nois
     (root / "ada" / "ada2.png").write_bytes(b"")
     paths = FaceFolder(root).paths
     for _ in range(2):
-        _, bad = streamed(paths, GEOMETRY, tmp_path / "cache", lambda _: None)
+        _, bad = streamed(paths, GEOMETRY, root, tmp_path / "cache", lambda _: None)
         assert [(index, error.reason) for index, error in bad] == [(2, "is empty")]
     (kept,) = (tmp_path / "cache").rglob("readable")
     assert kept.stat().st_size == 3 * 16
     (root / "ada" / "ada0.png").write_bytes(b"")
-    _, bad = streamed(paths, GEOMETRY, tmp_path / "cache", lambda _: None)
+    _, bad = streamed(paths, GEOMETRY, root, tmp_path / "cache", lambda _: None)
     assert [index for index, _ in bad] == [0, 2]
 
 
 def test_streaming_goes_without_a_cache_that_cannot_be_written(noise: Noise, tmp_path: Path) -> None:
     (tmp_path / "cache").touch()
-    store, bad = streamed(FaceFolder(noise(ada=4)).paths, GEOMETRY, tmp_path / "cache", lambda _: None)
+    root = noise(ada=4)
+    store, bad = streamed(FaceFolder(root).paths, GEOMETRY, root, tmp_path / "cache", lambda _: None)
     assert len(store) == 4 and bad == []
