@@ -1,11 +1,12 @@
 """The config: YAML and `--set` to frozen, typed sections; every mistake at once, with its line."""
 
 import difflib
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
 from facecls.errors import ConfigError
@@ -26,18 +27,63 @@ class DataConfig(Section):
     crop: float = Field(1.0, gt=0, le=1, description="central share of the picture's sides kept; 1.0 keeps all")
     fit: Literal["crop", "pad", "stretch"] = Field("crop", description="how an oblong becomes a square")
     on_bad_image: Literal["error", "skip"] = Field("error", description="what an unreadable picture does")
+    store: Literal["auto", "memory", "disk", "device", "stream"] = Field("auto", description="where decoded faces are kept")
+    cache_dir: Path | None = Field(None, description="where `store: disk` keeps them; null: the user's cache folder")
+    split_file: Path | None = Field(None, description="a CSV of path, class, split, such as a run's split.csv; null: none")
+    balance: Literal["none", "sampler", "loss"] = Field(
+        "none", description="sampler: draw as many faces of each class; loss: weigh rare classes more"
+    )
 
 
 class SplitConfig(Section):
     val: float = Field(0.2, ge=0, lt=1, description="share of each class held out to choose the best epoch")
     test: float = Field(0.0, ge=0, lt=1, description="share of each class that training never touches")
     seed: int = Field(0, ge=0, description="another seed, another split")
+    group: Literal["near_duplicates", "name", "none"] = Field("none", description="pictures that a split does not part")
+    pattern: str | None = Field(None, description="group: name: regular expression that finds a group in a file name")
+    by_name: dict[Literal["val", "test"], str] = Field({}, description="regular expressions that find a part's file names")
+    folds: int | None = Field(None, ge=2, description="so many parts of equal size, one of which is val; null: none")
+    fold: int = Field(0, ge=0, description="folds: the one that is val, counted from 0")
+
+    @field_validator("pattern")
+    @classmethod
+    def pattern_is_one(cls, value: str | None) -> str | None:
+        return value if value is None else _regular_expression(value)
+
+    @field_validator("by_name")
+    @classmethod
+    def names_are_patterns(cls, value: dict[str, str]) -> dict[str, str]:
+        return {part: _regular_expression(pattern) for part, pattern in value.items()}
+
+    @model_validator(mode="after")
+    def groups_by_name_have_a_pattern(self) -> "SplitConfig":
+        if (self.group == "name") != (self.pattern is not None):
+            raise ValueError("`group: name` and `pattern` go together")
+        return self
+
+    @model_validator(mode="after")
+    def the_fold_is_one_of_the_folds(self) -> "SplitConfig":
+        if self.folds is None and self.fold > 0:
+            raise ValueError(f"fold {self.fold} needs `folds`, the number of parts")
+        if self.folds is not None and self.fold >= self.folds:
+            raise ValueError(f"fold {self.fold} is none of {self.folds}, which are counted from 0")
+        if self.folds is not None and "val" in self.by_name:
+            raise ValueError("`folds` and `by_name.val` both say what val is, leave one out")
+        return self
 
     @model_validator(mode="after")
     def leaves_something_to_train_on(self) -> "SplitConfig":
         if self.val + self.test >= 1:
             raise ValueError(f"val and test together take {self.val + self.test:g} of the pictures, none is left to train on")
         return self
+
+
+def _regular_expression(text: str) -> str:
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise ValueError(f"not a regular expression: {error}") from None
+    return text
 
 
 class AugmentConfig(Section):

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from facecls import chance
 from facecls.compute import Compute
 from facecls.data import augment
+from facecls.data.balance import Balance, balanced_order
 from facecls.data.parts import Part
+from facecls.faces.listing import Indices
 from facecls.prefetch import prefetched
 
 
@@ -35,22 +36,35 @@ class Batch:
 class TrainBatches:
     """The batches of a part, epoch by epoch; `waited` counts the seconds in which a step had to wait for its faces.
 
-    An epoch goes through every face once. Its order is a function of (seed, epoch), its steps' sizes differ by at most
-    one, so that no last batch of one face upsets batch norm, and step k can be had without the steps before it. Process
-    `rank` of `ranks` gets its share of every step, the same faces and draws that one process alone would have there.
+    An epoch goes through every face once, or, with `balance: sampler`, through as many faces of each class. Its order is a
+    function of (seed, epoch), its steps' sizes differ by at most one, so that no last batch of one face upsets batch norm,
+    and step k can be had without the steps before it. Process `rank` of `ranks` gets its share of every step, the same
+    faces and draws that one process alone would have there.
     """
 
-    def __init__(self, part: Part, batch_size: int, seed: int, compute: Compute, rank: int = 0, ranks: int = 1) -> None:
+    def __init__(
+        self,
+        part: Part,
+        batch_size: int,
+        seed: int,
+        compute: Compute,
+        rank: int = 0,
+        ranks: int = 1,
+        balance: Balance = "none",
+    ) -> None:
         self.part = part
         self.seed = seed
         self.compute = compute
         self.rank = rank
         self.ranks = ranks
+        self.balance = balance
         self.steps = max(1, round(len(part) / batch_size))
         self.waited = 0.0
 
-    def order(self, epoch: int) -> NDArray[np.int64]:
-        """The numbers of all faces, in the order in which an epoch goes through them."""
+    def order(self, epoch: int) -> Indices:
+        """The numbers of faces, (N,), in the order in which an epoch goes through them."""
+        if self.balance == "sampler":
+            return balanced_order(self.part.listing.labels, (self.seed, epoch))
         return torch.randperm(len(self.part), generator=chance.generator("order", self.seed, epoch)).numpy()
 
     def faces_until(self, step: int) -> int:
@@ -60,8 +74,12 @@ class TrainBatches:
 
     def epoch(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
         """The batches of an epoch from step `first_step` on."""
-        members = np.array_split(self.order(epoch), self.steps)
-        batches = prefetched(self._fetch(step, members[step], epoch) for step in range(first_step, self.steps))
+        steps = np.array_split(self.order(epoch), self.steps)[first_step:]
+        mine = [np.array_split(np.arange(len(members)), self.ranks)[self.rank] for members in steps]
+        faces = self.part.faces.batches([members[some] for members, some in zip(steps, mine, strict=True)], self.compute)
+        batches = prefetched(
+            self._batch(step, epoch, *batch) for step, batch in enumerate(zip(steps, mine, faces, strict=True), first_step)
+        )
         while True:
             begun = time.perf_counter()
             batch = next(batches, None)
@@ -70,16 +88,13 @@ class TrainBatches:
                 return
             yield batch
 
-    def _fetch(self, step: int, members: NDArray[np.int64], epoch: int) -> Batch:
-        team_faces = len(members)
-        mine = np.array_split(np.arange(team_faces), self.ranks)[self.rank]
-        draws = augment.draw(team_faces, self.seed, epoch, step)[mine]
-        members = members[mine]
-        labels = torch.from_numpy(self.part.listing.labels[members].astype(np.int64))
-        faces = torch.from_numpy(self.part.faces[members])
+    def _batch(self, step: int, epoch: int, members: Indices, mine: Indices, faces: Tensor) -> Batch:
+        """Step `step` of all processes has the faces `members`, this one's places among them are `mine`."""
+        draws = augment.draw(len(members), self.seed, epoch, step)[mine]
+        labels = torch.from_numpy(self.part.listing.labels[members[mine]].astype(np.int64))
         if self.compute.device.type == "cuda":
-            faces, labels, draws = faces.pin_memory(), labels.pin_memory(), draws.pin_memory()
-        return Batch(step, self.compute.send(faces), self.compute.send(labels), self.compute.send(draws), team_faces)
+            labels, draws = labels.pin_memory(), draws.pin_memory()
+        return Batch(step, faces, self.compute.send(labels), self.compute.send(draws), len(members))
 
 
 def eval_batches(part: Part, batch_size: int, compute: Compute, rank: int = 0, ranks: int = 1) -> Iterator[Tensor]:
@@ -87,7 +102,7 @@ def eval_batches(part: Part, batch_size: int, compute: Compute, rank: int = 0, r
 
     Of `ranks` processes, each takes a run of whole batches, so that together they compute what one alone would.
     """
-    numbers = np.arange(len(part))
     starts = np.array_split(np.arange(0, len(part), batch_size), ranks)[rank].tolist()
-    for faces in prefetched(torch.from_numpy(part.faces[numbers[start : start + batch_size]]) for start in starts):
+    plan = [np.arange(start, min(start + batch_size, len(part))) for start in starts]
+    for faces in prefetched(part.faces.batches(plan, compute)):
         yield compute.images(faces)

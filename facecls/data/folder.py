@@ -11,7 +11,7 @@ from torchvision.datasets import DatasetFolder, ImageFolder
 
 from facecls.errors import DataError
 from facecls.faces.image import SUFFIXES, open_image
-from facecls.faces.listing import Paths, class_folders, is_picture, pictures_below
+from facecls.faces.listing import Paths, class_folders, is_picture
 
 PARTS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
@@ -45,8 +45,7 @@ class FaceFolder(ImageFolder):  # type: ignore[misc]  # torchvision ships no typ
         self.classes: list[str] = class_folders(folder, self.passed_over)
         self.class_to_idx = {name: number for number, name in enumerate(self.classes)}
         self._check_classes(folder)
-        counts: list[int] = []
-        self.paths = Paths.of(folder, self._names(folder, counts))
+        self.paths, counts = Paths.below(folder, self.classes, self.passed_over)
         self.labels: NDArray[np.int32] = np.repeat(np.arange(len(self.classes), dtype=np.int32), counts)
         empty = [name for name, count in zip(self.classes, counts, strict=True) if count == 0]
         if empty:
@@ -54,14 +53,6 @@ class FaceFolder(ImageFolder):  # type: ignore[misc]  # torchvision ships no typ
                 *(f"{folder / name}: holds no pictures" for name in empty),
                 hint="put pictures in, or remove the folder: every folder is a class",
             )
-
-    def _names(self, folder: Path, counts: list[int]) -> Any:
-        for name in self.classes:
-            count = 0
-            for picture in pictures_below(folder, name, self.passed_over):
-                count += 1
-                yield picture
-            counts.append(count)
 
     def _check_classes(self, folder: Path) -> None:
         if not self.classes:

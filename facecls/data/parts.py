@@ -1,23 +1,28 @@
-"""The parts of a data set: who is in train, val and test, with their labels and decoded faces."""
+"""The parts of a data set: who is in train, val and test, with their labels and faces."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from facecls.config import DataConfig, SplitConfig
+from facecls.data.disk import on_disk
 from facecls.data.folder import FaceFolder, part_folders
-from facecls.data.split import split_classes
-from facecls.data.store import MemoryStore, Store, decode, refuse_bad
+from facecls.data.groups import group_numbers
+from facecls.data.manifest import read_manifest
+from facecls.data.room import Kind, measure_room, pick_store
+from facecls.data.split import split_pictures
+from facecls.data.store import Bad, Progress, Store, in_memory, on_device, refuse_bad, shape_of, silent
+from facecls.data.stream import streamed
 from facecls.errors import DataError, ImageError
 from facecls.faces.geometry import Geometry
 from facecls.faces.listing import Paths
 
-Progress = Callable[..., Any]  # tqdm, or what is called like it
+_CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -42,41 +47,72 @@ class Found:
 
 @dataclass(frozen=True)
 class Part:
-    """A part with its faces decoded."""
+    """A part with its faces at hand."""
 
     name: str
     listing: Listing
     faces: Store
     skipped: tuple[ImageError, ...] = ()
+    skipped_classes: tuple[str, ...] = ()  # of each of `skipped`
+    notes: tuple[str, ...] = ()  # what the user should hear about it
 
     def __len__(self) -> int:
         return len(self.listing.labels)
 
 
-def find_parts(data: DataConfig, split: SplitConfig) -> Found:
+def find_parts(data: DataConfig, split: SplitConfig, progress: Progress = silent) -> Found:
     """Lists the pictures of `data.root` and shares them out; the class list is train's.
 
-    Raises DataError for fewer than two classes, a class that only another part has, and all that FaceFolder refuses.
+    Raises DataError for fewer than two classes, a class that only another part has, a split that cannot be, and all that
+    FaceFolder and `read_manifest` refuse.
     """
-    folders = part_folders(data.root)
-    train = FaceFolder(folders.get("train", data.root))
-    if len(train.classes) < 2:
-        raise DataError(
-            f"{train.root}: holds one class (`{train.classes[0]}`), a classifier needs at least two",
-            hint="give every class a folder of its own",
-        )
-    classes = tuple(train.classes)
-    notes = _passed_over(train.root, train.passed_over)
-    parts = {"train": Listing(train.paths, train.labels)}
-    for name in ("val", "test"):
-        if name in folders:
-            parts[name], said = onto_classes(folders[name], classes)
+    if data.split_file is not None:
+        classes, pictures = read_manifest(data.split_file, data.root)
+        parts = {part: Listing(*some) for part, some in pictures.items()}
+        notes: list[str] = []
+    else:
+        folders = part_folders(data.root)
+        train = FaceFolder(folders.get("train", data.root))
+        classes = tuple(train.classes)
+        parts = {"train": Listing(train.paths, train.labels)}
+        notes = _passed_over(train.root, train.passed_over)
+    _two_classes(classes, data)
+    if data.split_file is None:
+        _refuse_two_splits(folders, split, data.root)
+        for name in ("val", "test"):
+            if name in folders:
+                parts[name], said = onto_classes(folders[name], classes)
+                notes += said
+        if "val" not in parts:
+            parts, said = _split(parts, classes, data, split, progress)
             notes += said
-    if "val" not in parts:
-        held_out = SplitConfig(val=split.val, test=0.0 if "test" in parts else split.test, seed=split.seed)
-        chosen = split_classes(train.labels, classes, held_out, Path(train.root))
-        parts |= {name: parts["train"].take(indices) for name, indices in chosen.items()}
     return Found(classes, parts, notes)
+
+
+def _split(
+    given: dict[str, Listing], classes: tuple[str, ...], data: DataConfig, split: SplitConfig, progress: Progress
+) -> tuple[dict[str, Listing], list[str]]:
+    """Shares `train` out, and says what the user should hear about it."""
+    train = given["train"]
+    if split.val == 0 and split.folds is None and "val" not in split.by_name:
+        raise DataError(
+            "split.val: is 0, which leaves nothing to choose the best epoch by", hint="hold some out: split.val=0.2"
+        )
+    if "test" in given:
+        split = split.model_copy(update={"test": 0.0})
+    groups = group_numbers(train.paths, data, split, progress)
+    where = Path(train.paths.root)
+    chosen = split_pictures(train.paths, train.labels, groups, classes, split, where)
+    parts = given | {name: train.take(indices) for name, indices in chosen.items()}
+    notes = []
+    _, sizes = np.unique(groups, return_counts=True)
+    if (sizes > 1).any():
+        notes.append(f"{where}: {sizes[sizes > 1].sum()} pictures stay together in {(sizes > 1).sum()} groups ({split.group})")
+    for name in chosen:
+        missing = np.flatnonzero(np.bincount(parts[name].labels, minlength=len(classes)) == 0)
+        if len(missing):
+            notes.append(f"{name}: has no pictures of {_some(classes[number] for number in missing)}")
+    return parts, notes
 
 
 def onto_classes(folder: Path, classes: Sequence[str]) -> tuple[Listing, list[str]]:
@@ -85,13 +121,14 @@ def onto_classes(folder: Path, classes: Sequence[str]) -> tuple[Listing, list[st
     Raises DataError for a class that `classes` lacks; a class that the folder lacks is said.
     """
     held = FaceFolder(folder)
-    foreign = [name for name in held.classes if name not in classes]
+    known = {name: number for number, name in enumerate(classes)}
+    foreign = [name for name in held.classes if name not in known]
     if foreign:
         raise DataError(
             *(f"{folder / name}: is a class that training does not have" for name in foreign),
             hint=f"the classes of training are {_some(classes)}",
         )
-    numbers = np.array([classes.index(name) for name in held.classes], np.int32)
+    numbers = np.array([known[name] for name in held.classes], np.int32)
     notes = _passed_over(held.root, held.passed_over)
     missing = [name for name in classes if name not in held.class_to_idx]
     if missing:
@@ -99,15 +136,34 @@ def onto_classes(folder: Path, classes: Sequence[str]) -> tuple[Listing, list[st
     return Listing(held.paths, numbers[held.labels]), notes
 
 
-def load_part(name: str, listing: Listing, classes: Sequence[str], data: DataConfig, progress: Progress) -> Part:
-    """Decodes a part's faces; what cannot be read is refused or left out as `data.on_bad_image` says.
+def load_part(
+    name: str,
+    listing: Listing,
+    classes: Sequence[str],
+    data: DataConfig,
+    progress: Progress,
+    device: torch.device = _CPU,
+) -> Part:
+    """Has a part's faces read into the store that `data.store` names; `device` is where they will be computed with.
 
-    Raises DataError that lists every bad picture, or the classes that leaving them out has emptied.
+    What cannot be read is refused or left out as `data.on_bad_image` says. Raises DataError that lists every bad picture,
+    or the classes that leaving them out has emptied.
     """
     geometry = Geometry(data.image_size, data.crop, data.fit)
+    kind, notes = _choose_store(name, len(listing.labels), geometry, data, device)
     with progress(total=len(listing.labels), desc=f"reading {name}", unit="face") as bar:
-        faces, bad = decode(listing.paths, geometry, bar.update)
+        faces: Store
+        bad: Bad
+        if kind == "memory":
+            faces, bad = in_memory(listing.paths, geometry, bar.update)
+        elif kind == "device":
+            faces, bad = on_device(listing.paths, geometry, device, bar.update)
+        elif kind == "disk":
+            faces, bad = on_disk(listing.paths, geometry, data.root, data.cache_dir, bar.update)
+        else:
+            faces, bad = streamed(listing.paths, geometry, data.root, data.cache_dir, bar.update)
     skipped = tuple(error for _, error in bad)
+    without = tuple(classes[listing.labels[index]] for index, _ in bad)
     if data.on_bad_image == "error":
         refuse_bad(skipped)
     if bad:
@@ -118,8 +174,33 @@ def load_part(name: str, listing: Listing, classes: Sequence[str], data: DataCon
                 *(f"{name}: no picture of `{classes[label]}` can be read" for label in sorted(had - has)),
                 hint=str(skipped[0]),
             )
-        listing, faces = listing.take(kept), faces[kept]
-    return Part(name, listing, MemoryStore(faces), skipped)
+        listing, faces = listing.take(kept), faces.take(kept)
+    return Part(name, listing, faces, skipped, without, notes)
+
+
+def _choose_store(
+    name: str, count: int, geometry: Geometry, data: DataConfig, device: torch.device
+) -> tuple[Kind, tuple[str, ...]]:
+    if data.store != "auto":
+        return data.store, ()
+    kind, why = pick_store(count * float(np.prod(shape_of(geometry))), measure_room(data.cache_dir, device))
+    return kind, (f"{name}: store `{kind}`: {why}",)
+
+
+def _two_classes(classes: Sequence[str], data: DataConfig) -> None:
+    if len(classes) < 2:
+        raise DataError(
+            f"{data.split_file or data.root}: holds one class (`{classes[0]}`), a classifier needs at least two",
+            hint="give every class a folder of its own",
+        )
+
+
+def _refuse_two_splits(folders: dict[str, Path], split: SplitConfig, root: Path) -> None:
+    """Raises DataError where folders and the config both say what a part is."""
+    asked = {f"by_name.{part}": part for part in split.by_name} | ({"folds": "val"} if split.folds is not None else {})
+    twice = [f"split.{key}: {folders[part]} is {part} already" for key, part in asked.items() if part in folders]
+    if twice:
+        raise DataError(*twice, hint=f"leave the key out, or set data.root to {root / 'train'}")
 
 
 def _passed_over(root: str | Path, counts: Counter[str]) -> list[str]:

@@ -1,53 +1,198 @@
-"""Who is train, val and test: seeded, stratified, written down."""
+"""Who is train, val and test: seeded, stratified, and no group of pictures parted."""
 
-import csv
-from collections.abc import Iterable, Mapping, Sequence
+import os
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from facecls import chance
 from facecls.config import SplitConfig
-from facecls.errors import DataError, ImageError
+from facecls.errors import DataError
 from facecls.faces.listing import Indices, Paths
 
+Labels = NDArray[np.int32]  # (N,), class numbers
 
-def split_classes(labels: NDArray[np.int32], classes: Sequence[str], split: SplitConfig, where: Path) -> dict[str, Indices]:
-    """Shares the pictures of every class out to `train`, `val` and, if asked for, `test`; each index stands in one.
+_NAMED = 5  # examples in an error
 
-    Every class gives at least one picture to each part; raises DataError for the classes that have too few for that.
+
+def split_pictures(
+    paths: Paths, labels: Labels, groups: Indices, classes: Sequence[str], split: SplitConfig, where: Path
+) -> dict[str, Indices]:
+    """Shares all pictures out to `train`, `val` and, if asked for, `test`; each index stands in one, in order.
+
+    Parts that `split.by_name` has come from the file names, the others from the rest: folds, or shares of each class.
+
+    Raises DataError for classes that are too small to be split, and for names that make no parts.
     """
-    shares = {name: share for name, share in (("val", split.val), ("test", split.test)) if share > 0}
+    named = parts_by_name(paths, split.by_name)
+    part_of = np.full(len(labels), "train", object)
+    for part, members in named.items():
+        part_of[members] = part
+    rest = np.flatnonzero(part_of == "train")
+    shares = {part: share for part, share in (("val", split.val), ("test", split.test)) if share > 0 and part not in named}
+    if split.folds is not None:
+        shares.pop("val", None)
+    if shares:
+        part_of[rest] = _by_share(labels[rest], groups[rest], classes, shares, split.seed, where)
+    if split.folds is not None:
+        rest = np.flatnonzero(part_of == "train")
+        fold = _by_fold(labels[rest], groups[rest], classes, split.folds, split.seed, where)
+        part_of[rest[fold == split.fold]] = "val"
+    _all_in_train(labels, part_of, classes, where)
+    return {part: np.flatnonzero(part_of == part) for part in ("train", "val", "test") if (part_of == part).any()}
+
+
+def parts_by_name(paths: Paths, patterns: Mapping[Literal["val", "test"], str]) -> dict[str, Indices]:
+    """The pictures in whose file name each part's regular expression is found.
+
+    Raises DataError where that is none, or the same as another part's.
+    """
+    if not patterns:
+        return {}
+    names = [os.path.basename(paths.name(index)) for index in range(len(paths))]  # noqa: PTH119 -- millions of times
+    found: dict[str, Indices] = {}
+    for part, pattern in patterns.items():
+        search = re.compile(pattern).search
+        found[part] = np.array([index for index, name in enumerate(names) if search(name)], np.int64)
+    problems = [
+        f"split.by_name.{part}: `{pattern}` is found in none of the {len(paths)} file names"
+        for part, pattern in patterns.items()
+        if len(found[part]) == 0
+    ]
+    twice = sorted(set.intersection(*(set(members.tolist()) for members in found.values()))) if len(found) > 1 else []
+    problems += [f"{paths[index]}: is named like val and like test" for index in twice[:_NAMED]]
+    if problems:
+        examples = ", ".join(f"`{name}`" for name in names[:_NAMED])
+        raise DataError(*problems, hint=f"the file names begin with {examples}")
+    return found
+
+
+def _by_share(
+    labels: Labels, groups: Indices, classes: Sequence[str], shares: Mapping[str, float], seed: int, where: Path
+) -> NDArray[np.object_]:
+    """The part of each picture; a class gives each part about its share, and at least one picture."""
     counts = np.bincount(labels, minlength=len(classes))
     needed = 1 + len(shares)
+    _refuse_small(labels, groups, classes, needed, where)
+    # The round of a half goes to the even number, as Python's does.
+    held = [np.clip(np.rint(share * counts), 1, None) for share in shares.values()]
+    quotas = np.stack([*held, counts - np.sum(held, axis=0)]).astype(np.int64)
+    short = np.flatnonzero(quotas[-1] < 1)  # small classes whose least of one each is more than their share
+    quotas[:, short] = 1
+    quotas[-1, short] = counts[short] - len(shares)
+    names = np.array([*shares, "train"], object)
+    parts: NDArray[np.object_] = names[share_out(labels, groups, quotas, ("split", seed), classes)]
+    return parts
+
+
+def _by_fold(labels: Labels, groups: Indices, classes: Sequence[str], folds: int, seed: int, where: Path) -> Indices:
+    """The fold of each picture; a class gives each fold as many as the others, give or take one."""
+    counts = np.bincount(labels, minlength=len(classes))
+    _refuse_small(labels, groups, classes, 2, where)
+    # Which folds get one more goes round from class to class, so that the folds are of one size.
+    first = np.concatenate([[0], np.cumsum(counts % folds)[:-1]])
+    turn = (np.arange(folds)[:, None] - first) % folds
+    quotas = counts // folds + (turn < counts % folds)
+    return share_out(labels, groups, quotas, ("folds", seed), classes)
+
+
+def share_out(
+    labels: Labels, groups: Indices, quotas: Indices, numbers: tuple[int | str, ...], classes: Sequence[str]
+) -> Indices:
+    """Gives every picture to one of P parts, groups whole, close to `quotas` (P, C) pictures of each class; (N,) parts.
+
+    The largest groups are dealt first, each to the part that lacks most of its classes; single pictures, in an order that
+    follows from `numbers` and the class's name, fill up what is lacking. Every part gets some of each class as long as
+    there are groups for it.
+    """
+    parts = np.full(len(labels), -1)
+    _, group_of, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    room = quotas.astype(np.int64)
+    filled = np.zeros(quotas.shape, bool)
+    wanted = quotas > 0
+    # Groups that have not been dealt yet, of each class
+    pairs = np.unique(np.stack([group_of, labels]), axis=1)
+    left = np.bincount(pairs[1], minlength=quotas.shape[1])
+    for members in _dealt(group_of, sizes, numbers):
+        kinds, counts = np.unique(labels[members], return_counts=True)
+        lacking = wanted[:, kinds] & ~filled[:, kinds]
+        pressed = (lacking & (left[kinds] <= lacking.sum(axis=0))).any(axis=1)
+        score = (room[:, kinds] * counts / np.square(quotas[:, kinds].sum(axis=0))).sum(axis=1)
+        score = np.where(pressed, score, -np.inf) if pressed.any() else score
+        part = len(score) - 1 - int(np.argmax(score[::-1]))  # of equals the last: train, before a part that is to be small
+        parts[members] = part
+        room[part, kinds] -= counts
+        filled[part, kinds] = True
+        left[kinds] -= 1
+    singles = np.flatnonzero(parts < 0)
+    by_class = np.split(
+        singles[np.argsort(labels[singles], kind="stable")],
+        np.cumsum(np.bincount(labels[singles], minlength=quotas.shape[1]))[:-1],
+    )
+    for kind, members in enumerate(by_class):
+        order = np.random.default_rng(chance.seed_of(*numbers, classes[kind])).permutation(members)
+        parts[order] = np.repeat(
+            np.arange(len(quotas)), _filling(room[:, kind], wanted[:, kind] & ~filled[:, kind], len(order))
+        )
+    return parts
+
+
+def _dealt(group_of: Indices, sizes: Indices, numbers: tuple[int | str, ...]) -> list[Indices]:
+    """The members of each group of two or more: the largest first, equal ones in an order that follows from `numbers`."""
+    big = np.flatnonzero(sizes > 1)
+    big = np.random.default_rng(chance.seed_of(*numbers, "groups")).permutation(big)
+    big = big[np.argsort(-sizes[big], kind="stable")]
+    members = np.split(np.argsort(group_of, kind="stable"), np.cumsum(sizes)[:-1])
+    return [members[group] for group in big.tolist()]
+
+
+def _filling(room: Indices, empty: NDArray[np.bool_], count: int) -> list[int]:
+    """How many of `count` single pictures each part gets: one where it has none, and the rest where most is lacking."""
+    if (room >= 0).all() and room.sum() == count:
+        return [int(number) for number in room]
+    given = [0] * len(room)
+    for part in np.flatnonzero(empty)[:count]:
+        given[part] = 1
+    for _ in range(count - sum(given)):
+        given[int(np.argmax(room - given))] += 1
+    return given
+
+
+def _refuse_small(labels: Labels, groups: Indices, classes: Sequence[str], needed: int, where: Path) -> None:
+    counts = np.bincount(labels, minlength=len(classes)).tolist()
+    pairs = np.unique(np.stack([labels, groups]), axis=1)
+    units = np.bincount(pairs[0], minlength=len(classes)).tolist()
     few = [number for number, count in enumerate(counts) if count < needed]
     if few:
         raise DataError(
-            *(f"{where / classes[n]}: holds {counts[n]} picture{'s' * (counts[n] != 1)}, a split needs {needed}" for n in few),
+            *(f"{where / classes[n]}: holds {_pictures(counts[n])}, a split needs {needed}" for n in few),
             hint=f"add pictures, or put the parts into folders yourself: {where / 'train'} and {where / 'val'}",
         )
-    parts: dict[str, list[Indices]] = {name: [] for name in ("train", *shares)}
-    for number, name in enumerate(classes):
-        order = np.random.default_rng(chance.seed_of("split", split.seed, name)).permutation(np.flatnonzero(labels == number))
-        for part, share in shares.items():
-            held = min(max(1, round(share * counts[number])), len(order) - 1)
-            parts[part].append(order[:held])
-            order = order[held:]
-        parts["train"].append(order)
-    return {part: np.sort(np.concatenate(members)) for part, members in parts.items()}
+    bound = [number for number, count in enumerate(units) if count < needed]
+    if bound:
+        raise DataError(
+            *(
+                f"{where / classes[n]}: its {_pictures(counts[n])} are {units[n]} group{'s' * (units[n] != 1)}, "
+                f"a split needs {needed}"
+                for n in bound
+            ),
+            hint="add pictures of another day, or let groups be parted with --set split.group=none",
+        )
 
 
-def write_manifest(
-    path: Path,
-    parts: Mapping[str, tuple[Paths, NDArray[np.int32]]],
-    classes: Sequence[str],
-    skipped: Iterable[ImageError],
-) -> None:
-    """Writes a run's split.csv: a line per picture with its class and part, and the skipped ones with their reason."""
-    with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-        writer = csv.writer(file)
-        writer.writerow(["path", "class", "split", "reason"])
-        for part, (paths, labels) in parts.items():
-            writer.writerows((picture, classes[label], part, "") for picture, label in zip(paths, labels.tolist(), strict=True))
-        writer.writerows((error.path, Path(error.path).parent.name, "skipped", error.reason) for error in skipped)
+def _all_in_train(labels: Labels, part_of: NDArray[np.object_], classes: Sequence[str], where: Path) -> None:
+    trained = np.bincount(labels[part_of == "train"], minlength=len(classes))
+    without = np.flatnonzero(trained == 0).tolist()
+    if without:
+        raise DataError(
+            *(f"{where / classes[n]}: the split leaves none of its pictures to train on" for n in without),
+            hint="change split.by_name or split.pattern, or leave the class out",
+        )
+
+
+def _pictures(count: int) -> str:
+    return f"{count} picture{'s' * (count != 1)}"

@@ -11,40 +11,59 @@ from typing import overload
 import numpy as np
 from numpy.typing import NDArray
 
+from facecls.errors import DataError
 from facecls.faces.image import SUFFIXES
 
 Indices = NDArray[np.int64]
 
-_SYSTEM_FOLDERS = {"__MACOSX", "@eaDir", "lost+found", "$RECYCLE.BIN", "System Volume Information"}
-_SYSTEM_FILES = {"Thumbs.db", "desktop.ini"}
+_SYSTEM = {b"__MACOSX", b"@eaDir", b"lost+found", b"$RECYCLE.BIN", b"System Volume Information", b"Thumbs.db", b"desktop.ini"}
+_SUFFIXES = frozenset(suffix.encode() for suffix in SUFFIXES)
+_COMMON = frozenset({b".jpg", b".png", b".JPG", b".bmp"})
 
 
 class Paths(Sequence[str]):
     """The paths of many files below one root, kept as one buffer of bytes and one array of offsets.
 
-    A list of a million paths takes some 200 bytes for each; this takes the name's length and 8 more.
+    A list of a million paths takes some 200 bytes for each; this takes the name's length and 4 more.
     """
 
-    def __init__(self, root: str | os.PathLike[str], names: bytes, offsets: NDArray[np.uint64]) -> None:
+    def __init__(self, root: str | os.PathLike[str], names: bytes | bytearray, lengths: Iterable[int]) -> None:
+        """`names` stand one after the other, relative to `root` or absolute; `lengths` (N,) are theirs in bytes."""
         self.root = os.fspath(root)
         self._names = names
-        self._offsets = offsets  # (N + 1,)
+        counts = lengths if isinstance(lengths, np.ndarray) else np.fromiter(lengths, np.int32)
+        self._ends = np.cumsum(counts, dtype=np.uint32 if len(names) < 2**32 else np.uint64)
 
     @classmethod
     def of(cls, root: str | os.PathLike[str], names: Iterable[str]) -> "Paths":
-        """Packs names that are relative to `root`."""
-        buffer, offsets = bytearray(), array("Q", [0])
-        for name in names:
-            buffer += os.fsencode(name)
-            offsets.append(len(buffer))
-        return cls(root, bytes(buffer), np.frombuffer(offsets, np.uint64))
+        """Packs names that are relative to `root`, or absolute."""
+        encoded = [os.fsencode(name) for name in names]
+        return cls(root, b"".join(encoded), map(len, encoded))
+
+    @classmethod
+    def below(
+        cls, root: str | os.PathLike[str], folders: Iterable[str], passed_over: Counter[str]
+    ) -> tuple["Paths", list[int]]:
+        """The pictures below each of `folders`, which lie in `root`, and how many each holds; all else is counted."""
+        names, lengths = bytearray(), array("i")
+        counts = []
+        for folder in folders:
+            before = len(lengths)
+            for found in _walk(os.fsencode(root), os.fsencode(folder), passed_over, frozenset()):
+                names += b"".join(found)
+                lengths.extend(map(len, found))
+            counts.append(len(lengths) - before)
+        return cls(root, names, np.frombuffer(lengths, np.int32)), counts
 
     def __len__(self) -> int:
-        return len(self._offsets) - 1
+        return len(self._ends)
 
     def name(self, index: int) -> str:
-        """The path relative to the root."""
-        return os.fsdecode(self._names[int(self._offsets[index]) : int(self._offsets[index + 1])])
+        """The path relative to the root, or the absolute one that was given."""
+        return os.fsdecode(self._name(index))
+
+    def _name(self, index: int) -> bytes:
+        return bytes(self._names[int(self._ends[index - 1]) if index else 0 : int(self._ends[index])])
 
     @overload
     def __getitem__(self, index: int) -> str: ...
@@ -59,12 +78,13 @@ class Paths(Sequence[str]):
 
     def take(self, indices: Indices) -> "Paths":
         """The paths at `indices`, in their order."""
-        return Paths.of(self.root, (self.name(index) for index in indices.tolist()))
+        names = [self._name(index) for index in indices.tolist()]
+        return Paths(self.root, b"".join(names), map(len, names))
 
     def __add__(self, other: "Paths") -> "Paths":
         assert self.root == other.root, "paths are put together below one root"
-        offsets = np.concatenate([self._offsets, other._offsets[1:] + self._offsets[-1]])
-        return Paths(self.root, self._names + other._names, offsets)
+        lengths = np.concatenate([np.diff(paths._ends, prepend=0) for paths in (self, other)])
+        return Paths(self.root, bytes(self._names) + bytes(other._names), lengths)
 
 
 def natural_key(name: str) -> list[tuple[int, str]]:
@@ -73,56 +93,85 @@ def natural_key(name: str) -> list[tuple[int, str]]:
 
 
 def class_folders(root: Path, passed_over: Counter[str]) -> list[str]:
-    """The names of the folders in `root` that can be classes, naturally sorted; all else is counted."""
+    """The names of the folders in `root` that can be classes, naturally sorted; all else is counted.
+
+    Raises DataError where `root` cannot be read.
+    """
     names = []
-    with os.scandir(root) as entries:
+    with _scan(os.fsencode(root)) as entries:
         for entry in entries:
-            if _is_hidden(entry.name):
+            if entry.name.startswith(b".") or entry.name in _SYSTEM:
                 passed_over["hidden or system"] += 1
             elif entry.is_dir():
-                names.append(entry.name)
+                names.append(os.fsdecode(entry.name))
             else:
                 passed_over["beside the class folders"] += 1
-    return sorted(names, key=natural_key)
+    return sorted(names, key=_naturally)
 
 
 def pictures_below(root: Path, folder: str, passed_over: Counter[str]) -> Iterator[str]:
     """The pictures in `root/folder` and the folders in it, as sorted names relative to `root`; all else is counted.
 
-    What counts is the suffix: whether a file can be read is found out when it is.
+    What counts is the suffix: whether a file can be read is found out when it is. Raises DataError for a folder that
+    cannot be read.
     """
-    yield from _walk(root, folder, passed_over, frozenset())
+    for names in _walk(os.fsencode(root), os.fsencode(folder), passed_over, frozenset()):
+        yield from map(os.fsdecode, names)
 
 
-def _walk(root: Path, folder: str, passed_over: Counter[str], above: frozenset[tuple[int, int]]) -> Iterator[str]:
-    where = root / folder
-    status = where.stat()
-    here = (status.st_dev, status.st_ino)
-    if here in above:  # a link to a folder that holds it
-        passed_over["links that go round in a circle"] += 1
-        return
-    files, folders = [], []
-    with os.scandir(where) as entries:
+def _walk(root: bytes, folder: bytes, passed_over: Counter[str], above: frozenset[tuple[int, int]]) -> Iterator[list[bytes]]:
+    """The names of the pictures of one folder after the other; bytes, because a million names are not decoded for nothing."""
+    where = os.path.join(root, folder)  # noqa: PTH118
+    with _scan(where) as scanned:
+        entries = list(scanned)
+    # Nearly every entry of nearly every folder is one of these, and then nothing more has to be asked.
+    files = [
+        name for entry in entries if (name := entry.name)[-4:] in _COMMON and not name.startswith(b".") and not entry.is_dir()
+    ]
+    folders, hidden, others = [], 0, 0
+    if len(files) < len(entries):
+        files = []
         for entry in entries:
-            if _is_hidden(entry.name):
-                passed_over["hidden or system"] += 1
+            name = entry.name
+            if name.startswith(b".") or name in _SYSTEM:
+                hidden += 1
             elif entry.is_dir():
-                folders.append(entry.name)
-            elif is_picture(entry.name):
-                files.append(entry.name)
+                folders.append(name)
+            elif name[name.rfind(b".") :].lower() in _SUFFIXES:
+                files.append(name)
             else:
-                passed_over["not pictures"] += 1
-    prefix = f"{folder}/" if folder else ""
-    for name in sorted(files):
-        yield prefix + name
-    for name in sorted(folders, key=natural_key):
-        yield from _walk(root, prefix + name, passed_over, above | {here})
+                others += 1
+    if hidden:
+        passed_over["hidden or system"] += hidden
+    if others:
+        passed_over["not pictures"] += others
+    prefix = folder + b"/" if folder else b""
+    files.sort()
+    yield [prefix + name for name in files]
+    if not folders:
+        return
+    status = os.stat(where)  # noqa: PTH116
+    above |= {(status.st_dev, status.st_ino)}
+    for name in sorted(folders, key=lambda name: _naturally(os.fsdecode(name))):
+        status = os.stat(os.path.join(where, name))  # noqa: PTH116, PTH118
+        if (status.st_dev, status.st_ino) in above:  # a link to a folder that holds it
+            passed_over["links that go round in a circle"] += 1
+        else:
+            yield from _walk(root, prefix + name, passed_over, above)
+
+
+def _scan(folder: bytes) -> "os._ScandirIterator[bytes]":
+    try:
+        return os.scandir(folder)
+    except OSError as error:
+        reason = str(error.strerror).lower()
+        raise DataError(f"{os.fsdecode(folder)}: cannot be read: {reason}", hint="may this account read the folder?") from None
+
+
+def _naturally(name: str) -> tuple[list[tuple[int, str]], str]:
+    return natural_key(name), name  # `1` and `01` have one natural key
 
 
 def is_picture(name: str) -> bool:
     """Whether a file of this name would be read as a picture."""
     return os.path.splitext(name)[1].lower() in SUFFIXES  # noqa: PTH122 -- a Path for each of a million names is slow
-
-
-def _is_hidden(name: str) -> bool:
-    return name.startswith(".") or name in _SYSTEM_FOLDERS or name in _SYSTEM_FILES

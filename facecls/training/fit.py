@@ -12,6 +12,7 @@ from torch import nn
 
 from facecls.compute import Compute
 from facecls.config import Config, Metric, TrainConfig
+from facecls.data.balance import loss_weights
 from facecls.data.batches import TrainBatches
 from facecls.data.parts import Part
 from facecls.errors import TrainingError
@@ -70,7 +71,10 @@ class Loop:
     def __post_init__(self) -> None:
         train = self.config.train
         at_once = train.batch_size * train.accumulate * self.team.size
-        self.batches = TrainBatches(self.faces.train, at_once, self.config.seed, self.compute, self.team.rank, self.team.size)
+        balance = self.config.data.balance
+        self.batches = TrainBatches(
+            self.faces.train, at_once, self.config.seed, self.compute, self.team.rank, self.team.size, balance
+        )
 
     def fit(self, state: TrainingState) -> Outcome:
         """Trains until the last epoch; writes metrics.jsonl, last.pt and best.pt.
@@ -84,6 +88,7 @@ class Loop:
             self.compute,
             cast(nn.Module, torch.compile(network)) if self.config.compile else network,
             classes=len(self.faces.classes),
+            class_weights=loss_weights(self.config.data.balance, self.faces.train.listing.labels, len(self.faces.classes)),
             steps_per_epoch=self.batches.steps,
             team=self.team,
             progress=self.progress,

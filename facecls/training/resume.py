@@ -8,7 +8,15 @@ from facecls.run import Run
 from facecls.training.checkpoint import read_plain
 from facecls.training.state import TrainingState
 
-MAY_CHANGE = {"device", "train.epochs", "train.patience", "train.max_minutes", "train.save_minutes"}
+MAY_CHANGE = {
+    "device",
+    "data.store",
+    "data.cache_dir",
+    "train.epochs",
+    "train.patience",
+    "train.max_minutes",
+    "train.save_minutes",
+}
 
 
 def prepare(run: Run, config: Config, go_on: bool) -> list[str]:

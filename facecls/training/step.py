@@ -29,11 +29,13 @@ class Stepper:
         steps_per_epoch: int,
         team: Team,
         progress: Progress,
+        class_weights: Tensor | None = None,
     ) -> None:
         self.config = config
         self.compute = compute
         self.network = network  # the state's model, perhaps compiled, perhaps one of a team's
         self.classes = classes
+        self.class_weights = None if class_weights is None else compute.send(class_weights)  # (C,), of the loss
         self.steps_per_epoch = steps_per_epoch
         self.team = team
         self.progress = progress
@@ -91,7 +93,9 @@ class Stepper:
                 with self.compute.autocast():
                     logits = self.network(images)
                     harder = state.model.head.with_margin(logits, targets, margin)
-                    loss = functional.cross_entropy(harder, targets, label_smoothing=config.loss.label_smoothing)
+                    loss = functional.cross_entropy(
+                        harder, targets, weight=self.class_weights, label_smoothing=config.loss.label_smoothing
+                    )
                 # Of the mean over the batch's faces of all processes, which the team averages.
                 share = len(labels) * self.team.size / batch.team_faces
                 state.scaler.scale(loss * share).backward()  # type: ignore[no-untyped-call]  # torch's stub

@@ -3,9 +3,9 @@
 import torch
 
 from facecls.compute import Compute, pick_compute
-from facecls.config import Config
+from facecls.config import Config, DataConfig
+from facecls.data.manifest import write_manifest
 from facecls.data.parts import Found, Part, find_parts, load_part
-from facecls.data.split import write_manifest
 from facecls.errors import DataError, DeviceError
 from facecls.faces.geometry import Geometry
 from facecls.models.classifier import FaceClassifier
@@ -27,9 +27,12 @@ def train(config: Config, run: Run, progress: Progress, *, go_on: bool) -> Outco
     Gives None in all processes but the first of a team, which alone writes and speaks. Raises FaceclsError for what the
     user can put right, and Interrupted, after saving, when a signal asks for an end.
     """
-    config = config.model_copy(update={"data": config.data.model_copy(update={"root": config.data.root.absolute()})})
+    config = _from_anywhere(config)
     with assemble() as team:
-        found = find_parts(config.data, config.split)  # before there is a folder: what is wrong here needs none
+        bar = progress.bar if team.rank == 0 else Silence().bar
+        found = find_parts(
+            _data(config, run, go_on), config.split, bar
+        )  # before there is a folder: what is wrong here needs none
         if team.rank == 0:
             run.open()
             with run.lock():
@@ -44,9 +47,14 @@ def _train(config: Config, found: Found, run: Run, progress: Progress, team: Tea
     compute = pick_compute(team.device(config.device), config.precision)
     for note in [*resume.prepare(run, config, go_on), *found.notes]:
         progress.note(note)
-    parts = [load_part(name, found.parts[name], found.classes, config.data, progress.bar) for name in ("train", "val")]
-    for error in (error for part in parts for error in part.skipped):
-        progress.note(f"skipped {error}")
+    parts = [
+        load_part(name, listing, found.classes, config.data, progress.bar, compute.device)
+        for name, listing in found.parts.items()
+        if name in ("train", "val")
+    ]
+    for part in parts:
+        for note in [*part.notes, *(f"skipped {error}" for error in part.skipped)]:
+            progress.note(note)
     faces = Faces(found.classes, *parts)
     if len(faces.train) < 2:
         raise DataError("one picture is too few to train on", hint="add pictures, or hold fewer out with split.val")
@@ -120,5 +128,21 @@ def _describe(run: Run, config: Config, compute: Compute, found: Found, parts: l
     run.write_config(config.model_dump(mode="json"))
     pictures = (picture for listing in listings.values() for picture in listing.paths)
     run.write_environment(device=str(compute), threads=torch.get_num_threads(), data=hash_of(pictures))
-    skipped = [error for part in parts for error in part.skipped]
-    write_manifest(run.split, {name: (each.paths, each.labels) for name, each in listings.items()}, found.classes, skipped)
+    skipped = [pair for part in parts for pair in zip(part.skipped, part.skipped_classes, strict=True)]
+    split = {name: (each.paths, each.labels) for name, each in listings.items()}
+    write_manifest(run.split, split, found.classes, skipped, config.data.root)
+
+
+def _data(config: Config, run: Run, go_on: bool) -> DataConfig:
+    """The config's data; a run that goes on keeps the split that it began with, whatever the folder has got since."""
+    if go_on and run.last.exists() and run.split.exists():
+        return config.data.model_copy(update={"split_file": run.split.absolute()})
+    return config.data
+
+
+def _from_anywhere(config: Config) -> Config:
+    """The config with its paths to data absolute, so that the run can be read from another folder."""
+    data = config.data
+    named = {"root": data.root, "split_file": data.split_file, "cache_dir": data.cache_dir}
+    absolute = {key: path.absolute() for key, path in named.items() if path is not None}
+    return config.model_copy(update={"data": data.model_copy(update=absolute)})

@@ -1,0 +1,136 @@
+"""How many faces a second each store gives, beside a torch DataLoader over torchvision's ImageFolder on the same pictures.
+
+    scripts/bench data [FOLDER] [--size 112] [--batch 64] [--seconds 3]
+
+Without a folder, synthetic faces are drawn in a temporary one. Each way goes through whole epochs in random order, as
+training does, after a first epoch that does not count (the workers are started in it). `waited` is the share of time for
+which the training steps of a small network had to wait for their faces.
+"""
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from torchvision.datasets import ImageFolder
+from torchvision.transforms import v2
+
+from facecls.compute import Compute, pick_compute
+from facecls.config import AugmentConfig, DataConfig
+from facecls.data.augment import Augment
+from facecls.data.batches import TrainBatches
+from facecls.data.folder import FaceFolder
+from facecls.data.parts import Listing, load_part
+from facecls.data.store import silent
+from facecls.faces.demo import write_faces
+
+STORES = ("memory", "disk", "device", "stream")
+Epoch = Callable[[int], Iterator[Tensor]]  # uint8 batches on the device
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, nargs="?", help="CLASS/file")
+    parser.add_argument("--size", type=int, default=112)
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--workers", type=int, default=2, help="of the DataLoader over ImageFolder")
+    parser.add_argument("--seconds", type=float, default=3.0, help="each way is measured for about this long")
+    parser.add_argument("--pictures", type=int, default=960, help="that are drawn where no folder is named")
+    parser.add_argument("--device", default="auto")
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = asked.folder or drawn(Path(temporary) / "faces", asked.pictures)
+        compute = pick_compute(asked.device, "auto")
+        count = len(FaceFolder(folder))
+        print(f"{count} pictures of {folder.name}, {asked.size} pixels, batches of {asked.batch}; {compute}")
+        ways: dict[str, Epoch] = {
+            "ImageFolder + DataLoader": dataloader(folder, asked.size, asked.batch, asked.workers, compute)
+        }
+        for store in STORES:
+            ways[store] = of_store(store, folder, asked.size, asked.batch, Path(temporary) / "cache", compute)
+        print(f"{'':26}{'images/s':>10}{'x':>8}{'waited':>9}")
+        theirs = 0.0
+        for name, epoch in ways.items():
+            speed = measured(epoch, asked.seconds, lambda _: None, compute)[0]
+            theirs = theirs or speed
+            waited = measured(epoch, asked.seconds, Training(asked.size, compute), compute)[1]
+            print(f"{name:26}{speed:10,.0f}{speed / theirs:8.1f}{waited:9.1%}")
+
+
+def drawn(folder: Path, pictures: int) -> Path:
+    """A folder of synthetic faces."""
+    for _ in write_faces(folder, people=12, each=-(-pictures // 12), seed=0):
+        pass
+    return folder
+
+
+def dataloader(folder: Path, size: int, batch: int, workers: int, compute: Compute) -> Epoch:
+    """What people do today: decode, resize and crop in workers, anew in every epoch."""
+    transform = v2.Compose([v2.Resize(size), v2.CenterCrop(size), v2.PILToTensor()])
+    loader = DataLoader(
+        ImageFolder(folder, transform),
+        batch_size=batch,
+        shuffle=True,
+        num_workers=workers,
+        persistent_workers=True,
+        pin_memory=compute.device.type == "cuda",
+    )
+    return lambda _: (compute.send(images).permute(0, 2, 3, 1) for images, _ in loader)
+
+
+def of_store(store: str, folder: Path, size: int, batch: int, cache: Path, compute: Compute) -> Epoch:
+    """The batches of a training, without augmentation."""
+    data = DataConfig.model_validate(
+        {"root": folder, "image_size": size, "store": store, "cache_dir": cache, "on_bad_image": "skip"}
+    )
+    found = FaceFolder(folder)
+    listing = Listing(found.paths, found.labels)
+    batches = TrainBatches(load_part("train", listing, found.classes, data, silent, compute.device), batch, 0, compute)
+    return lambda epoch: (step.faces for step in batches.epoch(epoch))
+
+
+class Training:
+    """A step of a small network, so that there is something that waits."""
+
+    def __init__(self, size: int, compute: Compute) -> None:
+        self.size = size
+        self.compute = compute
+        self.augment = Augment(AugmentConfig())
+        layers = [nn.Conv2d(3, 32, 5, 4), nn.ReLU(), nn.Conv2d(32, 64, 3, 2), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+        self.network = compute.place(nn.Sequential(*layers, nn.Linear(64, 12)))
+
+    def __call__(self, faces: Tensor) -> None:
+        draws = torch.rand(len(faces), 14)
+        with self.compute.autocast():
+            loss = self.network(self.augment(faces, draws, self.size)).square().mean()
+        loss.backward()
+
+
+def measured(epochs: Epoch, seconds: float, use: Callable[[Tensor], object], compute: Compute) -> tuple[float, float]:
+    """(images/s, share of time waited for them) of whole epochs, after a first one."""
+    for faces in epochs(0):
+        use(faces)
+    number, images, waited, begun = 1, 0, 0.0, time.perf_counter()
+    while time.perf_counter() - begun < seconds:
+        batches = epochs(number)
+        while True:
+            asked = time.perf_counter()
+            some = next(batches, None)
+            waited += time.perf_counter() - asked
+            if some is None:
+                break
+            use(some)
+            images += len(some)
+        number += 1
+    if compute.device.type == "cuda":
+        torch.cuda.synchronize()
+    took = time.perf_counter() - begun
+    return images / took, waited / took
+
+
+if __name__ == "__main__":
+    main()
