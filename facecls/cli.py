@@ -21,6 +21,7 @@ app.add_typer(config_app, name="config")
 
 Device = Annotated[str, typer.Option(help="auto | cpu | cuda | cuda:N | mps")]
 Precision = Annotated[Literal["auto", "fp32", "bf16", "fp16"], typer.Option(help="auto: bf16 where the processor has it.")]
+Tta = Annotated[Literal["none", "flip"], typer.Option(help="flip: the mean of every picture and its mirror image.")]
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Over the file: section.key=value.")]
 
 
@@ -113,11 +114,14 @@ def eval_(
     checkpoint: Annotated[Path, typer.Argument(help="A best.pt, or a run folder.")],
     data: Annotated[Path | None, typer.Option(help="Folder of classes to score on; default: the run's own data.")] = None,
     split: Annotated[Literal["train", "val", "test"], typer.Option(help="Which part of it.")] = "val",
+    strangers: Annotated[Path | None, typer.Option(help="Folder of pictures of none of the classes.")] = None,
+    groups: Annotated[Path | None, typer.Option(help="CSV file, `path,group` or `class,group`: accuracy by group.")] = None,
+    tta: Tta = "none",
     format_: Annotated[Literal["table", "json"], typer.Option("--format")] = "table",
     device: Device = "auto",
     precision: Precision = "auto",
 ) -> None:
-    """Score a checkpoint on pictures whose classes are known."""
+    """Score a checkpoint on pictures whose classes are known, and on strangers."""
     from facecls.compute import pick_compute
     from facecls.inference.score import score_checkpoint
     from facecls.inference.tables import print_scores, scores_to_json
@@ -125,7 +129,16 @@ def eval_(
     from facecls.training.checkpoint import read
 
     compute = pick_compute(device, precision)
-    scored = score_checkpoint(read(checkpoint), compute, Progress(), data=data, split=split)
+    scored = score_checkpoint(
+        read(checkpoint),
+        compute,
+        Progress(),
+        data=data,
+        split=split,
+        strangers=strangers,
+        groups=groups,
+        mirrored=tta == "flip",
+    )
     if format_ == "json":
         print(scores_to_json(scored))
     else:

@@ -26,6 +26,7 @@ class DataConfig(Section):
     crop: float = Field(1.0, gt=0, le=1, description="central share of the picture's sides kept; 1.0 keeps all")
     fit: Literal["crop", "pad", "stretch"] = Field("crop", description="how an oblong becomes a square")
     on_bad_image: Literal["error", "skip"] = Field("error", description="what an unreadable picture does")
+    labels_are_handed: bool = Field(False, description="true where mirroring changes the class: no flips then")
 
 
 class SplitConfig(Section):
@@ -118,6 +119,13 @@ class TrainConfig(Section):
     save_minutes: float = Field(5.0, gt=0, description="minutes between two writings of last.pt within an epoch")
 
 
+class UnknownConfig(Section):
+    enabled: bool = Field(True, description="whether `predict` may answer `unknown`")
+    target_false_accept: float = Field(0.01, gt=0, lt=1, description="share of strangers that may be given a name")
+    score: Literal["centroid", "probability", "energy"] = Field("centroid", description="what tells the known from strangers")
+    strangers: Path | None = Field(None, description="folder of strangers' pictures to set the threshold by; null: none")
+
+
 class Config(Section):
     """Everything that a run depends on."""
 
@@ -134,6 +142,7 @@ class Config(Section):
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     train: TrainConfig = TrainConfig()
+    unknown: UnknownConfig = UnknownConfig()
 
     @model_validator(mode="after")
     def starts_no_larger_than_it_ends(self) -> "Config":
@@ -171,6 +180,18 @@ def load_config(path: Path, overrides: Iterable[str] = ()) -> Config:
     if problems:
         raise ConfigError(*problems, hint="\n".join(hints))
     return config
+
+
+def settled(config: Config) -> Config:
+    """The config with what follows from it: full paths, and no mirroring where that would change a face's class."""
+    strangers = config.unknown.strangers
+    sections: dict[str, Section] = {
+        "data": config.data.model_copy(update={"root": config.data.root.absolute()}),
+        "unknown": config.unknown.model_copy(update={"strangers": strangers and strangers.absolute()}),
+    }
+    if config.data.labels_are_handed:
+        sections["augment"] = config.augment.model_copy(update={"flip": 0.0})
+    return config.model_copy(update=sections)
 
 
 def _parse_override(text: str) -> tuple[Key, Any]:

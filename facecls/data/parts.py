@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facecls.config import DataConfig, SplitConfig
-from facecls.data.folder import FaceFolder, part_folders
+from facecls.data.folder import FaceFolder, existing_folder, part_folders
 from facecls.data.split import split_classes
 from facecls.data.store import MemoryStore, Store, decode, refuse_bad
 from facecls.errors import DataError, ImageError
 from facecls.faces.geometry import Geometry
-from facecls.faces.listing import Paths
+from facecls.faces.listing import Paths, pictures_below
 
 Progress = Callable[..., Any]  # tqdm, or what is called like it
 
@@ -120,6 +120,17 @@ def load_part(name: str, listing: Listing, classes: Sequence[str], data: DataCon
             )
         listing, faces = listing.take(kept), faces[kept]
     return Part(name, listing, MemoryStore(faces), skipped)
+
+
+def loose_part(name: str, folder: Path, data: DataConfig, progress: Progress) -> Part:
+    """The pictures of a folder, whatever folders they lie in, all of one class that is called `name`.
+
+    Raises DataError where there are none, and as `load_part` does.
+    """
+    paths = Paths.of(existing_folder(folder), pictures_below(folder, "", Counter()))
+    if len(paths) == 0:
+        raise DataError(f"{folder}: holds no pictures", hint="name a folder with pictures in it, or in folders in it")
+    return load_part(name, Listing(paths, np.zeros(len(paths), np.int32)), (name,), data, progress)
 
 
 def _passed_over(root: str | Path, counts: Counter[str]) -> list[str]:

@@ -2,13 +2,15 @@
 
 from typing import Any
 
-from facecls.config import Config, flat
+from facecls.config import Config, UnknownConfig, flat
 from facecls.errors import CheckpointError, RunError
 from facecls.run import Run
 from facecls.training.checkpoint import read_plain
 from facecls.training.state import TrainingState
 
-MAY_CHANGE = {"device", "train.epochs", "train.patience", "train.max_minutes", "train.save_minutes"}
+MAY_CHANGE = {"device", "train.epochs", "train.patience", "train.max_minutes", "train.save_minutes"} | {
+    f"unknown.{key}" for key in UnknownConfig.model_fields
+}
 
 
 def prepare(run: Run, config: Config, go_on: bool) -> list[str]:

@@ -1,9 +1,11 @@
 """A training from config to outcome: opens the run's folder, finds and reads the faces, and lets the loop go."""
 
+from dataclasses import replace
+
 import torch
 
 from facecls.compute import Compute, pick_compute
-from facecls.config import Config
+from facecls.config import Config, settled
 from facecls.data.parts import Found, Part, find_parts, load_part
 from facecls.data.split import write_manifest
 from facecls.errors import DataError, DeviceError
@@ -14,6 +16,7 @@ from facecls.run import Onlooker, Run, hash_of
 from facecls.training import resume
 from facecls.training.checkpoint import Checkpoint
 from facecls.training.fit import Faces, Loop, Outcome
+from facecls.training.judging import judge_run, prepare_strangers
 from facecls.training.saving import NoSaver, Saver
 from facecls.training.state import TrainingState, build_state
 from facecls.training.team import Team, assemble
@@ -27,7 +30,7 @@ def train(config: Config, run: Run, progress: Progress, *, go_on: bool) -> Outco
     Gives None in all processes but the first of a team, which alone writes and speaks. Raises FaceclsError for what the
     user can put right, and Interrupted, after saving, when a signal asks for an end.
     """
-    config = config.model_copy(update={"data": config.data.model_copy(update={"root": config.data.root.absolute()})})
+    config = settled(config)
     with assemble() as team:
         found = find_parts(config.data, config.split)  # before there is a folder: what is wrong here needs none
         if team.rank == 0:
@@ -45,7 +48,8 @@ def _train(config: Config, found: Found, run: Run, progress: Progress, team: Tea
     for note in [*resume.prepare(run, config, go_on), *found.notes]:
         progress.note(note)
     parts = [load_part(name, found.parts[name], found.classes, config.data, progress.bar) for name in ("train", "val")]
-    for error in (error for part in parts for error in part.skipped):
+    strangers = prepare_strangers(config.unknown, config.data, progress) if team.rank == 0 else None
+    for error in (error for part in (*parts, *([strangers] if strangers else [])) for error in part.skipped):
         progress.note(f"skipped {error}")
     faces = Faces(found.classes, *parts)
     if len(faces.train) < 2:
@@ -74,7 +78,10 @@ def _train(config: Config, found: Found, run: Run, progress: Progress, team: Tea
         progress=progress,
         fresh=lambda: _fresh(config, faces, compute, team, Silence()),
     )
-    return loop.fit(state)
+    outcome = loop.fit(state)
+    if team.rank > 0:
+        return outcome
+    return replace(outcome, best=judge_run(run, config, faces.train, faces.val, strangers, compute, progress))
 
 
 def _fresh(config: Config, faces: Faces, compute: Compute, team: Team, progress: Progress) -> TrainingState:
