@@ -20,20 +20,6 @@ Tiny = Callable[..., Path]
 MAIN = "from facecls.cli import main\ntry: main()\nexcept SystemExit: pass\n"
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory, faces: Path) -> Path:
-    """A run folder whose checkpoint knows the four drawn people a little."""
-    folder = tmp_path_factory.mktemp("trained")
-    config = folder / "people.yaml"
-    config.write_text(
-        f"data: {{root: {faces}, image_size: 32}}\nmodel: {{name: cnn}}\noptimizer: {{name: adamw, lr: 3e-3}}\n"
-        "train: {epochs: 3, batch_size: 16}\nsplit: {val: 0.25}\n"
-    )
-    words = [sys.executable, "-m", "facecls", "train", str(config), "--out", str(folder / "run")]
-    subprocess.run(words, check=True, capture_output=True)
-    return folder / "run"
-
-
 def test_train_writes_the_files_of_a_run_and_prints_the_checkpoint(facecls: Facecls, tiny: Tiny, tmp_path: Path) -> None:
     result = facecls("train", tiny(), "--out", tmp_path / "run")
     assert result.code == 0

@@ -9,7 +9,6 @@ import torch
 
 from facecls.config import load_config
 from facecls.errors import DataError
-from facecls.faces.demo import write_faces
 from facecls.progress import Progress
 from facecls.run import Run
 from facecls.training.checkpoint import read, read_plain
@@ -18,21 +17,13 @@ from facecls.training.train import train
 Tiny = Callable[..., Path]
 
 
-@pytest.fixture(scope="module")
-def strangers(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("drawn") / "strangers"
-    for _ in write_faces(folder, people=10, each=1, seed=0, first_person=4):
-        pass
-    return folder
-
-
 def test_best_pt_holds_the_judgement_and_its_figures(tiny: Tiny, tmp_path: Path, strangers: Path) -> None:
     run = Run(tmp_path / "run")
     config = load_config(tiny(unknown={"strangers": str(strangers), "target_false_accept": 0.1}))
     outcome = train(config, run, Progress(), go_on=False)
     judgement = read(run.best).judgement
     assert judgement is not None and judgement.threshold is not None and judgement.centroids is not None
-    assert (judgement.threshold.source, judgement.threshold.n) == ("strangers", 10)
+    assert (judgement.threshold.source, judgement.threshold.n) == ("strangers", 20)
     assert judgement.centroids.shape == (4, 128)
     best = read_plain(run.best)["metrics"]
     assert (best["val_ece"], best["val_ece_calibrated"]) == judgement.ece
@@ -57,7 +48,7 @@ def test_the_threshold_can_be_set_anew_without_training(tiny: Tiny, tmp_path: Pa
 
 
 def test_too_few_strangers_end_a_run_before_it_trains(tiny: Tiny, tmp_path: Path, strangers: Path) -> None:
-    with pytest.raises(DataError, match="needs at least 99 pictures of strangers, there are 10"):
+    with pytest.raises(DataError, match="needs at least 99 pictures of strangers, there are 20"):
         train(load_config(tiny(unknown={"strangers": str(strangers)})), Run(tmp_path / "run"), Progress(), go_on=False)
     assert not (tmp_path / "run" / "last.pt").exists()
 
