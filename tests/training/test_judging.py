@@ -27,7 +27,7 @@ def test_best_pt_holds_the_judgement_and_its_figures(tiny: Tiny, tmp_path: Path,
     assert judgement.centroids.shape == (4, 128)
     best = read_plain(run.best)["metrics"]
     assert (best["val_ece"], best["val_ece_calibrated"]) == judgement.ece
-    assert best == outcome.best == run.rows()[best["epoch"]]
+    assert outcome is not None and best == outcome.best == run.rows()[best["epoch"]]
 
 
 def test_the_threshold_can_be_set_anew_without_training(tiny: Tiny, tmp_path: Path, strangers: Path) -> None:
