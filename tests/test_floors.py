@@ -17,6 +17,7 @@ FLOORS = [
     {"evaluation", "suggest"},
     {"training"},
     {"inference"},
+    {"report"},
     {"cli"},
     {"__main__"},
 ]

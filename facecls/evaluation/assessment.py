@@ -22,7 +22,7 @@ from facecls.evaluation.metrics import (
     wilson,
 )
 from facecls.evaluation.outputs import Outputs
-from facecls.evaluation.unknown import ScoreKind, Threshold
+from facecls.evaluation.unknown import Bools, ScoreKind, Threshold
 
 PAIRS = 10
 
@@ -83,6 +83,13 @@ class OpenSet:
     rates: Identification | None  # None without strangers
     known_scores: NDArray[np.float64]  # (N,)
     stranger_scores: NDArray[np.float64]  # (M,)
+
+    @property
+    def verdicts(self) -> Bools:
+        """Which of the known the stored threshold takes for ours, (N,); all where there is none."""
+        if self.threshold is None:
+            return np.ones(self.known, bool)
+        return self.threshold.accepts(self.known_scores)
 
     def to_plain(self) -> dict[str, Any]:
         """As plain values that JSON can hold; the curve is there with strangers only."""

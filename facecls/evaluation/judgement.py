@@ -149,16 +149,18 @@ def describe(judgement: Judgement) -> list[str]:
         f"calibrated on {judgement.n} val pictures: temperature {judgement.temperature:.3g}, "
         f"expected calibration error {before:.3f} before, {after:.3f} after"
     ]
-    threshold = judgement.threshold
-    if threshold is None:
-        return lines
-    kept = "" if threshold.known_kept is None else f", {threshold.known_kept:.1%} of val are kept"
+    return lines if judgement.threshold is None else [*lines, explain_threshold(judgement.threshold)]
+
+
+def explain_threshold(threshold: Threshold) -> str:
+    """When a picture is called unknown, and what that rests on, in one sentence."""
     head = f"unknown below {threshold.value:.3g} ({SCORES[threshold.score]})"
+    kept = "" if threshold.known_kept is None else f"; {100 * threshold.known_kept:.1f} % of val are kept"
     if threshold.source == "val":
-        return [*lines, f"{head}, set by {threshold.n} val pictures{kept}; how many strangers get in is not known"]
+        return f"{head}, set by {threshold.n} val pictures{kept}; how many strangers get in is not known"
     assert threshold.target_false_accept is not None and threshold.interval is not None
     low, high = threshold.interval
     aim = f"so that {threshold.target_false_accept:.3g} of them get in (95 % interval {low:.2g} to {high:.2g}){kept}"
     if threshold.source == "strangers":
-        return [*lines, f"{head}, set by {threshold.n} pictures of strangers {aim}"]
-    return [*lines, f"{head}, set by {threshold.n} pictures of classes held out {aim}; real strangers get in more often"]
+        return f"{head}, set by {threshold.n} pictures of strangers {aim}"
+    return f"{head}, set by {threshold.n} pictures of classes held out {aim}; real strangers get in more often"

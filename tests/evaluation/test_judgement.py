@@ -97,6 +97,6 @@ def test_a_person_is_told_what_a_threshold_rests_on() -> None:
         for known, own, others in ((val, train, strangers[0]), (pictures(100, 1), train, None), (val, pictures(9, 0), None))
     )
     assert "set by 600 pictures of strangers so that 0.01 of them get in (95 % interval 0.0037 to 0.019)" in by_strangers[1]
-    assert by_classes[1].endswith("% of val are kept; real strangers get in more often")
-    assert by_val[1].endswith("set by 100 val pictures, 96.0% of val are kept; how many strangers get in is not known")
+    assert by_classes[1].endswith(" % of val are kept; real strangers get in more often")
+    assert by_val[1].endswith("set by 100 val pictures; 96.0 % of val are kept; how many strangers get in is not known")
     assert by_val[0].startswith("calibrated on 100 val pictures: temperature ")
