@@ -91,6 +91,11 @@ class Run:
             text = "".join(json.dumps(row) + "\n" for row in self.rows() if row["epoch"] < epoch)
             write_whole(self.metrics, text.encode())
 
+    def amend_row(self, row: Mapping[str, Any]) -> None:
+        """Puts `row` in the place of the line of its epoch."""
+        text = "".join(json.dumps(row if old["epoch"] == row["epoch"] else old) + "\n" for old in self.rows())
+        write_whole(self.metrics, text.encode())
+
     def write_config(self, plain: Mapping[str, Any]) -> None:
         """Writes the resolved config, loadable as it is."""
         write_whole(self.config, yaml.safe_dump(dict(plain), sort_keys=False, allow_unicode=True).encode())

@@ -1,5 +1,6 @@
 """Shared by all tests: one thread, synthetic faces drawn once, and the command line as a person calls it."""
 
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -37,6 +38,29 @@ def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of four people with twelve pictures each."""
     folder = tmp_path_factory.mktemp("drawn") / "faces"
     for _ in write_faces(folder, people=4, each=12, seed=0):
+        pass
+    return folder
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory, faces: Path) -> Path:
+    """A run folder whose checkpoint knows the four drawn people a little."""
+    folder = tmp_path_factory.mktemp("trained")
+    config = folder / "people.yaml"
+    config.write_text(
+        f"data: {{root: {faces}, image_size: 32}}\nmodel: {{name: cnn}}\noptimizer: {{name: adamw, lr: 3e-3}}\n"
+        "train: {epochs: 3, batch_size: 16}\nsplit: {val: 0.25}\n"
+    )
+    words = [sys.executable, "-m", "facecls", "train", str(config), "--out", str(folder / "run")]
+    subprocess.run(words, check=True, capture_output=True)
+    return folder / "run"
+
+
+@pytest.fixture(scope="session")
+def strangers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of pictures of ten other people, in folders."""
+    folder = tmp_path_factory.mktemp("drawn") / "strangers"
+    for _ in write_faces(folder, people=10, each=2, seed=0, first_person=4):
         pass
     return folder
 

@@ -20,20 +20,6 @@ Tiny = Callable[..., Path]
 MAIN = "from facecls.cli import main\ntry: main()\nexcept SystemExit: pass\n"
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory, faces: Path) -> Path:
-    """A run folder whose checkpoint knows the four drawn people a little."""
-    folder = tmp_path_factory.mktemp("trained")
-    config = folder / "people.yaml"
-    config.write_text(
-        f"data: {{root: {faces}, image_size: 32}}\nmodel: {{name: cnn}}\noptimizer: {{name: adamw, lr: 3e-3}}\n"
-        "train: {epochs: 3, batch_size: 16}\nsplit: {val: 0.25}\n"
-    )
-    words = [sys.executable, "-m", "facecls", "train", str(config), "--out", str(folder / "run")]
-    subprocess.run(words, check=True, capture_output=True)
-    return folder / "run"
-
-
 def test_train_writes_the_files_of_a_run_and_prints_the_checkpoint(facecls: Facecls, tiny: Tiny, tmp_path: Path) -> None:
     result = facecls("train", tiny(), "--out", tmp_path / "run")
     assert result.code == 0
@@ -63,7 +49,7 @@ def test_eval_prints_what_scikit_learn_says_of_predictions(facecls: Facecls, tra
     with (trained / "split.csv").open(newline="") as file:
         held_out = [row for row in csv.DictReader(file) if row["split"] == "val"]
     said = json.loads(facecls("predict", *(row["path"] for row in held_out), "--checkpoint", trained, "--format", "json").out)
-    true, named = [row["class"] for row in held_out], [row["label"] for row in said]
+    true, named = [row["class"] for row in held_out], [row["nearest"] for row in said]
     assert plain["n"] == len(held_out) == 12
     assert plain["accuracy"] == pytest.approx(accuracy_score(true, named))
     assert plain["macro_f1"] == pytest.approx(f1_score(true, named, average="macro"))
@@ -106,10 +92,10 @@ def test_predict_gives_each_picture_its_row_in_order_and_an_unreadable_one_its_r
         rows = json.loads(result.out if form == "json" else f"[{','.join(result.out.splitlines())}]")
     assert [row["path"] for row in rows] == named
     assert rows[1]["error"] == "is empty"
-    assert not rows[1]["label"] and rows[0]["label"] in {path.name for path in faces.iterdir()}
+    assert not rows[1]["label"] and rows[0]["nearest"] in {path.name for path in faces.iterdir()}
     if form != "csv":
-        assert list(rows[0]) == ["path", "label", "probability", "top", "error"]
-        assert rows[0]["top"][0] == [rows[0]["label"], rows[0]["probability"]] and len(rows[0]["top"]) == 2
+        assert list(rows[0]) == ["path", "label", "probability", "top", "error", "nearest", "known"]
+        assert rows[0]["top"][0] == [rows[0]["nearest"], rows[0]["probability"]] and len(rows[0]["top"]) == 2
 
 
 def test_predict_takes_folders_and_patterns_and_the_newest_run(

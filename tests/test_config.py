@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from facecls.config import Config, flat, load_config
+from facecls.config import Config, flat
+from facecls.configfile import load_config
 from facecls.errors import ConfigError
 
 

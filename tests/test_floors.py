@@ -12,11 +12,13 @@ FLOORS = [
     {"errors"},
     {"yamlfile", "chance", "progress", "prefetch"},
     {"config", "run", "compute", "pair"},
+    {"configfile"},
     {"faces"},
     {"data", "models"},
     {"evaluation", "suggest"},
     {"training"},
     {"inference"},
+    {"report"},
     {"cli"},
     {"__main__"},
 ]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from facecls.config import load_config
+from facecls.configfile import load_config
 from facecls.suggest import Look, suggest
 from tests.conftest import Result
 

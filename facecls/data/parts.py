@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from facecls.config import DataConfig, SplitConfig
 from facecls.data.disk import on_disk
-from facecls.data.folder import FaceFolder, part_folders
+from facecls.data.folder import FaceFolder, existing_folder, part_folders
 from facecls.data.groups import group_numbers
 from facecls.data.manifest import read_manifest
 from facecls.data.room import Kind, measure_room, pick_store
@@ -20,7 +20,7 @@ from facecls.data.store import Bad, Progress, Store, in_memory, on_device, refus
 from facecls.data.stream import streamed
 from facecls.errors import DataError, ImageError
 from facecls.faces.geometry import Geometry
-from facecls.faces.listing import Paths
+from facecls.faces.listing import Paths, pictures_below
 
 _CPU = torch.device("cpu")
 
@@ -201,6 +201,17 @@ def _refuse_two_splits(folders: dict[str, Path], split: SplitConfig, root: Path)
     twice = [f"split.{key}: {folders[part]} is {part} already" for key, part in asked.items() if part in folders]
     if twice:
         raise DataError(*twice, hint=f"leave the key out, or set data.root to {root / 'train'}")
+
+
+def loose_part(name: str, folder: Path, data: DataConfig, progress: Progress) -> Part:
+    """The pictures of a folder, whatever folders they lie in, all of one class that is called `name`.
+
+    Raises DataError where there are none, and as `load_part` does.
+    """
+    paths = Paths.of(existing_folder(folder), pictures_below(folder, "", Counter()))
+    if len(paths) == 0:
+        raise DataError(f"{folder}: holds no pictures", hint="name a folder with pictures in it, or in folders in it")
+    return load_part(name, Listing(paths, np.zeros(len(paths), np.int32)), (name,), data, progress)
 
 
 def _passed_over(root: str | Path, counts: Counter[str]) -> list[str]:

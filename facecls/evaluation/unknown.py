@@ -192,66 +192,14 @@ def false_accept_interval(n: int, target_false_accept: float, level: float = 0.9
     return float(low), float(high)
 
 
-@dataclass(frozen=True)
-class OperatingPoint:
-    """What one threshold does: strangers let in against known people let in and named right."""
-
-    rate: float  # the false accept rate that was asked for
-    threshold: float
-    identified: float  # known pictures accepted and named right, as a share of all known ones
-    false_accept: float  # strangers accepted, as a share of all strangers
-
-
-@dataclass(frozen=True)
-class Identification:
-    """Open-set identification: operating points, and the whole curve from no stranger let in to all of them."""
-
-    points: tuple[OperatingPoint, ...]
-    curve_false_accept: NDArray[np.float64]  # (P,), rising from 0 to 1
-    curve_identified: NDArray[np.float64]  # (P,), rising to the accuracy without a threshold
-
-
-def identification_rates(
-    known_scores: Floats,
-    known_correct: Bools,
-    stranger_scores: Floats,
-    rates: Sequence[float] = (0.01, 0.05, 0.10),
-    calibration_scores: Floats | None = None,
-) -> Identification:
-    """Detection and identification rate against false accept rate (Phillips, Grother and Micheals 2011, open-set ROC).
-
-    `known_scores` (N,), `known_correct` (N,): the right name came first; `stranger_scores` (M,). Thresholds are set by
-    `calibration_scores`, those of other strangers, or without them by the same strangers: then `false_accept` is at
-    most the rate by construction, and `identified` a little rosy. Rates for which the strangers are too few are
-    left out.
-    """
-    known = np.asarray(known_scores, dtype=np.float64)
-    strangers = np.sort(np.asarray(stranger_scores, dtype=np.float64))
-    assert len(known) == len(known_correct) > 0 < len(strangers)
-    right = np.sort(known[np.asarray(known_correct, dtype=bool)])
-    calibration = strangers if calibration_scores is None else np.asarray(calibration_scores, dtype=np.float64)
-
-    operate = [(rate, threshold_for(calibration, rate)) for rate in rates if _rank(rate, len(calibration)) > 0]
-    points = tuple(
-        OperatingPoint(
-            rate,
-            threshold,
-            float(_share_above(threshold, right, len(known))),
-            float(_share_above(threshold, strangers, len(strangers))),
-        )
-        for rate, threshold in operate
-    )
-    steps = np.append(np.unique(strangers)[::-1], -np.inf)
-    return Identification(points, _share_above(steps, strangers, len(strangers)), _share_above(steps, right, len(known)))
-
-
-def _share_above(thresholds: Any, ascending: NDArray[np.float64], of: int) -> NDArray[np.float64]:
-    return np.asarray((len(ascending) - np.searchsorted(ascending, thresholds, side="right")) / of)
-
-
 def _kept(known_scores: Floats, threshold: float) -> float:
     # In float64: beside float32 scores, numpy would round the threshold itself to float32.
     return float(np.mean(np.asarray(known_scores, dtype=np.float64) > threshold))
+
+
+def strangers_needed(target_false_accept: float) -> int:
+    """How many strangers' pictures a rate needs at the least, so that one of them may be let in."""
+    return int(np.ceil(1 / target_false_accept - 1e-9)) - 1
 
 
 def _rank(share: float, n: int) -> int:
@@ -260,7 +208,7 @@ def _rank(share: float, n: int) -> int:
 
 
 def _too_few(n: int, target: float, source: Strangers) -> DataError:
-    needed = int(np.ceil(1 / target - 1e-9)) - 1
+    needed = strangers_needed(target)
     if source == "strangers":
         there = {0: "there are none", 1: "there is 1"}.get(n, f"there are {n}")
         remedy = f"add {'' if n == 0 else 'another '}{_pictures(needed - n)}"

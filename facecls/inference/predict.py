@@ -5,7 +5,7 @@ import os
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -15,14 +15,15 @@ from numpy.typing import NDArray
 
 from facecls.compute import Compute
 from facecls.errors import DataError, ImageError
-from facecls.evaluation.calibration import probabilities
+from facecls.evaluation.judgement import NO_JUDGEMENT
+from facecls.evaluation.outputs import BATCH, Outputs, outputs_of
 from facecls.faces.geometry import Geometry, read_face
 from facecls.faces.listing import pictures_below
 from facecls.models.classifier import FaceClassifier
 from facecls.prefetch import prefetched
 from facecls.training.checkpoint import Checkpoint
 
-BATCH = 64  # faces at once; as many as an evaluation takes, so that both compute the same bits
+UNKNOWN = "unknown"  # the label of a picture that shows none of the classes
 
 
 @dataclass(frozen=True)
@@ -30,42 +31,56 @@ class Prediction:
     """What a picture shows; for one that could not be read, `error` says why and the rest is empty."""
 
     path: str
-    label: str | None = None
-    probability: float | None = None
+    label: str | None = None  # a class, or UNKNOWN
+    probability: float | None = None  # of the nearest class, calibrated: right so often, if it is one of ours
     top: tuple[tuple[str, float], ...] = ()  # the likeliest classes, in order
     error: str | None = None
+    nearest: str | None = None  # the likeliest class, also where the label is UNKNOWN
+    known: bool | None = None  # whether it is taken for one of ours
 
 
 class Predictor:
-    """A checkpoint's classifier, ready to name pictures."""
+    """A checkpoint's classifier, ready to name pictures.
 
-    def __init__(self, checkpoint: Checkpoint, compute: Compute) -> None:
+    No picture is UNKNOWN with `unknown` false, nor from the checkpoint of a training that has not ended, whose probabilities
+    are not calibrated either. `mirrored` takes the mean of a picture and its mirror image.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, compute: Compute, *, unknown: bool = True, mirrored: bool = False) -> None:
         self.classes = checkpoint.classes
         self.geometry: Geometry = checkpoint.geometry
         self.compute = compute
         self.model: FaceClassifier = checkpoint.build(compute)
+        judgement = checkpoint.judgement or NO_JUDGEMENT
+        self.judgement = judgement if unknown else replace(judgement, threshold=None)
+        self.mirrored = mirrored
 
     def predict(self, paths: Iterable[str], top_k: int = 1) -> Iterator[Prediction]:
         """Names each picture, with its `top_k` likeliest classes; reads ahead in threads while the network computes."""
         for rows in prefetched(self._read(paths)):
             faces = [face for _, face in rows if not isinstance(face, ImageError)]
-            shares = iter(probabilities(self.logits(np.stack(faces)))) if faces else iter(())
+            verdicts = self._verdicts(np.stack(faces)) if faces else iter(())
             for path, face in rows:
                 if isinstance(face, ImageError):
                     yield Prediction(path, error=face.reason)
                 else:
-                    yield self._named(path, next(shares), top_k)
+                    yield self._named(path, *next(verdicts), top_k)
 
-    def logits(self, faces: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Uint8 faces (B, S, S, 3) to logits (B, C)."""
-        with torch.inference_mode(), self.compute.autocast():
-            scores: NDArray[np.float32] = self.model(self.compute.images(torch.from_numpy(faces))).float().cpu().numpy()
-        return scores
+    def outputs(self, faces: NDArray[np.uint8]) -> Outputs:
+        """Uint8 faces (B, S, S, 3) to logits (B, C) and features (B, F)."""
+        images = self.compute.images(torch.from_numpy(faces))
+        return outputs_of(self.model, [images], self.compute, mirrored=self.mirrored)
 
-    def _named(self, path: str, shares: NDArray[np.float64], top_k: int) -> Prediction:
+    def _verdicts(self, faces: NDArray[np.uint8]) -> Iterator[tuple[NDArray[np.float64], bool]]:
+        """For each face its calibrated probabilities (C,), and whether it is taken for one of ours."""
+        outputs = self.outputs(faces)
+        return zip(self.judgement.probabilities(outputs.logits), self.judgement.accepts(outputs).tolist(), strict=True)
+
+    def _named(self, path: str, shares: NDArray[np.float64], known: bool, top_k: int) -> Prediction:
         likeliest = np.argsort(-shares, kind="stable")[:top_k]
         top = tuple((self.classes[number], float(shares[number])) for number in likeliest)
-        return Prediction(path, *top[0], top)
+        nearest, probability = top[0]
+        return Prediction(path, nearest if known else UNKNOWN, probability, top, nearest=nearest, known=known)
 
     def _read(self, paths: Iterable[str]) -> Iterator[list[tuple[str, NDArray[np.uint8] | ImageError]]]:
         """Batches of pictures in their order, each with its face or the reason why there is none."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any, Literal, TextIO
 
-from facecls.inference.predict import Prediction
+from facecls.inference.predict import UNKNOWN, Prediction
 
 RowFormat = Literal["table", "json", "jsonl", "csv"]
 
@@ -41,14 +41,17 @@ def _jsonl(predictions: Iterable[Prediction], top_k: int, file: TextIO) -> None:
 def _csv(predictions: Iterable[Prediction], top_k: int, file: TextIO) -> None:
     writer = csv.writer(file, lineterminator="\n")
     further = [f"{column}_{rank}" for rank in range(2, top_k + 1) for column in ("label", "probability")]
-    writer.writerow(["path", "label", "probability", *further, "error"])
+    writer.writerow(["path", "label", "probability", "nearest", *further, "error"])
     for prediction in predictions:
-        pairs = [value for pair in prediction.top for value in pair]
-        blank = [""] * (2 * top_k - len(pairs))
-        writer.writerow([prediction.path, *pairs, *blank, prediction.error or ""])
+        rest = [value for pair in prediction.top[1:] for value in pair]
+        blank = [""] * (len(further) - len(rest))
+        first = [prediction.label, prediction.probability, prediction.nearest]
+        writer.writerow([prediction.path, *first, *rest, *blank, prediction.error])
 
 
 def _table(predictions: Iterable[Prediction], top_k: int, file: TextIO) -> None:  # noqa: ARG001 -- called like the others
     for prediction in predictions:
         said = prediction.error or "   ".join(f"{label} {probability:.1%}" for label, probability in prediction.top)
+        if prediction.known is False:
+            said = f"{UNKNOWN}, nearest {said}"
         print(f"{prediction.path}: {said}", file=file, flush=True)

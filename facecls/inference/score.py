@@ -1,39 +1,106 @@
-"""A checkpoint against the data it was trained on, or against a folder of other pictures."""
+"""A checkpoint against the data it was trained on, or against a folder of other pictures, and against strangers."""
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from facecls.compute import Compute
 from facecls.config import DataConfig
 from facecls.data.folder import part_folders
-from facecls.data.parts import Listing, find_parts, load_part, onto_classes
+from facecls.data.parts import Listing, Part, find_parts, load_part, loose_part, onto_classes
 from facecls.errors import DataError, ImageError
-from facecls.evaluation.evaluate import evaluate
-from facecls.evaluation.metrics import Scores
+from facecls.evaluation.assessment import Assessment, OpenSet, assess, assess_unknown
+from facecls.evaluation.evaluate import infer
+from facecls.evaluation.judgement import NO_JUDGEMENT
+from facecls.evaluation.metrics import GroupScores, by_group
+from facecls.evaluation.outputs import Outputs
+from facecls.inference.groups import groups_of
 from facecls.progress import Progress
 from facecls.training.checkpoint import Checkpoint
 
 
 @dataclass(frozen=True)
 class Scored:
-    """An evaluation: its figures, and the pictures that could not be read and so do not count."""
+    """An evaluation: its figures, what they rest on, and the pictures that could not be read and so do not count."""
 
-    scores: Scores
+    assessment: Assessment
+    open_set: OpenSet
+    groups: GroupScores | None
+    part: Part
+    outputs: Outputs
+    strangers: Part | None
     skipped: tuple[ImageError, ...]
+    seconds: float  # reading and computing the part
+
+    @property
+    def images_per_second(self) -> float:
+        return len(self.part) / self.seconds
+
+    def to_plain(self) -> dict[str, Any]:
+        """As plain values that JSON can hold."""
+        return self.assessment.to_plain() | {
+            "unknown": self.open_set.to_plain(),
+            "groups": self.groups and self.groups.to_plain(),
+            "seconds": self.seconds,
+            "images_per_second": self.images_per_second,
+            "skipped": [{"path": error.path, "error": error.reason} for error in self.skipped],
+        }
 
 
 def score_checkpoint(
-    checkpoint: Checkpoint, compute: Compute, progress: Progress, *, data: Path | None = None, split: str = "val"
+    checkpoint: Checkpoint,
+    compute: Compute,
+    progress: Progress,
+    *,
+    data: Path | None = None,
+    split: str = "val",
+    strangers: Path | None = None,
+    groups: Path | None = None,
+    mirrored: bool = False,
 ) -> Scored:
     """Scores the part `split` of the run's own data, or of the folder `data` (all of it where it has no parts).
 
-    Raises DataError for a part that is not there and for classes that training did not have.
+    `strangers` is a folder of pictures of none of the classes, `groups` a CSV file as `groups_of` takes it; `mirrored` takes
+    the mean of every picture and its mirror image, which is left off where labels are handed.
+    Raises DataError for a part that is not there, for classes that training did not have, and for groups that fit nothing.
     """
     config = checkpoint.config
     settings = config.data.model_copy(update={"on_bad_image": "skip"})
+    if mirrored and settings.labels_are_handed:
+        progress.note("mirroring would change the classes (data.labels_are_handed), so it is left off")
+        mirrored = False
     listing = _own(checkpoint, settings, split) if data is None else _foreign(checkpoint, data, split, progress)
+    begun = time.perf_counter()
     part = load_part(split, listing, checkpoint.classes, settings, progress.bar)
-    return Scored(evaluate(checkpoint.build(compute), part, checkpoint.classes, compute), part.skipped)
+    model = checkpoint.build(compute)
+    outputs = infer(model, part, compute, mirrored=mirrored)
+    seconds = time.perf_counter() - begun
+    labels, judgement = part.listing.labels, checkpoint.judgement or NO_JUDGEMENT
+    others = None if strangers is None else loose_part("strangers", strangers, settings, progress.bar)
+    if strangers is not None and strangers.absolute() == config.unknown.strangers:
+        progress.note(f"{strangers}: the threshold was set by these very strangers, so what it does to others is not seen here")
+    return Scored(
+        assessment=assess(outputs.logits, judgement.probabilities(outputs.logits), labels, checkpoint.classes),
+        open_set=assess_unknown(
+            judgement, outputs, labels, None if others is None else infer(model, others, compute, mirrored=mirrored)
+        ),
+        groups=None if groups is None else _by_group(groups, part, outputs, checkpoint.classes, progress),
+        part=part,
+        outputs=outputs,
+        strangers=others,
+        skipped=(*part.skipped, *(others.skipped if others else ())),
+        seconds=seconds,
+    )
+
+
+def _by_group(file: Path, part: Part, outputs: Outputs, classes: tuple[str, ...], progress: Progress) -> GroupScores:
+    names = groups_of(file, part.listing, classes)
+    members = [number for number, name in enumerate(names) if name is not None]
+    if len(members) < len(names):
+        progress.note(f"{file}: names no group for {len(names) - len(members)} of {len(names)} pictures")
+    predicted = outputs.logits.argmax(axis=1)
+    return by_group(part.listing.labels[members], predicted[members], [name for name in names if name is not None])
 
 
 def _own(checkpoint: Checkpoint, settings: DataConfig, split: str) -> Listing:

@@ -5,48 +5,65 @@ import json
 from rich.console import Console
 from rich.table import Column, Table
 
-from facecls.evaluation.metrics import Scores, confused_pairs
+from facecls.evaluation.assessment import OpenSet
+from facecls.evaluation.judgement import SCORES
+from facecls.evaluation.metrics import GroupScores, Scores
 from facecls.inference.score import Scored
 
 _CONFUSION_CLASSES = 12  # up to so many classes the confusion matrix fits a terminal
-_PAIRS = 10
 
 
 def scores_to_json(scored: Scored) -> str:
     """An evaluation as one JSON object."""
-    skipped = [{"path": error.path, "error": error.reason} for error in scored.skipped]
-    return json.dumps(scored.scores.to_plain() | {"skipped": skipped}, indent=2, ensure_ascii=False)
+    return json.dumps(scored.to_plain(), indent=2, ensure_ascii=False)
 
 
 def print_scores(scored: Scored) -> None:
     """An evaluation as tables on stdout."""
-    scores, console = scored.scores, Console(highlight=False)
-    head = Table(box=None, show_header=False, pad_edge=False)
-    head.add_column(justify="left")
-    head.add_column(justify="right")
-    for name, value in _headline(scores):
-        head.add_row(name, value)
+    scores, console = scored.assessment.scores, Console(highlight=False)
+    head = Table(Column(), Column(justify="right"), Column(), box=None, show_header=False, pad_edge=False)
+    for row in _headline(scored):
+        head.add_row(*row)
     console.print(head)
     table = Table("class", *_right("precision", "recall", "F1", "pictures"), box=None, pad_edge=False)
-    for row in scores.per_class:
-        table.add_row(row.name, f"{row.precision:.1%}", f"{row.recall:.1%}", f"{row.f1:.1%}", str(row.support))
+    for each in scores.per_class:
+        table.add_row(each.name, f"{each.precision:.1%}", f"{each.recall:.1%}", f"{each.f1:.1%}", str(each.support))
     console.print()
     console.print(table)
-    console.print()
-    console.print(_confusion(scores) if len(scores.classes) <= _CONFUSION_CLASSES else _pairs(scores))
+    if len(scores.classes) <= _CONFUSION_CLASSES:
+        console.print()
+        console.print(_confusion(scores))
+    if scored.assessment.pairs:
+        console.print()
+        console.print(_pairs(scored))
+    if scored.groups is not None:
+        console.print()
+        _print_groups(scored.groups, console)
+    if scored.open_set.threshold is not None or scored.open_set.rates is not None:
+        console.print()
+        _print_unknown(scored.open_set, console)
     for error in scored.skipped:
         console.print(f"not counted: {error}")
 
 
-def _headline(scores: Scores) -> list[tuple[str, str]]:
+def _headline(scored: Scored) -> list[tuple[str, str, str]]:
+    assessment, scores = scored.assessment, scored.assessment.scores
+
+    def between(name: str) -> str:
+        low, high = assessment.intervals[name]
+        return f"{low:.1%} to {high:.1%}"
+
     return [
-        ("pictures", str(scores.n)),
-        ("loss", f"{scores.loss:.4f}"),
-        ("accuracy", f"{scores.accuracy:.2%}"),
-        ("balanced accuracy", f"{scores.balanced_accuracy:.2%}"),
-        ("macro F1", f"{scores.macro_f1:.2%}"),
-        ("weighted F1", f"{scores.weighted_f1:.2%}"),
-        *((f"top-{k} accuracy", f"{share:.2%}") for k, share in scores.top_k.items()),
+        ("pictures", str(scores.n), f"{scored.seconds:.1f} s, {scored.images_per_second:.0f} images/s"),
+        ("loss", f"{scores.loss:.4f}", ""),
+        ("accuracy", f"{scores.accuracy:.2%}", between("accuracy")),
+        ("balanced accuracy", f"{scores.balanced_accuracy:.2%}", between("balanced_accuracy")),
+        ("macro F1", f"{scores.macro_f1:.2%}", between("macro_f1")),
+        ("weighted F1", f"{scores.weighted_f1:.2%}", ""),
+        *((f"top-{k} accuracy", f"{share:.2%}", "") for k, share in scores.top_k.items()),
+        ("ROC-AUC", "-" if assessment.roc_auc is None else f"{assessment.roc_auc:.4f}", "one class against the rest"),
+        ("calibration error", f"{assessment.ece[1]:.4f}", f"{assessment.ece[0]:.4f} before calibration"),
+        ("Brier score", f"{assessment.brier[1]:.4f}", f"{assessment.brier[0]:.4f} before calibration"),
     ]
 
 
@@ -61,8 +78,36 @@ def _confusion(scores: Scores) -> Table:
     return table
 
 
-def _pairs(scores: Scores) -> Table:
-    table = Table("true", "named", *_right("pictures"), box=None, pad_edge=False, title="taken for one another most often")
-    for pair in confused_pairs(scores.confusion, scores.classes, _PAIRS):
-        table.add_row(pair.true, pair.predicted, str(pair.count))
+def _pairs(scored: Scored) -> Table:
+    table = Table("true", "taken for", *_right("pictures", "of its own"), box=None, pad_edge=False)
+    for pair in scored.assessment.pairs:
+        table.add_row(pair.true, pair.predicted, str(pair.count), f"{pair.share:.1%}")
     return table
+
+
+def _print_groups(groups: GroupScores, console: Console) -> None:
+    table = Table("group", *_right("pictures", "accuracy"), "95 % interval", box=None, pad_edge=False)
+    for each in groups.groups:
+        low, high = each.interval
+        table.add_row(each.group, str(each.n), f"{each.accuracy:.1%}", f"{low:.1%} to {high:.1%}")
+    console.print(table)
+    if len(groups.groups) > 1:
+        console.print(f"gap: {groups.gap:.1%} between {groups.best} and {groups.worst}")
+
+
+def _print_unknown(open_set: OpenSet, console: Console) -> None:
+    threshold = open_set.threshold
+    if threshold is not None:
+        console.print(
+            f"unknown below {threshold.value:.3g} ({SCORES[threshold.score]}): {open_set.accepted:.1%} of the known are kept, "
+            f"{open_set.identified:.1%} kept and named right"
+        )
+    if open_set.false_accept is not None:
+        share, low, high = open_set.false_accept
+        console.print(f"of {open_set.strangers} strangers {share:.1%} are given a name ({low:.1%} to {high:.1%})")
+    if open_set.rates is None:
+        return
+    table = Table(*_right("strangers let in", "known kept and named right", "at a threshold of"), box=None, pad_edge=False)
+    for point in open_set.rates.points:
+        table.add_row(f"{point.rate:.0%}", f"{point.identified:.1%}", f"{point.threshold:.3g}")
+    console.print(table)

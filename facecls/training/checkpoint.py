@@ -14,6 +14,7 @@ from facecls import __version__
 from facecls.compute import Compute
 from facecls.config import Config, HeadConfig, ModelConfig
 from facecls.errors import CheckpointError
+from facecls.evaluation.judgement import Judgement
 from facecls.faces.geometry import Geometry
 from facecls.models import build_model
 from facecls.models.classifier import FaceClassifier
@@ -35,6 +36,7 @@ class Checkpoint:
     config: Config
     weights: dict[str, Tensor]
     metrics: dict[str, Any]
+    judgement: Judgement | None = None  # None until training has ended
 
     def build(self, compute: Compute) -> FaceClassifier:
         """The classifier on its device, ready to score."""
@@ -58,6 +60,7 @@ def to_plain(checkpoint: Checkpoint, training: dict[str, Any] | None = None) -> 
         "config": checkpoint.config.model_dump(mode="json"),
         "weights": checkpoint.weights,
         "metrics": checkpoint.metrics,
+        "judgement": checkpoint.judgement and _judgement_to_plain(checkpoint.judgement),
         "training": training,
     }
 
@@ -113,7 +116,20 @@ def read(path: Path) -> Checkpoint:
         config=Config.model_validate(plain["config"]),
         weights=plain["weights"],
         metrics=plain["metrics"],
+        judgement=_judgement_of(plain),
     )
+
+
+def _judgement_to_plain(judgement: Judgement) -> dict[str, Any]:
+    plain = judgement.to_plain()
+    return plain | {"centroids": None if plain["centroids"] is None else torch.from_numpy(plain["centroids"])}
+
+
+def _judgement_of(plain: dict[str, Any]) -> Judgement | None:
+    held = plain.get("judgement")  # files from before there were judgements lack it
+    if held is None:
+        return None
+    return Judgement.from_plain(held | {"centroids": None if held["centroids"] is None else held["centroids"].numpy()})
 
 
 def _is_zip(path: Path) -> bool:

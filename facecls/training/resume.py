@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from facecls.config import Config, flat
+from facecls.config import Config, UnknownConfig, flat
 from facecls.errors import CheckpointError, RunError
 from facecls.run import Run
 from facecls.training.checkpoint import read_plain
@@ -16,6 +16,7 @@ MAY_CHANGE = {
     "train.patience",
     "train.max_minutes",
     "train.save_minutes",
+    *(f"unknown.{key}" for key in UnknownConfig.model_fields),
 }
 
 

@@ -1,9 +1,11 @@
 """A training from config to outcome: opens the run's folder, finds and reads the faces, and lets the loop go."""
 
+from dataclasses import replace
+
 import torch
 
 from facecls.compute import Compute, pick_compute
-from facecls.config import Config, DataConfig
+from facecls.config import Config, DataConfig, settled
 from facecls.data.manifest import write_manifest
 from facecls.data.parts import Found, Part, find_parts, load_part
 from facecls.errors import DataError, DeviceError
@@ -14,6 +16,7 @@ from facecls.run import Onlooker, Run, hash_of
 from facecls.training import resume
 from facecls.training.checkpoint import Checkpoint
 from facecls.training.fit import Faces, Loop, Outcome
+from facecls.training.judging import judge_run, prepare_strangers
 from facecls.training.saving import NoSaver, Saver
 from facecls.training.state import TrainingState, build_state
 from facecls.training.team import Team, assemble
@@ -27,12 +30,11 @@ def train(config: Config, run: Run, progress: Progress, *, go_on: bool) -> Outco
     Gives None in all processes but the first of a team, which alone writes and speaks. Raises FaceclsError for what the
     user can put right, and Interrupted, after saving, when a signal asks for an end.
     """
-    config = _from_anywhere(config)
+    config = settled(config)
     with assemble() as team:
         bar = progress.bar if team.rank == 0 else Silence().bar
-        found = find_parts(
-            _data(config, run, go_on), config.split, bar
-        )  # before there is a folder: what is wrong here needs none
+        # Before there is a folder: what is wrong here needs none.
+        found = find_parts(_data(config, run, go_on), config.split, bar)
         if team.rank == 0:
             run.open()
             with run.lock():
@@ -52,7 +54,8 @@ def _train(config: Config, found: Found, run: Run, progress: Progress, team: Tea
         for name, listing in found.parts.items()
         if name in ("train", "val")
     ]
-    for part in parts:
+    strangers = prepare_strangers(config.unknown, config.data, progress) if team.rank == 0 else None
+    for part in (*parts, *([strangers] if strangers else [])):
         for note in [*part.notes, *(f"skipped {error}" for error in part.skipped)]:
             progress.note(note)
     faces = Faces(found.classes, *parts)
@@ -82,7 +85,10 @@ def _train(config: Config, found: Found, run: Run, progress: Progress, team: Tea
         progress=progress,
         fresh=lambda: _fresh(config, faces, compute, team, Silence()),
     )
-    return loop.fit(state)
+    outcome = loop.fit(state)
+    if team.rank > 0:
+        return outcome
+    return replace(outcome, best=judge_run(run, config, faces.train, faces.val, strangers, compute, progress))
 
 
 def _fresh(config: Config, faces: Faces, compute: Compute, team: Team, progress: Progress) -> TrainingState:
@@ -138,11 +144,3 @@ def _data(config: Config, run: Run, go_on: bool) -> DataConfig:
     if go_on and run.last.exists() and run.split.exists():
         return config.data.model_copy(update={"split_file": run.split.absolute()})
     return config.data
-
-
-def _from_anywhere(config: Config) -> Config:
-    """The config with its paths to data absolute, so that the run can be read from another folder."""
-    data = config.data
-    named = {"root": data.root, "split_file": data.split_file, "cache_dir": data.cache_dir}
-    absolute = {key: path.absolute() for key, path in named.items() if path is not None}
-    return config.model_copy(update={"data": data.model_copy(update=absolute)})

@@ -19,7 +19,7 @@ import torch
 from train import Ours, bare
 
 from facecls.compute import pick_compute
-from facecls.config import load_config
+from facecls.configfile import load_config
 from facecls.faces.demo import write_faces
 
 CONFIG = """

@@ -19,7 +19,8 @@ import torch
 from torch.nn import functional
 
 from facecls.compute import Compute, pick_compute
-from facecls.config import Config, load_config
+from facecls.config import Config
+from facecls.configfile import load_config
 from facecls.data.batches import TrainBatches
 from facecls.data.parts import find_parts, load_part
 from facecls.progress import Progress

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from facecls.config import Config, DataConfig, SplitConfig, load_config
+from facecls.config import Config, DataConfig, SplitConfig
+from facecls.configfile import load_config
 from facecls.data.parts import Found, find_parts
 from facecls.errors import ConfigError, DataError
 from facecls.progress import Progress

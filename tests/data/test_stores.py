@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from facecls.compute import Compute
-from facecls.config import Config, DataConfig, load_config
+from facecls.config import Config, DataConfig
+from facecls.configfile import load_config
 from facecls.data.folder import FaceFolder
 from facecls.data.parts import Listing, Part, load_part
 from facecls.data.room import Room, free_memory, measure_room, pick_store

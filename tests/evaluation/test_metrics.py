@@ -51,9 +51,7 @@ def test_the_standard_figures_equal_scikit_learns(seed: int, pictures: int, clas
     assert scores.accuracy == pytest.approx(reference.accuracy_score(labels, predicted))
     assert scores.balanced_accuracy == pytest.approx(reference.recall_score(labels, predicted, **macro))
     assert scores.macro_f1 == pytest.approx(reference.f1_score(labels, predicted, **macro))
-    assert scores.weighted_f1 == pytest.approx(
-        reference.f1_score(labels, predicted, average="weighted", zero_division=0)
-    )
+    assert scores.weighted_f1 == pytest.approx(reference.f1_score(labels, predicted, average="weighted", zero_division=0))
     assert scores.loss == pytest.approx(reference.log_loss(labels, probabilities(logits), labels=numbers))
     assert scores.confusion.tolist() == reference.confusion_matrix(labels, predicted, labels=numbers).tolist()
     assert list(scores.top_k) == [k for k in (3, 5, 10) if k < classes]
@@ -148,9 +146,7 @@ def test_a_thousand_draws_of_ten_thousand_pictures_of_a_thousand_classes_are_qui
     assert time.perf_counter() - start < 3  # 0.5 s on an idle core
 
 
-@pytest.mark.parametrize(
-    ("successes", "n", "low", "high"), [(8, 10, 0.4902, 0.9433), (0, 10, 0, 0.2775), (1, 1, 0.2065, 1)]
-)
+@pytest.mark.parametrize(("successes", "n", "low", "high"), [(8, 10, 0.4902, 0.9433), (0, 10, 0, 0.2775), (1, 1, 0.2065, 1)])
 def test_wilsons_interval_has_its_known_values(successes: int, n: int, low: float, high: float) -> None:
     assert wilson(successes, n) == pytest.approx((low, high), abs=5e-5)
 
@@ -194,9 +190,7 @@ def test_a_reliability_bin_without_a_picture_says_so() -> None:
 def test_the_brier_score_equals_a_plain_loop() -> None:
     logits, labels, _ = draw(0)
     sure = probabilities(logits)
-    expected = sum(
-        sum((p - (c == label)) ** 2 for c, p in enumerate(row)) for row, label in zip(sure, labels, strict=True)
-    )
+    expected = sum(sum((p - (c == label)) ** 2 for c, p in enumerate(row)) for row, label in zip(sure, labels, strict=True))
     assert brier_score(sure, labels) == pytest.approx(expected / len(labels))
 
 

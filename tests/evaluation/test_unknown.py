@@ -15,7 +15,6 @@ from facecls.evaluation.unknown import (
     energy,
     false_accept_interval,
     held_out_scores,
-    identification_rates,
     probability,
     threshold_for,
     threshold_from_val,
@@ -173,12 +172,8 @@ def test_a_threshold_by_a_few_known_pictures_keeps_them_all() -> None:
 def test_no_known_picture_sets_no_threshold() -> None:
     with pytest.raises(DataError) as caught:
         threshold_from_val(np.zeros(0))
-    assert caught.value.problems == (
-        "unknown: there are neither strangers nor validation pictures to set a threshold by",
-    )
-    assert (
-        caught.value.hint == "set `split.val` above 0, or name a folder of strangers' pictures in `unknown.strangers`"
-    )
+    assert caught.value.problems == ("unknown: there are neither strangers nor validation pictures to set a threshold by",)
+    assert caught.value.hint == "set `split.val` above 0, or name a folder of strangers' pictures in `unknown.strangers`"
 
 
 def test_a_threshold_says_what_it_rests_on() -> None:
@@ -234,34 +229,5 @@ def test_classes_held_out_together_do_not_see_each_other() -> None:
 def test_one_class_alone_cannot_be_held_out() -> None:
     with pytest.raises(DataError) as caught:
         held_out_scores(np.ones((3, 2)), np.zeros(3, dtype=int))
-    assert caught.value.problems == (
-        "unknown.strangers: one class alone leaves none to be compared with when it is held out",
-    )
+    assert caught.value.problems == ("unknown.strangers: one class alone leaves none to be compared with when it is held out",)
     assert caught.value.hint == "name a folder of strangers' pictures in `unknown.strangers`"
-
-
-def test_identification_counts_known_ones_let_in_and_named_right() -> None:
-    known, correct = np.array([0.9, 0.8, 0.7, 0.2]), np.array([True, False, True, True])
-    result = identification_rates(known, correct, np.array([0.75, 0.5, 0.1, 0.1]), rates=(0.01, 0.2, 0.4))
-    assert [(p.rate, p.threshold, p.identified, p.false_accept) for p in result.points] == [
-        (0.2, 0.75, 0.25, 0),
-        (0.4, 0.5, 0.5, 0.25),
-    ]
-    assert result.curve_false_accept.tolist() == [0, 0.25, 0.5, 1]
-    assert result.curve_identified.tolist() == [0.25, 0.5, 0.75, 0.75]
-
-
-def test_thresholds_set_by_other_strangers_meet_new_ones() -> None:
-    result = identification_rates(
-        np.array([0.9, 0.3]), np.array([True, True]), np.array([0.6, 0.4]), (0.1,), calibration_scores=np.arange(9) / 16
-    )
-    (point,) = result.points
-    assert (point.threshold, point.identified, point.false_accept) == (0.5, 0.5, 0.5)
-
-
-def test_the_identification_curve_never_falls() -> None:
-    rng = np.random.default_rng(0)
-    result = identification_rates(rng.normal(1, 1, 500), rng.random(500) < 0.9, rng.normal(-1, 1, 300))
-    assert (np.diff(result.curve_false_accept) > 0).all()
-    assert (np.diff(result.curve_identified) >= 0).all()
-    assert [point.false_accept <= point.rate for point in result.points] == [True] * 3

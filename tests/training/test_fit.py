@@ -15,7 +15,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from facecls.config import Config, load_config
+from facecls.config import Config
+from facecls.configfile import load_config
 from facecls.errors import ModelError, RunError, TrainingError
 from facecls.progress import Progress
 from facecls.run import Run

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from facecls.config import Config, load_config
+from facecls.config import Config
+from facecls.configfile import load_config
 from facecls.errors import InstallError, TrainingError
 from facecls.models.classifier import FaceClassifier
 from facecls.progress import Progress

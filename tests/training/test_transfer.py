@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from facecls.config import load_config
+from facecls.configfile import load_config
 from facecls.errors import CheckpointError, ConfigError, InstallError, ModelError
 from facecls.faces.demo import write_faces
 from facecls.progress import Progress

@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from facecls.cli import judging
+from facecls.cli.options import Set
 from facecls.errors import FaceclsError
 
 app = typer.Typer(
@@ -18,10 +20,6 @@ app = typer.Typer(
 
 config_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="About configs.")
 app.add_typer(config_app, name="config")
-
-Device = Annotated[str, typer.Option(help="auto | cpu | cuda | cuda:N | mps")]
-Precision = Annotated[Literal["auto", "fp32", "bf16", "fp16"], typer.Option(help="auto: bf16 where the processor has it.")]
-Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Over the file: section.key=value.")]
 
 
 def _show_version(wanted: bool) -> None:
@@ -49,7 +47,7 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on from last.pt in the run folder.")] = False,
 ) -> None:
     """Train a classifier; writes a run folder with best.pt in it."""
-    from facecls.config import load_config
+    from facecls.configfile import load_config
     from facecls.errors import RunError
     from facecls.progress import Progress
     from facecls.run import new_run
@@ -108,55 +106,9 @@ def init(
     print(path)
 
 
-@app.command("eval")
-def eval_(
-    checkpoint: Annotated[Path, typer.Argument(help="A best.pt, or a run folder.")],
-    data: Annotated[Path | None, typer.Option(help="Folder of classes to score on; default: the run's own data.")] = None,
-    split: Annotated[Literal["train", "val", "test"], typer.Option(help="Which part of it.")] = "val",
-    format_: Annotated[Literal["table", "json"], typer.Option("--format")] = "table",
-    device: Device = "auto",
-    precision: Precision = "auto",
-) -> None:
-    """Score a checkpoint on pictures whose classes are known."""
-    from facecls.compute import pick_compute
-    from facecls.inference.score import score_checkpoint
-    from facecls.inference.tables import print_scores, scores_to_json
-    from facecls.progress import Progress
-    from facecls.training.checkpoint import read
-
-    compute = pick_compute(device, precision)
-    scored = score_checkpoint(read(checkpoint), compute, Progress(), data=data, split=split)
-    if format_ == "json":
-        print(scores_to_json(scored))
-    else:
-        print_scores(scored)
-    if scored.skipped:
-        raise typer.Exit(1)
-
-
-@app.command()
-def predict(
-    paths: Annotated[list[str], typer.Argument(help="Pictures, folders of pictures, or patterns.")],
-    checkpoint: Annotated[Path | None, typer.Option(help="Default: best.pt of the newest run in runs/.")] = None,
-    top_k: Annotated[int, typer.Option(min=1, help="How many classes to name.")] = 1,
-    format_: Annotated[Literal["table", "json", "jsonl", "csv"], typer.Option("--format")] = "table",
-    device: Device = "auto",
-    precision: Precision = "auto",
-) -> None:
-    """Name what is in pictures."""
-    from facecls.compute import pick_compute
-    from facecls.inference.predict import Predictor, find_pictures
-    from facecls.inference.rows import write_predictions
-    from facecls.run import newest_best
-    from facecls.training.checkpoint import read
-
-    if checkpoint is None:
-        checkpoint = newest_best()
-        print(f"using {checkpoint}", file=sys.stderr)
-    predictor = Predictor(read(checkpoint), pick_compute(device, precision))
-    top_k = min(top_k, len(predictor.classes))
-    if write_predictions(predictor.predict(find_pictures(paths), top_k), format_, top_k, sys.stdout):
-        raise typer.Exit(1)
+app.command("eval")(judging.eval_)
+app.command()(judging.predict)
+app.command()(judging.report)
 
 
 @app.command()
@@ -167,7 +119,8 @@ def models(
     format_: Annotated[Literal["table", "json"], typer.Option("--format")] = "table",
 ) -> None:
     """List the models, with their parameters and multiply-adds for one picture."""
-    from facecls.config import HeadConfig, ModelConfig, load_config
+    from facecls.config import HeadConfig, ModelConfig
+    from facecls.configfile import load_config
     from facecls.inference.catalogue import list_models, models_to_json, print_models
 
     model, head = ModelConfig(), HeadConfig()

@@ -1,0 +1,166 @@
+"""What a trained classifier knows of itself: how sure it may be, and when a picture shows none of its classes.
+
+Applying a judgement needs only numpy; making one loads scipy for an interval.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facecls.config import UnknownConfig
+from facecls.evaluation.calibration import Floats, Ints, fit_temperature, probabilities
+from facecls.evaluation.metrics import expected_calibration_error
+from facecls.evaluation.outputs import Outputs
+from facecls.evaluation.unknown import (
+    Bools,
+    ScoreKind,
+    Threshold,
+    centroid,
+    class_centroids,
+    energy,
+    held_out_scores,
+    probability,
+    strangers_needed,
+)
+
+KEEP = 0.95  # share of the known that a threshold keeps which no real stranger has set
+SCORES = {
+    "centroid": "cosine with the nearest class",
+    "probability": "largest probability",
+    "energy": "negative energy",
+}
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Fitted after training, on pictures that were held out; applied by everything that names pictures."""
+
+    temperature: float  # what logits are divided by
+    ece: tuple[float, float] | None  # the expected calibration error on val, before and after
+    n: int  # pictures behind both
+    threshold: Threshold | None  # None where every picture gets a name
+    centroids: NDArray[np.float32] | None  # (C, F), where the threshold's score is the cosine with them
+
+    def probabilities(self, logits: Floats) -> NDArray[np.float64]:
+        """(N, C) logits to calibrated probabilities, (N, C)."""
+        return probabilities(logits, self.temperature)
+
+    def scores(self, outputs: Outputs) -> NDArray[np.float64]:
+        """How much each of N pictures looks like one of ours, (N,), in the threshold's kind of score."""
+        assert self.threshold is not None
+        return known_scores(self.threshold.score, outputs, self.centroids)
+
+    def accepts(self, outputs: Outputs) -> Bools:
+        """Which of N pictures show one of ours, (N,); all of them where there is no threshold."""
+        if self.threshold is None:
+            return np.ones(len(outputs.logits), bool)
+        return self.threshold.accepts(self.scores(outputs))
+
+    def to_plain(self) -> dict[str, Any]:
+        """As plain values that JSON can hold, but for `centroids`, an array or None."""
+        return {
+            "temperature": self.temperature,
+            "ece": self.ece and list(self.ece),
+            "n": self.n,
+            "threshold": self.threshold and self.threshold.to_plain(),
+            "centroids": self.centroids,
+        }
+
+    @classmethod
+    def from_plain(cls, plain: dict[str, Any]) -> "Judgement":
+        """What `to_plain` gave."""
+        ece = plain["ece"] and (plain["ece"][0], plain["ece"][1])
+        threshold = plain["threshold"] and Threshold.from_plain(plain["threshold"])
+        return cls(plain["temperature"], ece, plain["n"], threshold, plain["centroids"])
+
+
+NO_JUDGEMENT = Judgement(temperature=1.0, ece=None, n=0, threshold=None, centroids=None)
+"""What holds until there is one: probabilities as they come, every picture named."""
+
+
+def known_scores(kind: ScoreKind, outputs: Outputs, centroids: Floats | None) -> NDArray[np.float64]:
+    """The score of one kind for N pictures, (N,); `centroids` (C, F) are needed for the kind `centroid` only."""
+    if kind == "centroid":
+        assert centroids is not None
+        return centroid(outputs.features, centroids)
+    return probability(outputs.logits) if kind == "probability" else energy(outputs.logits)
+
+
+def judge(
+    val: Outputs,
+    val_labels: Ints,
+    config: UnknownConfig,
+    classes: Sequence[str],
+    *,
+    train: Outputs | None = None,
+    train_labels: Ints | None = None,
+    strangers: Outputs | None = None,
+) -> Judgement:
+    """Fits the temperature, and where `unknown.enabled` the threshold, to what the network says of pictures.
+
+    `train`, of training pictures that are not augmented, is needed where the score is `centroid` or there are no
+    `strangers`. The threshold is set by the strangers; without them by classes held out in turn, where the training
+    pictures are enough for the target and a share KEEP of val would still be kept; else so that this share is kept.
+    Raises DataError where the strangers are too few for `unknown.target_false_accept`.
+    """
+    temperature = fit_temperature(val.logits, val_labels)
+    ece = tuple(expected_calibration_error(probabilities(val.logits, degrees), val_labels) for degrees in (1.0, temperature))
+    threshold, centroids = None, None
+    if config.enabled:
+        if config.score == "centroid":
+            assert train is not None and train_labels is not None
+            centroids = class_centroids(train.features, train_labels, classes).astype(np.float32)
+        known = known_scores(config.score, val, centroids)
+        if strangers is not None:
+            scores = known_scores(config.score, strangers, centroids)
+            threshold = Threshold.from_strangers(config.score, scores, config.target_false_accept, known)
+        else:
+            assert train is not None and train_labels is not None
+            threshold = _without_strangers(config, known, train, train_labels)
+    return Judgement(temperature, (ece[0], ece[1]), len(val_labels), threshold, centroids)
+
+
+def _without_strangers(config: UnknownConfig, known: Floats, train: Outputs, train_labels: Ints) -> Threshold:
+    by_val = Threshold.from_val(config.score, known, KEEP)
+    # Only the centroid score has a way to leave a class out: a head's other scores know all classes.
+    if config.score != "centroid" or len(train_labels) < strangers_needed(config.target_false_accept):
+        return by_val
+    scores = held_out_scores(train.features, train_labels)
+    held_out = Threshold.from_strangers(config.score, scores, config.target_false_accept, known, "held_out_classes")
+    # A network that cannot tell its own classes apart that well must not turn its known ones away for it.
+    return held_out if held_out.value <= by_val.value else by_val
+
+
+def check_strangers(config: UnknownConfig, pictures: int) -> None:
+    """Raises DataError where so many pictures of strangers are too few for the target, before anything is trained."""
+    if pictures < strangers_needed(config.target_false_accept):
+        Threshold.from_strangers(config.score, np.zeros(pictures), config.target_false_accept)
+        raise AssertionError
+
+
+def describe(judgement: Judgement) -> list[str]:
+    """What a person should know of a judgement, a sentence to a line."""
+    assert judgement.ece is not None
+    before, after = judgement.ece
+    lines = [
+        f"calibrated on {judgement.n} val pictures: temperature {judgement.temperature:.3g}, "
+        f"expected calibration error {before:.3f} before, {after:.3f} after"
+    ]
+    return lines if judgement.threshold is None else [*lines, explain_threshold(judgement.threshold)]
+
+
+def explain_threshold(threshold: Threshold) -> str:
+    """When a picture is called unknown, and what that rests on, in one sentence."""
+    head = f"unknown below {threshold.value:.3g} ({SCORES[threshold.score]})"
+    kept = "" if threshold.known_kept is None else f"; {100 * threshold.known_kept:.1f} % of val are kept"
+    if threshold.source == "val":
+        return f"{head}, set by {threshold.n} val pictures{kept}; how many strangers get in is not known"
+    assert threshold.target_false_accept is not None and threshold.interval is not None
+    low, high = threshold.interval
+    aim = f"so that {threshold.target_false_accept:.3g} of them get in (95 % interval {low:.2g} to {high:.2g}){kept}"
+    if threshold.source == "strangers":
+        return f"{head}, set by {threshold.n} pictures of strangers {aim}"
+    return f"{head}, set by {threshold.n} pictures of classes held out {aim}; real strangers get in more often"

@@ -1,0 +1,120 @@
+"""The charts of a report: how training went, whether probabilities mean what they say, how strangers are told apart."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facecls.evaluation.assessment import OpenSet
+from facecls.evaluation.calibration import Ints
+from facecls.evaluation.judgement import SCORES
+from facecls.evaluation.metrics import ReliabilityBin
+from facecls.report.charts import Axis, Chart, span
+
+_BINS = 30
+_LEAST_RATE = 1e-3
+
+
+def training_curves(rows: Sequence[Mapping[str, Any]], best: int | None) -> list[Chart]:
+    """Loss, accuracy and learning rate over the epochs; `best` is the number of the epoch that was kept."""
+    if not rows:
+        return []
+    epochs = [row["epoch"] + 1.0 for row in rows]
+    across = Axis("epoch", min(epochs), max(epochs)) if len(epochs) > 1 else Axis("epoch", epochs[0] - 1, epochs[0] + 1)
+
+    def chart(title: str, lines: Mapping[str, str], *, percent: bool = False, zero: bool = False) -> Chart:
+        values = {key: [float(row[key]) for row in rows] for key in lines}
+        up = span([value for each in values.values() for value in each], "", percent=percent, zero=zero)
+        drawn = Chart(title, across, Axis("", up.low, 1.0, percent=True) if percent else up)
+        for style, (key, name) in zip(("one", "two"), lines.items(), strict=False):
+            drawn.line(name if len(lines) > 1 else "", epochs, values[key], style)
+            if len(rows) == 1:
+                drawn.dot(epochs[0], values[key][0], style, name)
+        if best is not None:
+            drawn.rule(best + 1.0, "kept")
+        return drawn
+
+    return [
+        chart("Loss", {"train_loss": "train, augmented", "val_loss": "val"}, zero=True),
+        chart(
+            "Accuracy",
+            {"train_accuracy": "train, augmented", "val_accuracy": "val"},
+            percent=True,
+            zero=True,
+        ),
+        chart("Learning rate", {"lr": "learning rate"}, zero=True),
+    ]
+
+
+def reliability_diagram(before: Sequence[ReliabilityBin], after: Sequence[ReliabilityBin]) -> Chart:
+    """How often pictures are named right, by how sure the model is."""
+    chart = Chart(
+        "How often is it right when it is so sure?",
+        Axis("how sure it is", 0, 1, percent=True),
+        Axis("named right", 0, 1, percent=True),
+    )
+    for each in after:
+        if each.accuracy is not None and each.confidence is not None:
+            words = f"{each.count} pictures at {each.confidence:.1%} on average: {each.accuracy:.1%} right"
+            chart.bar(each.low, each.high, each.accuracy, "one", words)
+    chart.line("perfect", [0, 1], [0, 1], "quiet")
+    filled = [(each.confidence, each.accuracy) for each in before if each.accuracy is not None and each.confidence is not None]
+    chart.line("before calibration", [x for x, _ in filled], [y for _, y in filled], "two")
+    chart.legend.insert(0, ("one", "calibrated"))
+    return chart
+
+
+def confidence_histogram(calibrated: NDArray[np.float64], labels: Ints) -> Chart:
+    """How sure the model is of (N, C) probabilities: of what it names right upwards, of its mistakes downwards."""
+    sure, right = calibrated.max(axis=1), calibrated.argmax(axis=1) == labels
+    groups = {"named right": sure[right], "mistakes": sure[~right]}
+    return _histogram("How sure is it?", Axis("how sure it is", 0, 1, percent=True), groups, len(labels), 20)
+
+
+def score_histogram(open_set: OpenSet) -> Chart:
+    """The scores of the known and, downwards, of strangers, with the threshold between them."""
+    everyone = np.concatenate([open_set.known_scores, open_set.stranger_scores])
+    values = [*everyone.tolist(), *([open_set.threshold.value] if open_set.threshold else [])]
+    across = span(values, SCORES[open_set.score])
+    groups = {"the known": open_set.known_scores, "strangers": open_set.stranger_scores}
+    chart = _histogram("Who scores how?", across, groups, None, _BINS)
+    if open_set.threshold:
+        chart.rule(open_set.threshold.value, "threshold")
+    return chart
+
+
+def _histogram(title: str, across: Axis, groups: Mapping[str, NDArray[np.float64]], of: int | None, bins: int) -> Chart:
+    """Bars of the first group upwards and of the second, where it has any, downwards; shares of `of`, or each of its own."""
+    edges = np.linspace(across.low, across.high, bins + 1).tolist()
+    drawn = [(name, np.histogram(values, edges)[0] / (of or len(values))) for name, values in groups.items() if len(values)]
+    most = 1.05 * max(float(share.max()) for _, share in drawn)
+    lowest = -1.05 * max((float(share.max()) for _, share in drawn[1:]), default=0.0)
+    chart = Chart(title, across, Axis("share", lowest, most, percent=True))
+    for (name, share), style, sign in zip(drawn, ("one", "two"), (1, -1), strict=False):
+        chart.legend.append((style, name))
+        for low, high, value in zip(edges, edges[1:], share.tolist(), strict=False):
+            if value:
+                words = f"{value:.1%}: {name}, {across.text(low)} to {across.text(high)}"
+                chart.bar(low, high, sign * value, style, words)
+    return chart
+
+
+def identification_curve(open_set: OpenSet) -> Chart | None:
+    """Known people let in and named right, against strangers let in, at every threshold; None without strangers."""
+    if open_set.rates is None:
+        return None
+    chart = Chart(
+        "What does turning strangers away cost?",
+        Axis("strangers given a name", _LEAST_RATE, 1, log=True, percent=True),
+        Axis("known kept and named right", 0, 1, percent=True),
+    )
+    far, right = open_set.rates.curve_false_accept, open_set.rates.curve_identified
+    # Steps: between two strangers nothing changes but the known.
+    chart.line("any threshold", np.repeat(far, 2)[1:].tolist(), np.repeat(right, 2)[:-1].tolist(), "one")
+    if open_set.false_accept is not None and open_set.identified is not None:
+        share = open_set.false_accept[0]
+        words = f"the threshold in use: {share:.1%} of strangers named, {open_set.identified:.1%} of the known identified"
+        chart.dot(share, open_set.identified, "two", words)
+        chart.legend.append(("two", "the threshold in use"))
+    return chart

@@ -1,0 +1,50 @@
+"""Templates to one HTML file that needs nothing else: no network, no other file."""
+
+import base64
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from numpy.typing import NDArray
+from PIL import Image
+
+from facecls.run import write_whole
+
+
+def render(template: str, **values: Any) -> str:
+    """A template of this package, filled in; what values hold is escaped."""
+    environment = Environment(
+        loader=PackageLoader("facecls.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"percent": percent, "picture": picture, "sentence": sentence}
+    return environment.get_template(template).render(**values)
+
+
+def write_page(path: Path, html: str) -> None:
+    """Writes a page beside, then renames; raises RunError where it cannot be written."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # A file name that is no UTF-8 is shown with question marks.
+    write_whole(path, html.encode("utf-8", errors="replace"))
+
+
+def percent(share: float | None, digits: int = 1) -> str:
+    """`0.12345` as `12.3 %` that no line break divides; a dash for what is not known."""
+    return "-" if share is None else f"{share * 100:.{digits}f}\u00a0%"
+
+
+def sentence(words: str) -> str:
+    """With a capital at its head and a full stop at its end."""
+    return words[:1].upper() + words[1:].rstrip(".") + "."
+
+
+def picture(face: NDArray[np.uint8]) -> str:
+    """Uint8 (S, S, 3) as a `data:` address, about 4 kB at 112 pixels."""
+    buffer = io.BytesIO()
+    Image.fromarray(face).save(buffer, "WEBP", quality=80)
+    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -1,0 +1,71 @@
+"""The end of a training: what best.pt should know of itself, fitted and written into it."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from facecls import chance
+from facecls.compute import Compute
+from facecls.config import Config, DataConfig, UnknownConfig
+from facecls.data.parts import Part, loose_part
+from facecls.evaluation.evaluate import infer
+from facecls.evaluation.judgement import check_strangers, describe, judge
+from facecls.progress import Progress
+from facecls.run import Run
+from facecls.training import checkpoint
+
+_PER_CLASS = 200  # training pictures of a class that its centroid is taken from: more would hardly move it
+
+
+def prepare_strangers(unknown: UnknownConfig, data: DataConfig, progress: Progress) -> Part | None:
+    """The strangers' pictures, if the config names some and a threshold is wanted.
+
+    Raises DataError for a folder that is not there or holds too few of them for the target.
+    """
+    if not unknown.enabled or unknown.strangers is None:
+        return None
+    strangers = loose_part("strangers", unknown.strangers, data, progress.bar)
+    check_strangers(unknown, len(strangers))
+    return strangers
+
+
+def judge_run(
+    run: Run, config: Config, train: Part, val: Part, strangers: Part | None, compute: Compute, progress: Progress
+) -> dict[str, Any]:
+    """Fits temperature and threshold to the weights in best.pt, writes both into it, and says what they rest on.
+
+    Gives the best epoch's metrics with the calibration error in them.
+    """
+    best = checkpoint.read(run.best)
+    model = best.build(compute)
+    chosen = _some_of_each_class(train, config.seed)
+    judgement = judge(
+        infer(model, val, compute),
+        val.listing.labels,
+        config.unknown,
+        best.classes,
+        train=infer(model, chosen, compute) if config.unknown.enabled else None,
+        train_labels=chosen.listing.labels,
+        strangers=None if strangers is None else infer(model, strangers, compute),
+    )
+    assert judgement.ece is not None
+    before, after = judgement.ece
+    metrics = best.metrics | {"val_ece": before, "val_ece_calibrated": after}
+    checkpoint.save(run.best, checkpoint.to_plain(replace(best, config=config, metrics=metrics, judgement=judgement)))
+    run.amend_row(metrics)
+    for line in describe(judgement):
+        progress.note(line)
+    return metrics
+
+
+def _some_of_each_class(part: Part, seed: int) -> Part:
+    labels = part.listing.labels
+    if len(labels) <= _PER_CLASS:
+        return part
+    order = np.random.default_rng(chance.seed_of("centroids", seed)).permutation(len(labels))
+    by_class = order[np.argsort(labels[order], kind="stable")]
+    ordered = labels[by_class]
+    rank = np.arange(len(ordered)) - np.searchsorted(ordered, ordered)
+    chosen = np.sort(by_class[rank < _PER_CLASS])
+    return Part(part.name, part.listing.take(chosen), part.faces.take(chosen))

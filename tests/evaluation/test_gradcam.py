@@ -1,0 +1,75 @@
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from facecls.compute import Compute
+from facecls.config import HeadConfig, ModelConfig
+from facecls.errors import ModelError
+from facecls.evaluation.gradcam import GradCam, overlay
+from facecls.models import build_model
+from facecls.models.classifier import FaceClassifier
+from facecls.models.heads import LinearHead
+
+CPU = Compute(torch.device("cpu"), torch.float32)
+
+
+class Spots(nn.Module):
+    """Two maps, of where it is red and where it is blue, then their means."""
+
+    features = 2
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maps = nn.Conv2d(3, 2, 1, bias=False)
+        self.maps.weight.data = torch.tensor([[1.0, 0, 0], [0, 0, 1.0]])[:, :, None, None]
+        self.relu = nn.ReLU(inplace=True)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        pooled: torch.Tensor = self.relu(self.maps(images)).mean((2, 3))
+        return pooled
+
+
+def spots() -> FaceClassifier:
+    head = LinearHead(2, 2)
+    head.weight.data, head.bias.data = torch.eye(2), torch.zeros(2)
+    return FaceClassifier(Spots(), head)
+
+
+def test_the_map_shines_where_the_class_is_seen() -> None:
+    face = np.zeros((1, 16, 16, 3), np.uint8)
+    face[:, :8, :, 0] = 255  # red above
+    face[:, 8:, :, 2] = 255  # blue below
+    red, blue = (GradCam(spots(), CPU, 16, "spots")(face, np.array([number])) for number in (0, 1))
+    assert red.shape == (1, 16, 16)
+    assert red.max() == blue.max() == 1
+    assert red[0, :7].min() > 0.9 and red[0, 9:].max() == 0
+    assert blue[0, 9:].min() > 0.9 and blue[0, :7].max() == 0
+
+
+@pytest.mark.parametrize("name", ["cnn", "resnet18", "torchvision/mobilenet_v3_small", "torchvision/densenet121"])
+def test_convolutional_networks_have_a_map(name: str) -> None:
+    model = build_model(ModelConfig(name=name), HeadConfig(name="cosface"), classes=3, image_size=64)
+    faces = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)
+    cam = GradCam(model, CPU, 64, name)
+    heat = cam(faces, np.array([0, 2]))
+    assert heat.shape == (2, 64, 64) and heat.min() >= 0 and heat.max() <= 1
+    assert np.allclose(heat[1], cam(faces[1:], np.array([2]))[0], atol=1e-3)
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("name", ["linear", "mlp", "torchvision/vit_b_32"])
+def test_a_network_without_a_map_says_so(name: str) -> None:
+    model = build_model(ModelConfig(name=name), HeadConfig(), classes=3, image_size=32)
+    with pytest.raises(ModelError) as caught:
+        GradCam(model, CPU, 32, name)
+    assert str(caught.value) == f"model.name: `{name}` has no feature map to explain a picture by"
+    assert caught.value.hint == ("convolutional networks have one: `resnet18`, `cnn`, `torchvision/mobilenet_v3_small`")
+
+
+def test_an_overlay_leaves_cold_places_grey_and_lights_up_hot_ones() -> None:
+    face = np.full((1, 2, 2, 3), (200, 0, 0), np.uint8)
+    heat = np.array([[[0, 1], [0, 0]]], np.float32)
+    laid = overlay(face, heat)
+    assert len(set(laid[0, 0, 0].tolist())) == 1
+    assert laid[0, 0, 1].sum() > laid[0, 0, 0].sum()

@@ -1,0 +1,142 @@
+"""Eval's further figures: by group, of strangers, of mirrored pictures."""
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn import metrics
+
+from facecls.compute import pick_compute
+from facecls.errors import DataError
+from facecls.evaluation.calibration import probabilities
+from facecls.inference.score import Scored, score_checkpoint
+from facecls.progress import Progress
+from facecls.training.checkpoint import read
+from tests.conftest import Result
+
+Facecls = Callable[..., Result]
+
+
+def scored(trained: Path, **options: Any) -> Scored:
+    return score_checkpoint(read(trained), pick_compute("cpu", "fp32"), Progress(), **options)
+
+
+def held_out(trained: Path) -> list[dict[str, str]]:
+    with (trained / "split.csv").open(newline="") as file:
+        return [row for row in csv.DictReader(file) if row["split"] == "val"]
+
+
+def test_the_figures_of_real_outputs_equal_scikit_learns(trained: Path) -> None:
+    said = scored(trained)
+    labels, judgement = said.part.listing.labels, read(trained).judgement
+    assert judgement is not None
+    before, after = probabilities(said.outputs.logits), judgement.probabilities(said.outputs.logits)
+    scores, predicted = said.assessment.scores, said.outputs.logits.argmax(1)
+    assert scores.balanced_accuracy == pytest.approx(metrics.balanced_accuracy_score(labels, predicted))
+    assert scores.macro_f1 == pytest.approx(metrics.f1_score(labels, predicted, average="macro"))
+    assert scores.loss == pytest.approx(metrics.log_loss(labels, before))
+    assert said.assessment.roc_auc == pytest.approx(metrics.roc_auc_score(labels, after, multi_class="ovr"))
+    one_hot = np.eye(4)[labels]
+    assert said.assessment.brier == pytest.approx([((each - one_hot) ** 2).sum(1).mean() for each in (before, after)])
+    low, high = said.assessment.intervals["accuracy"]
+    assert low <= scores.accuracy <= high
+    assert said.images_per_second > 0
+
+
+def test_a_mirrored_picture_scores_as_the_picture(trained: Path) -> None:
+    plain, both = scored(trained), scored(trained, mirrored=True)
+    assert not np.array_equal(plain.outputs.logits, both.outputs.logits)
+    faces = plain.part.faces[np.arange(len(plain.part))]
+    assert np.abs(plain.outputs.logits - both.outputs.logits).max() < 5 < len(faces)
+
+
+def test_strangers_are_counted_and_ranked(facecls: Facecls, trained: Path, strangers: Path) -> None:
+    plain = json.loads(facecls("eval", trained, "--strangers", strangers, "--format", "json").out)["unknown"]
+    assert plain["strangers"] == 20
+    assert plain["false_accept"] == plain["strangers_accepted"] / 20
+    assert plain["false_accept_interval"][0] <= plain["false_accept"] <= plain["false_accept_interval"][1]
+    assert [point["rate"] for point in plain["points"]] == [0.05, 0.10]  # 20 strangers are too few for 1 %
+    assert plain["curve"]["false_accept"][-1] == 1
+    out = facecls("eval", trained, "--strangers", strangers).out
+    assert "of 20 strangers" in out and "strangers let in" in out
+
+
+@pytest.mark.parametrize("by", ["class", "full path", "path below the classes", "path beside the file"])
+def test_groups_are_named_by_class_or_by_path(trained: Path, faces: Path, tmp_path: Path, by: str) -> None:
+    rows = held_out(trained)
+    classes = sorted({row["class"] for row in rows})
+    group = {name: "old" if name in classes[:2] else "young" for name in classes}
+    file = tmp_path / "groups.csv"
+    if by == "path beside the file":
+        (tmp_path / "link").symlink_to(faces)
+    name: Callable[[dict[str, str]], str] = {
+        "class": lambda row: row["class"],
+        "full path": lambda row: row["path"],
+        "path below the classes": lambda row: str(Path(row["path"]).relative_to(faces)),
+        "path beside the file": lambda row: str(Path(row["path"]).relative_to(faces.parent)),
+    }[by]
+    if by == "path beside the file":
+        file = faces.parent / "groups.csv"
+    column = "class" if by == "class" else "path"
+    file.write_text(f"{column},group\n" + "".join(f"{name(row)},{group[row['class']]}\n" for row in rows))
+    said = scored(trained, groups=file)
+    assert said.groups is not None
+    assert [(each.group, each.n) for each in said.groups.groups] == [("old", 6), ("young", 6)]
+    right = said.groups.groups[0].accuracy * 6 + said.groups.groups[1].accuracy * 6
+    assert right == pytest.approx(said.assessment.scores.accuracy * 12)
+
+
+def test_pictures_without_a_group_are_counted(trained: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    rows = held_out(trained)
+    file = tmp_path / "some.csv"
+    file.write_text(f"path,group\n{rows[0]['path']},old\n")
+    said = scored(trained, groups=file)
+    assert said.groups is not None and said.groups.groups[0].n == 1
+    assert f"{file}: names no group for 11 of 12 pictures" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (None, "no such file"),
+        (b"name,band\nx,y\n", "has no columns `path` or `class`, and `group`"),
+        (b"class,group\nnobody,old\n", "names no class that is scored"),
+        (b"path,group\nx.jpg,old\n", "names no picture that is scored"),
+        (b"\xff\xfe\x00\n", "is not a CSV file"),
+    ],
+)
+def test_a_file_of_groups_that_does_not_fit_is_refused(
+    trained: Path, tmp_path: Path, content: bytes | None, problem: str
+) -> None:
+    file = tmp_path / "groups.csv"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(DataError) as caught:
+        scored(trained, groups=file)
+    assert str(caught.value) == f"{file}: {problem}"
+
+
+def test_strangers_that_are_not_there_are_named(trained: Path, tmp_path: Path) -> None:
+    (tmp_path / "nobody").mkdir()
+    with pytest.raises(DataError) as caught:
+        scored(trained, strangers=tmp_path / "nobody")
+    assert str(caught.value) == f"{tmp_path / 'nobody'}: holds no pictures"
+
+
+def test_handed_labels_are_not_mirrored_at_eval(facecls: Facecls, tiny: Callable[..., Path], tmp_path: Path) -> None:
+    facecls("train", tiny(data={"labels_are_handed": True}, train={"epochs": 1}), "--out", tmp_path / "run")
+    plain = json.loads(facecls("eval", tmp_path / "run", "--format", "json").out)
+    result = facecls("eval", tmp_path / "run", "--tta", "flip", "--format", "json")
+    assert "mirroring would change the classes (data.labels_are_handed), so it is left off" in result.err
+    assert json.loads(result.out)["loss"] == plain["loss"]
+
+
+def test_a_table_shows_groups_and_intervals(facecls: Facecls, trained: Path, tmp_path: Path) -> None:
+    file = tmp_path / "groups.csv"
+    file.write_text("class,group\n" + "".join(f"{name},{'ab'[n % 2]}\n" for n, name in enumerate(read(trained).classes)))
+    out = facecls("eval", trained, "--groups", file).out
+    assert "95 % interval" in out and "gap: " in out and "before calibration" in out
