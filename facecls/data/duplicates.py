@@ -1,0 +1,123 @@
+"""Which pictures are the same photograph: exact copies by their hashes, near-duplicates by a difference hash and a second look.
+
+A near-duplicate is a photograph saved again: in another format or quality, resized, brighter or darker, cropped by a few per
+cent, mirrored. Two photographs of one person in one light are none, however alike.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facecls.data.looks import Looks, Progress, look_at_all
+
+Pairs = NDArray[np.int64]  # (P, 2), the first number of each smaller than the second
+
+MOST_BITS = 48
+"""Of 256: hashes that differ in more are not compared any further."""
+
+LEAST_CORRELATION = 0.97
+"""Of two grey thumbnails of 32 x 32, what makes a near-duplicate of two pictures whose hashes are close."""
+
+FLAT_SPREAD = 4.0
+"""Standard deviation of grey, of 0..255, below which a picture holds too little to be told from another."""
+
+_ORDERS = 24  # sortings of all hashes, each by other bits
+_NEIGHBOURS = 12  # that each hash is compared with in each sorting
+_KEY_BITS = 64
+_BLOCK = 1 << 17  # pairs compared at once, which bounds the memory
+
+
+def near_duplicate_groups(
+    paths: Sequence[str], progress: Progress | None = None, cache_dir: Path | None = None
+) -> NDArray[np.int64]:
+    """The group of each picture, (N,): the number of the first picture that is, over any chain of pairs, the same photograph.
+
+    What cannot be read has a group of its own. Looks are kept in `cache_dir` (None: the user's cache folder).
+    """
+    looks = look_at_all(paths, progress, cache_dir)
+    return groups(len(looks), np.concatenate([exact_pairs(looks), near_duplicate_pairs(looks)]))
+
+
+def exact_pairs(looks: Looks, field: str = "pixel_hash") -> Pairs:
+    """Pairs with the same decoded pixels (or `file_hash`: the same file); of k copies the k - 1 pairs with the first."""
+    readable = np.flatnonzero(looks.table["readable"])
+    _, first, copy_of = np.unique(looks.table[field][readable], return_index=True, return_inverse=True)
+    originals = readable[first[copy_of]]
+    copies = originals != readable
+    return np.stack([originals[copies], readable[copies]], axis=1)
+
+
+def near_duplicate_pairs(looks: Looks) -> Pairs:
+    """Pairs of the same photograph whose pixels differ; of exact copies only the first is looked at.
+
+    The time grows with N log N: in each of several sortings by different bits of the hash a picture is compared with its
+    neighbours only. Of more than a dozen near-duplicates of one photograph not every pair is given, but enough to link all.
+    """
+    exact = exact_pairs(looks)
+    usable = looks.table["readable"] & (looks.table["spread"] >= FLAT_SPREAD)
+    usable[exact[:, 1]] = False
+    members = np.flatnonzero(usable)
+    table = looks.table[members]
+    candidates, mirrored = _candidates(table["dhash"])
+    same = confirmed(table["thumb"], candidates, mirrored)
+    return np.unique(np.sort(members[candidates[same]], axis=1), axis=0).reshape(-1, 2)
+
+
+def confirmed(thumbs: NDArray[np.uint8], pairs: Pairs, mirrored: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Which pairs of thumbnails (N, 32, 32) are the same photograph, (P,); the second of a `mirrored` pair is turned over."""
+    same = np.zeros(len(pairs), bool)
+    for start in range(0, len(pairs), _BLOCK):
+        block = slice(start, start + _BLOCK)
+        one, other = (_normalised(thumbs[pairs[block, side]]) for side in (0, 1))
+        turned = mirrored[block]
+        other[turned] = other[turned, :, ::-1]
+        same[block] = np.einsum("pij,pij->p", one, other) >= LEAST_CORRELATION
+    return same
+
+
+def groups(count: int, pairs: Pairs) -> NDArray[np.int64]:
+    """The connected components of `count` things: for each the smallest number that a chain of pairs leads to."""
+    labels = np.arange(count)
+    while True:
+        lowest = labels.copy()
+        np.minimum.at(lowest, pairs[:, 0], labels[pairs[:, 1]])
+        np.minimum.at(lowest, pairs[:, 1], labels[pairs[:, 0]])
+        lowest = lowest[lowest]
+        if np.array_equal(lowest, labels):
+            return labels
+        labels = lowest
+
+
+def _candidates(hashes: NDArray[np.uint8]) -> tuple[Pairs, NDArray[np.bool_]]:
+    """Pairs of hashes (N, 32) that differ in few bits, and whether that holds for the second's mirror image."""
+    count = len(hashes)
+    bits = np.unpackbits(hashes, axis=1)
+    # Mirrored, a row's differences stand in reverse order with the other sign.
+    bits = np.concatenate([bits, 1 - bits.reshape(-1, 16, 16)[:, :, ::-1].reshape(-1, 256)])
+    words = np.packbits(bits, axis=1).view(np.uint64)  # (2N, 4)
+    found: list[NDArray[Any]] = []
+    chance = np.random.default_rng(0)
+    for _ in range(_ORDERS if count > 1 else 0):
+        keys = np.packbits(np.take(bits, chance.permutation(256)[:_KEY_BITS], axis=1), axis=1).view(">u8").ravel()
+        order = np.argsort(keys, kind="stable")
+        for step in range(1, min(_NEIGHBOURS, 2 * count - 1) + 1):
+            left, right = order[:-step], order[step:]
+            close = np.bitwise_count(words[left] ^ words[right]).sum(axis=1) <= MOST_BITS
+            found.append(np.stack([left[close], right[close]], axis=1))
+    pairs = np.concatenate([np.empty((0, 2), np.int64), *found])
+    # A pair of mirror images is the pair of the pictures; one image and its own mirror are no pair.
+    mirrored = (pairs[:, 0] >= count) != (pairs[:, 1] >= count)
+    pairs = np.sort(pairs % max(count, 1), axis=1)
+    rows = np.unique(np.column_stack([pairs, mirrored])[pairs[:, 0] != pairs[:, 1]], axis=0)
+    return rows[:, :2], rows[:, 2].astype(bool)
+
+
+def _normalised(thumbs: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Thumbnails (P, 32, 32) with mean 0 and length 1."""
+    values = thumbs.astype(np.float32)
+    values -= values.mean(axis=(1, 2), keepdims=True)
+    values /= np.sqrt(np.einsum("pij,pij->p", values, values))[:, None, None] + 1e-6
+    return values
