@@ -11,15 +11,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from facecls.data.likeness import likeness
 from facecls.data.looks import Looks, Progress, look_at_all
 
 Pairs = NDArray[np.int64]  # (P, 2), the first number of each smaller than the second
 
-MOST_BITS = 48
-"""Of 256: hashes that differ in more are not compared any further."""
+MOST_BITS = 60
+"""Of 256: pictures whose hashes differ in more are not compared any further."""
 
-LEAST_CORRELATION = 0.97
-"""Of two grey thumbnails of 32 x 32, what makes a near-duplicate of two pictures whose hashes are close."""
+LEAST_CORRELATION = 0.75
+"""Of two grey thumbnails as they lie, below which they are not compared any further."""
+
+LEAST_LIKENESS = ((48, 0.75), (80, 0.94))
+"""What `likeness` makes a near-duplicate, by the smaller picture's shorter side in pixels: 0.75 up to 48, 0.94 from 80 on.
+
+In pictures of 48 pixels the finest details are noise of their compression, which copies do not share.
+"""
 
 FLAT_SPREAD = 4.0
 """Standard deviation of grey, of 0..255, below which a picture holds too little to be told from another."""
@@ -27,7 +34,7 @@ FLAT_SPREAD = 4.0
 _ORDERS = 24  # sortings of all hashes, each by other bits
 _NEIGHBOURS = 12  # that each hash is compared with in each sorting
 _KEY_BITS = 64
-_BLOCK = 1 << 17  # pairs compared at once, which bounds the memory
+_BLOCK = 1 << 14  # pairs compared at once, which bounds the memory
 
 
 def near_duplicate_groups(
@@ -62,19 +69,27 @@ def near_duplicate_pairs(looks: Looks) -> Pairs:
     members = np.flatnonzero(usable)
     table = looks.table[members]
     candidates, mirrored = _candidates(table["dhash"])
-    same = confirmed(table["thumb"], candidates, mirrored)
+    same = _confirmed(table["thumb"], np.minimum(table["width"], table["height"]), candidates, mirrored)
     return np.unique(np.sort(members[candidates[same]], axis=1), axis=0).reshape(-1, 2)
 
 
-def confirmed(thumbs: NDArray[np.uint8], pairs: Pairs, mirrored: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Which pairs of thumbnails (N, 32, 32) are the same photograph, (P,); the second of a `mirrored` pair is turned over."""
+def _confirmed(
+    thumbs: NDArray[np.uint8], sides: NDArray[np.int32], pairs: Pairs, mirrored: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    """Which pairs of thumbnails (N, 32, 32) of pictures with these shorter sides (N,) are the same photograph, (P,).
+
+    The second of a `mirrored` pair is turned over.
+    """
     same = np.zeros(len(pairs), bool)
+    smaller = sides[pairs].min(axis=1)
+    least = np.interp(smaller, *zip(*LEAST_LIKENESS, strict=True))
     for start in range(0, len(pairs), _BLOCK):
-        block = slice(start, start + _BLOCK)
-        one, other = (_normalised(thumbs[pairs[block, side]]) for side in (0, 1))
+        block = np.arange(start, min(start + _BLOCK, len(pairs)))
+        one, other = thumbs[pairs[block, 0]], thumbs[pairs[block, 1]]
         turned = mirrored[block]
         other[turned] = other[turned, :, ::-1]
-        same[block] = np.einsum("pij,pij->p", one, other) >= LEAST_CORRELATION
+        alike = np.einsum("pij,pij->p", _normalised(one), _normalised(other)) >= LEAST_CORRELATION
+        same[block[alike]] = likeness(one[alike], other[alike]) >= least[block[alike]]
     return same
 
 

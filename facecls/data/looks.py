@@ -145,7 +145,7 @@ def _look(path: str, row: NDArray[Any]) -> str:
     row["sharpness"] = sharpness(light)
     row["chroma"] = (colours.max(axis=2) - colours.min(axis=2)).mean()
     row["dhash"] = difference_hash(grey)
-    row["thumb"] = np.asarray(grey.resize((THUMB_SIDE, THUMB_SIDE), Image.Resampling.BOX))
+    row["thumb"] = np.asarray(grey.resize((THUMB_SIDE, THUMB_SIDE), Image.Resampling.BILINEAR))
     return ""
 
 
