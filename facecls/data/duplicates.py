@@ -4,9 +4,10 @@ A near-duplicate is a photograph saved again: in another format or quality, resi
 cent, mirrored. Two photographs of one person in one light are none, however alike.
 """
 
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +29,7 @@ LEAST_LIKENESS = ((48, 0.75), (80, 0.94))
 In pictures of 48 pixels the finest details are noise of their compression, which copies do not share.
 """
 
-FLAT_SPREAD = 4.0
+FLAT_SPREAD = 6.0
 """Standard deviation of grey, of 0..255, below which a picture holds too little to be told from another."""
 
 _ORDERS = 24  # sortings of all hashes, each by other bits
@@ -82,7 +83,8 @@ def _confirmed(
     """
     same = np.zeros(len(pairs), bool)
     smaller = sides[pairs].min(axis=1)
-    least = np.interp(smaller, *zip(*LEAST_LIKENESS, strict=True))
+    (small, least_small), (large, least_large) = LEAST_LIKENESS
+    least = np.interp(smaller, [small, large], [least_small, least_large])
     for start in range(0, len(pairs), _BLOCK):
         block = np.arange(start, min(start + _BLOCK, len(pairs)))
         one, other = thumbs[pairs[block, 0]], thumbs[pairs[block, 1]]
@@ -113,16 +115,19 @@ def _candidates(hashes: NDArray[np.uint8]) -> tuple[Pairs, NDArray[np.bool_]]:
     # Mirrored, a row's differences stand in reverse order with the other sign.
     bits = np.concatenate([bits, 1 - bits.reshape(-1, 16, 16)[:, :, ::-1].reshape(-1, 256)])
     words = np.packbits(bits, axis=1).view(np.uint64)  # (2N, 4)
-    found: list[NDArray[Any]] = []
-    chance = np.random.default_rng(0)
-    for _ in range(_ORDERS if count > 1 else 0):
-        keys = np.packbits(np.take(bits, chance.permutation(256)[:_KEY_BITS], axis=1), axis=1).view(">u8").ravel()
-        order = np.argsort(keys, kind="stable")
-        for step in range(1, min(_NEIGHBOURS, 2 * count - 1) + 1):
+
+    def in_one_order(number: int) -> NDArray[np.int64]:
+        chosen = np.random.default_rng(number).permutation(256)[:_KEY_BITS]
+        order = np.argsort(np.packbits(np.take(bits, chosen, axis=1), axis=1).view(">u8").ravel(), kind="stable")
+        found = [np.empty((0, 2), np.int64)]
+        for step in range(1, min(_NEIGHBOURS, len(order) - 1) + 1):
             left, right = order[:-step], order[step:]
             close = np.bitwise_count(words[left] ^ words[right]).sum(axis=1) <= MOST_BITS
             found.append(np.stack([left[close], right[close]], axis=1))
-    pairs = np.concatenate([np.empty((0, 2), np.int64), *found])
+        return np.concatenate(found)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        pairs = np.concatenate(list(pool.map(in_one_order, range(_ORDERS))))
     # A pair of mirror images is the pair of the pictures; one image and its own mirror are no pair.
     mirrored = (pairs[:, 0] >= count) != (pairs[:, 1] >= count)
     pairs = np.sort(pairs % max(count, 1), axis=1)
