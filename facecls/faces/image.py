@@ -113,6 +113,15 @@ warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 _ENDS = ("truncated", "requires a buffer", "reached eof", "expected to read", "index out of range")
 
 
+@dataclass(frozen=True)
+class Source:
+    """What a picture's file says of itself: its format, and its size in pixels before it is turned or shrunk."""
+
+    format: str
+    width: int
+    height: int
+
+
 def open_image(path: str | os.PathLike[str], at_least: int | None = None) -> Image.Image:
     """The picture in a file, upright (EXIF), as RGB; of several frames or pages the first.
 
@@ -123,6 +132,11 @@ def open_image(path: str | os.PathLike[str], at_least: int | None = None) -> Ima
 
     Safe to call from many threads. Raises ImageError, and nothing else, if the file cannot be read.
     """
+    return open_with_source(path, at_least)[0]
+
+
+def open_with_source(path: str | os.PathLike[str], at_least: int | None = None) -> tuple[Image.Image, Source]:
+    """The picture as `open_image` gives it, and what its file says of itself; raises ImageError as that does."""
     assert at_least is None or at_least > 0, at_least
     name = os.fspath(path)
     try:
@@ -135,7 +149,7 @@ def open_image(path: str | os.PathLike[str], at_least: int | None = None) -> Ima
     raise ImageError(name, reason, hint)
 
 
-def _open(path: Path, at_least: int | None) -> Image.Image:
+def _open(path: Path, at_least: int | None) -> tuple[Image.Image, Source]:
     status = path.stat()
     if stat.S_ISDIR(status.st_mode):
         raise ImageError(str(path), "is a folder")
@@ -145,10 +159,10 @@ def _open(path: Path, at_least: int | None) -> Image.Image:
         raise ImageError(str(path), "is empty")
     with path.open("rb") as stream:
         opened = _reader(path, stream, status.st_size)(stream)
-        claimed = opened.size
+        source = Source(str(opened.format), *opened.size)
         if at_least is not None:
             opened.draft(None, (at_least, at_least))
-        _refuse_too_large(path, opened, *claimed)
+        _refuse_too_large(path, opened, source.width, source.height)
         opened.load()
     turn = _turn(opened)
     image = to_rgb(opened)
@@ -158,7 +172,7 @@ def _open(path: Path, at_least: int | None) -> Image.Image:
     if turn is not None:
         image = image.transpose(turn)
     image.info.clear()  # or who looks for an orientation would turn it again
-    return image
+    return image, source
 
 
 def _reader(path: Path, stream: IO[bytes], size: int) -> type[ImageFile.ImageFile]:

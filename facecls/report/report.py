@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from facecls import __version__
 from facecls.compute import Compute
-from facecls.config import to_plain
 from facecls.errors import ModelError
 from facecls.evaluation.assessment import Assessment, OpenSet
 from facecls.evaluation.calibration import probabilities
@@ -53,7 +52,7 @@ def report(checkpoint: Checkpoint, run: Run, scored: Scored, compute: Compute, t
         calibrated=calibrated,
         shown=gallery(Album(scored, calibrated, heat), without_heat),
         facts=facts(checkpoint, run, model, rows, scored_on),
-        config=yaml.safe_dump(to_plain(checkpoint.config), sort_keys=False, allow_unicode=True),
+        config=yaml.safe_dump(checkpoint.config.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
         training=curves.training_curves(rows, best),
         calibration=words[0] if words else "The training has not ended, so nothing is calibrated yet.",
         findings=[f"not counted: {error}" for error in scored.skipped],

@@ -1,0 +1,143 @@
+"""Which pictures are the same photograph: exact copies by their hashes, near-duplicates by a difference hash and a second look.
+
+A near-duplicate is a photograph saved again: in another format or quality, resized, brighter or darker, cropped by a few per
+cent, mirrored. Two photographs of one person in one light are none, however alike.
+"""
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facecls.data.likeness import likeness
+from facecls.data.looks import Looks, Progress, look_at_all
+
+Pairs = NDArray[np.int64]  # (P, 2), the first number of each smaller than the second
+
+MOST_BITS = 60
+"""Of 256: pictures whose hashes differ in more are not compared any further."""
+
+LEAST_CORRELATION = 0.75
+"""Of two grey thumbnails as they lie, below which they are not compared any further."""
+
+LEAST_LIKENESS = ((48, 0.75), (80, 0.94))
+"""What `likeness` makes a near-duplicate, by the smaller picture's shorter side in pixels: 0.75 up to 48, 0.94 from 80 on.
+
+In pictures of 48 pixels the finest details are noise of their compression, which copies do not share.
+"""
+
+FLAT_SPREAD = 6.0
+"""Standard deviation of grey, of 0..255, below which a picture holds too little to be told from another."""
+
+_ORDERS = 24  # sortings of all hashes, each by other bits
+_NEIGHBOURS = 12  # that each hash is compared with in each sorting
+_KEY_BITS = 64
+_BLOCK = 1 << 14  # pairs compared at once, which bounds the memory
+
+
+def near_duplicate_groups(
+    paths: Sequence[str], progress: Progress | None = None, cache_dir: Path | None = None
+) -> NDArray[np.int64]:
+    """The group of each picture, (N,): the number of the first picture that is, over any chain of pairs, the same photograph.
+
+    What cannot be read has a group of its own. Looks are kept in `cache_dir` (None: the user's cache folder).
+    """
+    looks = look_at_all(paths, progress, cache_dir)
+    return groups(len(looks), np.concatenate([exact_pairs(looks), near_duplicate_pairs(looks)]))
+
+
+def exact_pairs(looks: Looks, field: str = "pixel_hash") -> Pairs:
+    """Pairs with the same decoded pixels (or `file_hash`: the same file); of k copies the k - 1 pairs with the first."""
+    readable = np.flatnonzero(looks.table["readable"])
+    _, first, copy_of = np.unique(looks.table[field][readable], return_index=True, return_inverse=True)
+    originals = readable[first[copy_of]]
+    copies = originals != readable
+    return np.stack([originals[copies], readable[copies]], axis=1)
+
+
+def near_duplicate_pairs(looks: Looks) -> Pairs:
+    """Pairs of the same photograph whose pixels differ; of exact copies only the first is looked at.
+
+    The time grows with N log N: in each of several sortings by different bits of the hash a picture is compared with its
+    neighbours only. Of more than a dozen near-duplicates of one photograph not every pair is given, but enough to link all.
+    """
+    exact = exact_pairs(looks)
+    usable = looks.table["readable"] & (looks.table["spread"] >= FLAT_SPREAD)
+    usable[exact[:, 1]] = False
+    members = np.flatnonzero(usable)
+    table = looks.table[members]
+    candidates, mirrored = _candidates(table["dhash"])
+    same = _confirmed(table["thumb"], np.minimum(table["width"], table["height"]), candidates, mirrored)
+    return np.unique(np.sort(members[candidates[same]], axis=1), axis=0).reshape(-1, 2)
+
+
+def _confirmed(
+    thumbs: NDArray[np.uint8], sides: NDArray[np.int32], pairs: Pairs, mirrored: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    """Which pairs of thumbnails (N, 32, 32) of pictures with these shorter sides (N,) are the same photograph, (P,).
+
+    The second of a `mirrored` pair is turned over.
+    """
+    same = np.zeros(len(pairs), bool)
+    smaller = sides[pairs].min(axis=1)
+    (small, least_small), (large, least_large) = LEAST_LIKENESS
+    least = np.interp(smaller, [small, large], [least_small, least_large])
+    for start in range(0, len(pairs), _BLOCK):
+        block = np.arange(start, min(start + _BLOCK, len(pairs)))
+        one, other = thumbs[pairs[block, 0]], thumbs[pairs[block, 1]]
+        turned = mirrored[block]
+        other[turned] = other[turned, :, ::-1]
+        alike = np.einsum("pij,pij->p", _normalised(one), _normalised(other)) >= LEAST_CORRELATION
+        same[block[alike]] = likeness(one[alike], other[alike]) >= least[block[alike]]
+    return same
+
+
+def groups(count: int, pairs: Pairs) -> NDArray[np.int64]:
+    """The connected components of `count` things: for each the smallest number that a chain of pairs leads to."""
+    labels = np.arange(count)
+    while True:
+        lowest = labels.copy()
+        np.minimum.at(lowest, pairs[:, 0], labels[pairs[:, 1]])
+        np.minimum.at(lowest, pairs[:, 1], labels[pairs[:, 0]])
+        lowest = lowest[lowest]
+        if np.array_equal(lowest, labels):
+            return labels
+        labels = lowest
+
+
+def _candidates(hashes: NDArray[np.uint8]) -> tuple[Pairs, NDArray[np.bool_]]:
+    """Pairs of hashes (N, 32) that differ in few bits, and whether that holds for the second's mirror image."""
+    count = len(hashes)
+    bits = np.unpackbits(hashes, axis=1)
+    # Mirrored, a row's differences stand in reverse order with the other sign.
+    bits = np.concatenate([bits, 1 - bits.reshape(-1, 16, 16)[:, :, ::-1].reshape(-1, 256)])
+    words = np.packbits(bits, axis=1).view(np.uint64)  # (2N, 4)
+
+    def in_one_order(number: int) -> NDArray[np.int64]:
+        chosen = np.random.default_rng(number).permutation(256)[:_KEY_BITS]
+        order = np.argsort(np.packbits(np.take(bits, chosen, axis=1), axis=1).view(">u8").ravel(), kind="stable")
+        found = [np.empty((0, 2), np.int64)]
+        for step in range(1, min(_NEIGHBOURS, len(order) - 1) + 1):
+            left, right = order[:-step], order[step:]
+            close = np.bitwise_count(words[left] ^ words[right]).sum(axis=1) <= MOST_BITS
+            found.append(np.stack([left[close], right[close]], axis=1))
+        return np.concatenate(found)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        pairs = np.concatenate(list(pool.map(in_one_order, range(_ORDERS))))
+    # A pair of mirror images is the pair of the pictures; one image and its own mirror are no pair.
+    mirrored = (pairs[:, 0] >= count) != (pairs[:, 1] >= count)
+    pairs = np.sort(pairs % max(count, 1), axis=1)
+    rows = np.unique(np.column_stack([pairs, mirrored])[pairs[:, 0] != pairs[:, 1]], axis=0)
+    return rows[:, :2], rows[:, 2].astype(bool)
+
+
+def _normalised(thumbs: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Thumbnails (P, 32, 32) with mean 0 and length 1."""
+    values = thumbs.astype(np.float32)
+    values -= values.mean(axis=(1, 2), keepdims=True)
+    values /= np.sqrt(np.einsum("pij,pij->p", values, values))[:, None, None] + 1e-6
+    return values
