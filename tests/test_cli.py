@@ -42,13 +42,14 @@ def test_the_config_of_a_run_trains_as_it_is(facecls: Facecls, tiny: Tiny, tmp_p
     assert all(torch.equal(one[name], two[name]) for name in one)
 
 
-def test_eval_prints_what_scikit_learn_says_of_predictions(facecls: Facecls, trained: Path) -> None:
+def test_eval_prints_what_scikit_learn_says_of_predictions(facecls: Facecls, trained: Path, faces: Path) -> None:
     from sklearn.metrics import accuracy_score, f1_score
 
     plain = json.loads(facecls("eval", trained, "--format", "json").out)
     with (trained / "split.csv").open(newline="") as file:
         held_out = [row for row in csv.DictReader(file) if row["split"] == "val"]
-    said = json.loads(facecls("predict", *(row["path"] for row in held_out), "--checkpoint", trained, "--format", "json").out)
+    pictures = [faces / row["path"] for row in held_out]
+    said = json.loads(facecls("predict", *pictures, "--checkpoint", trained, "--format", "json").out)
     true, named = [row["class"] for row in held_out], [row["nearest"] for row in said]
     assert plain["n"] == len(held_out) == 12
     assert plain["accuracy"] == pytest.approx(accuracy_score(true, named))

@@ -75,9 +75,9 @@ def test_groups_are_named_by_class_or_by_path(trained: Path, faces: Path, tmp_pa
         (tmp_path / "link").symlink_to(faces)
     name: Callable[[dict[str, str]], str] = {
         "class": lambda row: row["class"],
-        "full path": lambda row: row["path"],
-        "path below the classes": lambda row: str(Path(row["path"]).relative_to(faces)),
-        "path beside the file": lambda row: str(Path(row["path"]).relative_to(faces.parent)),
+        "full path": lambda row: str(faces / row["path"]),
+        "path below the classes": lambda row: row["path"],
+        "path beside the file": lambda row: f"{faces.name}/{row['path']}",
     }[by]
     if by == "path beside the file":
         file = faces.parent / "groups.csv"
