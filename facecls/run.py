@@ -1,5 +1,6 @@
 """A run's folder: the names of its files, its metrics, and the environment it ran in."""
 
+import glob
 import hashlib
 import json
 import os
@@ -121,6 +122,16 @@ class Onlooker(Run):
 def new_run(out: Path | None, config: Path) -> Run:
     """`out`, or a folder under `runs/` that is named after the config and the time."""
     return Run(out or RUNS / f"{config.stem}-{time.strftime('%Y%m%d-%H%M%S')}")
+
+
+def newest_run(config: Path, runs: Path = RUNS) -> Run:
+    """The newest run that was named after the config; raises RunError where there is none."""
+    found = sorted(runs.glob(f"{glob.escape(config.stem)}-*/last.pt"), key=lambda path: path.stat().st_mtime)
+    if not found:
+        raise RunError(
+            f"there is no run in {runs}/{config.stem}-* to go on with", hint="name its folder: --resume --out runs/NAME"
+        )
+    return Run(found[-1].parent)
 
 
 def newest_best(runs: Path = RUNS) -> Path:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from facecls.errors import RunError
-from facecls.run import Run, new_run, newest_best, write_whole
+from facecls.run import Run, new_run, newest_best, newest_run, write_whole
 
 
 def test_rows_from_an_epoch_on_are_forgotten(tmp_path: Path) -> None:
@@ -36,6 +36,16 @@ def test_the_newest_best_is_found_and_none_is_an_error(tmp_path: Path) -> None:
         (tmp_path / name / "best.pt").touch()
         os.utime(tmp_path / name / "best.pt", (number, number))
     assert newest_best(tmp_path) == tmp_path / "a" / "best.pt"
+
+
+def test_the_newest_run_of_a_config_is_found_and_none_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(RunError) as raised:
+        newest_run(Path("faces.yaml"), tmp_path)
+    assert str(raised.value) == f"there is no run in {tmp_path}/faces-* to go on with"
+    for name in ("faces-20260101-000000", "others-20260102-000000"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "last.pt").touch()
+    assert newest_run(Path("configs/faces.yaml"), tmp_path).folder == tmp_path / "faces-20260101-000000"
 
 
 def test_a_new_run_is_named_after_its_config() -> None:

@@ -44,18 +44,17 @@ def train(
     config: Annotated[Path, typer.Argument(help="The YAML file.")],
     set_: Set = None,
     out: Annotated[Path | None, typer.Option(help="Run folder; default runs/CONFIG-DATE-TIME.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from last.pt in the run folder.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from last.pt in the run folder; without --out in the newest of this config.")
+    ] = False,
 ) -> None:
     """Train a classifier; writes a run folder with best.pt in it."""
     from facecls.configfile import load_config
-    from facecls.errors import RunError
     from facecls.progress import Progress
-    from facecls.run import new_run
+    from facecls.run import new_run, newest_run
 
     settings = load_config(config, set_ or ())
-    if resume and out is None:
-        raise RunError("--resume needs the run folder to go on with", hint=f"facecls train {config} --resume --out runs/NAME")
-    run = new_run(out, config)
+    run = newest_run(config) if resume and out is None else new_run(out, config)
 
     from facecls.training.interrupt import Interrupted
     from facecls.training.train import train as train_run
