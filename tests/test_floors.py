@@ -10,7 +10,7 @@ ROOT = Path(__file__).parent.parent / "facecls"
 # From the ground up. A package is one floor: its modules may import one another.
 FLOORS = [
     {"errors"},
-    {"yamlfile", "chance", "progress", "prefetch"},
+    {"yamlfile", "cache", "chance", "progress", "prefetch"},
     {"config", "run", "compute", "pair"},
     {"configfile"},
     {"faces"},
@@ -19,6 +19,7 @@ FLOORS = [
     {"training"},
     {"inference"},
     {"report"},
+    {"inspection"},
     {"cli"},
     {"__main__"},
 ]

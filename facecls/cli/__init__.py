@@ -88,6 +88,41 @@ def train(
 
 
 @app.command()
+def check(
+    config: Annotated[Path, typer.Argument(help="The YAML file.")],
+    set_: Set = None,
+    format_: Annotated[Literal["table", "json"], typer.Option("--format")] = "table",
+    csv: Annotated[Path | None, typer.Option(help="Also write every finding's pictures to a CSV file.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Also write a page with a thumbnail of every finding.")] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit 1 where a finding is grave.")] = False,
+) -> None:
+    """Look at config, data, model and one batch before time is spent; find what is wrong with the data."""
+    from facecls.configfile import load_config
+
+    settings = load_config(config, set_ or ())
+
+    from facecls.inspection.check import check as look
+    from facecls.inspection.output import print_check, to_json, write_csv
+    from facecls.inspection.page import write_html
+    from facecls.progress import Progress
+
+    progress = Progress()
+    inspection = look(settings, progress)
+    for note in [*inspection.found.notes, *(inspection.rehearsal.notes if inspection.rehearsal else ())]:
+        progress.note(note)
+    if format_ == "json":
+        print(to_json(inspection))
+    else:
+        print_check(inspection)
+    if csv is not None:
+        write_csv(csv, inspection)
+    if html is not None:
+        write_html(html, inspection)
+    if strict and inspection.grave:
+        raise typer.Exit(1)
+
+
+@app.command()
 def init(
     folder: Annotated[Path, typer.Argument(help="Folder of faces, one folder per class in it.")],
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Default: NAME.yaml here.")] = None,

@@ -1,0 +1,1 @@
+"""A look at config, data and one batch before time is spent on them."""
