@@ -1,0 +1,127 @@
+"""The page of a training, as a file and in a browser."""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from facecls.training.checkpoint import read
+from tests.conftest import Result
+from tests.report.browser import CHROMIUM, open_page
+
+Facecls = Callable[..., Result]
+Tiny = Callable[..., Path]
+
+CLICK = """<script>
+const head = name => [...document.querySelectorAll("#classes th")].find(each => each.textContent.startsWith(name));
+const order = () => [...document.querySelectorAll("#classes tbody tr")].map(row => row.cells[0].textContent).join(" ");
+const said = { before: order() };
+head("class").querySelector("button").click(); said.class = order();
+head("class").querySelector("button").click(); said.reversed = order();
+head("recall").querySelector("button").click(); said.recall = order();
+said.outside = performance.getEntriesByType("resource").filter(each => !each.name.startsWith("data:")).length;
+document.body.dataset.said = JSON.stringify(said);
+</script>"""
+
+
+@pytest.fixture(scope="module")
+def page(trained: Path, strangers: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    import sys
+
+    from facecls.cli import app
+
+    path = tmp_path_factory.mktemp("page") / "report.html"
+    words = ["report", str(trained), "--strangers", str(strangers), "-o", str(path)]
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit):
+        patch.setattr(sys, "argv", ["facecls", *words])
+        app()
+    return path
+
+
+def test_the_page_tells_all_that_it_should(page: Path, trained: Path) -> None:
+    text = page.read_text()
+    for heading in (
+        *("What was trained on what", "How training went", "Do the percentages mean what they say?"),
+        *("Does it know whom it does not know?", "Which classes are taken for which?", "Class by class"),
+        *("Sure and wrong", "Right and unsure", "Taken for one another"),
+    ):
+        assert f">{heading}<" in text
+    assert all(name in text for name in read(trained).classes)
+    assert "36 train, 12 val" in text and "the threshold in use" in text
+    assert len(re.findall("data:image/webp", text)) > 10
+
+
+def test_the_page_needs_nothing_but_itself(page: Path) -> None:
+    text = page.read_text()
+    addresses = re.findall(r"""(?:src|href|url)\s*[=(]\s*["']?([^"')\s>]+)""", text)
+    assert addresses and all(address.startswith("data:") for address in addresses)
+    assert "http" not in text.replace("http-equiv", "")
+    assert len(text) < 1_000_000
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here")
+def test_a_browser_opens_it_without_complaint_and_its_tables_sort(page: Path, trained: Path, tmp_path: Path) -> None:
+    clicked = tmp_path / "clicked.html"
+    clicked.write_text(page.read_text().replace("</body>", CLICK + "</body>"))
+    seen = open_page(clicked, tmp_path)
+    assert seen.console == []
+    found = re.search('data-said="([^"]*)"', seen.dom)
+    assert found is not None
+    plain = json.loads(found[1].replace("&quot;", '"'))
+    assert plain.pop("outside") == 0
+    said = {name: order.split() for name, order in plain.items()}
+    classes = list(read(trained).classes)
+    assert said["before"] == said["class"] == sorted(classes)
+    assert said["reversed"] == sorted(classes, reverse=True)
+    recalls = dict(re.findall(r'<td>([^<]+)</td>\s*<td class="number" data-value="([\d.]+)">', page.read_text()))
+    assert [float(recalls[name]) for name in said["recall"]] == sorted(map(float, recalls.values()), reverse=True)
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here")
+@pytest.mark.parametrize("mistake", ['<img src="http://127.0.0.1:9/x.png">', "<script>nothing()</script>"])
+def test_the_browser_would_have_complained(page: Path, tmp_path: Path, mistake: str) -> None:
+    broken = tmp_path / "broken.html"
+    broken.write_text(page.read_text().replace("</body>", mistake + "</body>"))
+    assert len(open_page(broken, tmp_path).console) == 1
+
+
+def test_a_checkpoint_alone_makes_a_page(facecls: Facecls, trained: Path, tmp_path: Path) -> None:
+    alone = tmp_path / "model.pt"
+    alone.write_bytes((trained / "best.pt").read_bytes())
+    result = facecls("report", alone)
+    assert (result.code, result.out) == (0, f"{tmp_path / 'report.html'}\n")
+    text = (tmp_path / "report.html").read_text()
+    assert "How training went" not in text and "Class by class" in text and "strangers named" not in text
+
+
+def test_a_network_without_a_map_gets_a_page_that_says_so(facecls: Facecls, tiny: Tiny, tmp_path: Path) -> None:
+    facecls("train", tiny(model={"name": "mlp"}, train={"epochs": 1}), "--out", tmp_path / "run")
+    assert facecls("report", tmp_path / "run").code == 0
+    text = (tmp_path / "run" / "report.html").read_text()
+    assert "Where the network looked cannot be shown: model.name: `mlp` has no feature map" in text
+
+
+def test_names_are_shown_as_they_are_and_never_run(facecls: Facecls, tiny: Tiny, faces: Path, tmp_path: Path) -> None:
+    root = tmp_path / "faces"
+    for person, name in zip(sorted(faces.iterdir()), ["<script>alert(1)<", "a&b", "Zoë", "日本"], strict=True):
+        (root / name.replace("/", "")).mkdir(parents=True)
+        for picture in person.iterdir():
+            (root / name.replace("/", "") / picture.name).symlink_to(picture)
+    facecls("train", tiny(data={"root": str(root)}, train={"epochs": 1}), "--out", tmp_path / "run")
+    assert facecls("report", tmp_path / "run").code == 0
+    text = (tmp_path / "run" / "report.html").read_text()
+    assert "<script>alert" not in text and "&lt;script&gt;alert(1)&lt;" in text
+    assert "a&amp;b" in text and "Zoë" in text and "日本" in text
+
+
+def test_a_page_that_cannot_be_written_is_an_error(facecls: Facecls, trained: Path, tmp_path: Path) -> None:
+    (tmp_path / "taken").mkdir()
+    result = facecls("report", trained, "-o", tmp_path / "taken")
+    assert result.code == 1
+    assert result.err.splitlines()[-3:] == [
+        f"error: {tmp_path / 'taken'}: cannot be written: Is a directory",
+        "",
+        "hint: is the disk full?",
+    ]
