@@ -34,7 +34,9 @@ class SplitConfig(Section):
     val: float = Field(0.2, ge=0, lt=1, description="share of each class held out to choose the best epoch")
     test: float = Field(0.0, ge=0, lt=1, description="share of each class that training never touches")
     seed: int = Field(0, ge=0, description="another seed, another split")
-    group: Literal["near_duplicates", "name", "none"] = Field("none", description="pictures that a split does not part")
+    group: Literal["near_duplicates", "name", "none"] = Field(
+        "near_duplicates", description="what pictures that a split does not part have in common"
+    )
     pattern: str | None = Field(None, description="group: name: regular expression that finds a group in a file name")
     by_name: dict[Literal["val", "test"], str] = Field({}, description="regular expressions that find a part's file names")
     folds: int | None = Field(None, ge=2, description="so many parts of equal size, one of which is val; null: none")
