@@ -1,10 +1,15 @@
 """What a person sees while something long runs: bars in a terminal, lines elsewhere."""
 
 import sys
-from collections.abc import Mapping
-from typing import Any
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, TypeVar
 
 from tqdm import tqdm
+
+T = TypeVar("T")
+
+_LINE_SECONDS = 10.0  # between two lines about how far things are, where there is no terminal
 
 
 class Progress:
@@ -16,6 +21,19 @@ class Progress:
     def bar(self, *, total: int, desc: str, unit: str, initial: int = 0) -> "tqdm[Any]":
         """A tqdm bar, to be used in a `with`; it leaves nothing behind when it is done."""
         return tqdm(total=total, desc=desc, unit=unit, initial=initial, leave=False, disable=not self.bars, dynamic_ncols=True)
+
+    def follow(self, items: Iterable[T], *, total: int | None, unit: str, desc: str) -> Iterator[T]:
+        """Passes items on, with a bar on stderr where that is a terminal, else with a line there every ten seconds."""
+        if sys.stderr.isatty():
+            yield from tqdm(items, total=total, unit=unit, desc=desc, leave=False, dynamic_ncols=True)
+            return
+        begun = said = time.monotonic()
+        for count, item in enumerate(items, 1):
+            yield item
+            if time.monotonic() - said > _LINE_SECONDS:
+                said = time.monotonic()
+                of = "" if total is None else f" of {total:,}"
+                self.note(f"{desc}: {count:,}{of}, {count / (said - begun):.0f} {unit}s/s")
 
     def note(self, text: str) -> None:
         """A sentence for the person, on stderr."""

@@ -1,6 +1,5 @@
 """The commands that put a trained classifier to work: eval, predict, report."""
 
-import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -53,26 +52,42 @@ def eval_(
 
 
 def predict(
-    paths: Annotated[list[str], typer.Argument(help="Pictures, folders of pictures, or patterns.")],
+    paths: Annotated[list[str] | None, typer.Argument(help="Pictures, folders, patterns; - reads paths from stdin.")] = None,
     checkpoint: Annotated[Path | None, typer.Option(help="Default: best.pt of the newest run in runs/.")] = None,
     top_k: Annotated[int, typer.Option(min=1, help="How many classes to name.")] = 1,
     format_: Annotated[Literal["table", "json", "jsonl", "csv"], typer.Option("--format")] = "table",
+    output: Annotated[Path | None, typer.Option(help="Add rows to this CSV file; skip what it holds.")] = None,
+    watch: Annotated[Path | None, typer.Option(help="Name pictures as they arrive in this folder, until Ctrl-C.")] = None,
+    annotate: Annotated[Path | None, typer.Option(help="Write each picture here with its name on it.")] = None,
+    explain: Annotated[Path | None, typer.Option(help="Write each face here beside where the network looked.")] = None,
+    unknown: Annotated[bool, typer.Option("--unknown/--no-unknown", help="Whether `unknown` is an answer.")] = True,
+    tta: Tta = "none",
     device: Device = "auto",
     precision: Precision = "auto",
 ) -> None:
     """Name what is in pictures."""
+    if (watch is None) == (not paths):
+        raise typer.BadParameter("name pictures, or a folder with --watch")
+    if watch is not None and format_ == "json" and output is None:
+        raise typer.BadParameter("a list of what has no end cannot be written: use jsonl", param_hint="--format")
+
     from facecls.compute import pick_compute
-    from facecls.inference.predict import Predictor, find_pictures
-    from facecls.inference.rows import write_predictions
+    from facecls.evaluation.outputs import mirror_allowed
+    from facecls.inference.naming import Task, name_pictures
+    from facecls.inference.predict import Predictor
+    from facecls.progress import Progress
     from facecls.run import newest_best
     from facecls.training.checkpoint import read
 
+    progress = Progress()
     if checkpoint is None:
         checkpoint = newest_best()
-        print(f"using {checkpoint}", file=sys.stderr)
-    predictor = Predictor(read(checkpoint), pick_compute(device, precision))
-    top_k = min(top_k, len(predictor.classes))
-    if write_predictions(predictor.predict(find_pictures(paths), top_k), format_, top_k, sys.stdout):
+        progress.note(f"using {checkpoint}")
+    trained = read(checkpoint)
+    mirrored = mirror_allowed(tta == "flip", trained.config.data, progress)
+    predictor = Predictor(trained, pick_compute(device, precision), unknown=unknown, mirrored=mirrored)
+    task = Task(tuple(paths or ()), watch, output, annotate, explain, format_, min(top_k, len(predictor.classes)))
+    if name_pictures(predictor, task, progress):
         raise typer.Exit(1)
 
 

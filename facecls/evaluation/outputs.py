@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from facecls.compute import Compute
+from facecls.config import DataConfig
 from facecls.models.classifier import FaceClassifier
+from facecls.progress import Progress
 
 BATCH = 64  # faces at once
 
@@ -23,6 +25,13 @@ class Outputs:
 
     def take(self, indices: NDArray[np.int64]) -> "Outputs":
         return Outputs(self.logits[indices], self.features[indices])
+
+
+def mirror_allowed(wanted: bool, data: DataConfig, progress: Progress) -> bool:
+    """Whether pictures are to be mirrored as well: never where that would change their classes, which is said."""
+    if wanted and data.labels_are_handed:
+        progress.note("mirroring would change the classes (data.labels_are_handed), so it is left off")
+    return wanted and not data.labels_are_handed
 
 
 def outputs_of(model: FaceClassifier, batches: Iterable[Tensor], compute: Compute, *, mirrored: bool = False) -> Outputs:

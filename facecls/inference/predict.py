@@ -1,24 +1,21 @@
 """A trained classifier at work: pictures in, names and probabilities out, in the order of the pictures."""
 
-import glob
 import os
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
-from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from facecls.compute import Compute
-from facecls.errors import DataError, ImageError
+from facecls.errors import ImageError
 from facecls.evaluation.judgement import NO_JUDGEMENT
 from facecls.evaluation.outputs import BATCH, Outputs, outputs_of
 from facecls.faces.geometry import Geometry, read_face
-from facecls.faces.listing import pictures_below
 from facecls.models.classifier import FaceClassifier
 from facecls.prefetch import prefetched
 from facecls.training.checkpoint import Checkpoint
@@ -47,6 +44,7 @@ class Predictor:
     """
 
     def __init__(self, checkpoint: Checkpoint, compute: Compute, *, unknown: bool = True, mirrored: bool = False) -> None:
+        self.name = checkpoint.model.name
         self.classes = checkpoint.classes
         self.geometry: Geometry = checkpoint.geometry
         self.compute = compute
@@ -98,24 +96,3 @@ class Predictor:
             return read_face(path, self.geometry)
         except ImageError as error:
             return error
-
-
-def find_pictures(named: Iterable[str]) -> list[str]:
-    """The pictures that files, folders and patterns name, in order; a file is taken as it is, whatever its suffix.
-
-    Raises DataError for a folder without pictures and a pattern that nothing fits.
-    """
-    found: list[str] = []
-    for name in named:
-        path = Path(name)
-        if path.is_dir():
-            pictures = [str(path / picture) for picture in pictures_below(path, "", Counter())]
-        elif path.exists() or not glob.has_magic(name):
-            pictures = [name]
-        else:
-            pictures = sorted(glob.glob(name, recursive=True))  # noqa: PTH207 -- it takes absolute patterns as well
-        if not pictures:
-            what = "holds no pictures" if path.is_dir() else "no file fits this pattern"
-            raise DataError(f"{name}: {what}", hint="name pictures, folders that hold some, or patterns such as 'photos/*.jpg'")
-        found += pictures
-    return found

@@ -38,15 +38,25 @@ def _jsonl(predictions: Iterable[Prediction], top_k: int, file: TextIO) -> None:
         print(json.dumps(_plain(prediction), ensure_ascii=False), file=file, flush=True)
 
 
+def csv_header(top_k: int) -> list[str]:
+    """The columns of a CSV file."""
+    further = [f"{column}_{rank}" for rank in range(2, top_k + 1) for column in ("label", "probability")]
+    return ["path", "label", "probability", "nearest", *further, "error"]
+
+
+def csv_row(prediction: Prediction, top_k: int) -> list[Any]:
+    """A prediction in those columns."""
+    rest = [value for pair in prediction.top[1:] for value in pair]
+    blank = [None] * (2 * (top_k - 1) - len(rest))
+    return [prediction.path, prediction.label, prediction.probability, prediction.nearest, *rest, *blank, prediction.error]
+
+
 def _csv(predictions: Iterable[Prediction], top_k: int, file: TextIO) -> None:
     writer = csv.writer(file, lineterminator="\n")
-    further = [f"{column}_{rank}" for rank in range(2, top_k + 1) for column in ("label", "probability")]
-    writer.writerow(["path", "label", "probability", "nearest", *further, "error"])
+    writer.writerow(csv_header(top_k))
     for prediction in predictions:
-        rest = [value for pair in prediction.top[1:] for value in pair]
-        blank = [""] * (len(further) - len(rest))
-        first = [prediction.label, prediction.probability, prediction.nearest]
-        writer.writerow([prediction.path, *first, *rest, *blank, prediction.error])
+        writer.writerow(csv_row(prediction, top_k))
+        file.flush()
 
 
 def _table(predictions: Iterable[Prediction], top_k: int, file: TextIO) -> None:  # noqa: ARG001 -- called like the others

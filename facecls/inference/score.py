@@ -14,7 +14,7 @@ from facecls.evaluation.assessment import Assessment, OpenSet, assess, assess_un
 from facecls.evaluation.evaluate import infer
 from facecls.evaluation.judgement import NO_JUDGEMENT
 from facecls.evaluation.metrics import GroupScores, by_group
-from facecls.evaluation.outputs import Outputs
+from facecls.evaluation.outputs import Outputs, mirror_allowed
 from facecls.inference.groups import groups_of
 from facecls.progress import Progress
 from facecls.training.checkpoint import Checkpoint
@@ -67,9 +67,7 @@ def score_checkpoint(
     """
     config = checkpoint.config
     settings = config.data.model_copy(update={"on_bad_image": "skip"})
-    if mirrored and settings.labels_are_handed:
-        progress.note("mirroring would change the classes (data.labels_are_handed), so it is left off")
-        mirrored = False
+    mirrored = mirror_allowed(mirrored, settings, progress)
     listing = _own(checkpoint, settings, split) if data is None else _foreign(checkpoint, data, split, progress)
     begun = time.perf_counter()
     part = load_part(split, listing, checkpoint.classes, settings, progress.bar)

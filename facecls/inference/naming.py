@@ -1,0 +1,78 @@
+"""The work of `predict`: pictures from where they come, named, to where their rows and drawings go."""
+
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+from facecls.inference.drawn import annotated, explained
+from facecls.inference.predict import Prediction, Predictor
+from facecls.inference.results import Results
+from facecls.inference.rows import RowFormat, write_predictions
+from facecls.inference.sources import find_pictures, piped, watched
+from facecls.progress import Progress
+
+STDIN = "-"
+
+
+@dataclass(frozen=True)
+class Task:
+    """What to name and where to put it."""
+
+    paths: tuple[str, ...]  # pictures, folders, patterns, STDIN
+    watch: Path | None  # a folder in which pictures arrive, instead of paths
+    output: Path | None  # a CSV file for the rows, instead of stdout
+    annotate: Path | None  # folders for drawings
+    explain: Path | None
+    form: RowFormat
+    top_k: int
+
+
+def name_pictures(predictor: Predictor, task: Task, progress: Progress) -> int:
+    """Does the task; gives the number of pictures that could not be read.
+
+    Ctrl-C ends a watch as a matter of course; elsewhere it is passed on, once it is said what stands in the output.
+    """
+    results = None if task.output is None else Results(task.output, task.top_k)
+    groups, total = _groups(task, results.paths if results else set())
+    predictions: Iterator[Prediction] = (each for group in groups for each in predictor.predict(group, task.top_k))
+    if task.annotate is not None:
+        predictions = annotated(predictions, task.annotate)
+    if task.explain is not None:
+        predictions = explained(predictions, task.explain, predictor)
+    begun, held = time.perf_counter(), 0 if results is None else len(results.paths)
+    failed = 0
+    try:
+        if results is None:
+            shown = sys.stdout.isatty()  # then the rows say how far it is
+            rows = predictions if shown else progress.follow(predictions, total=total, unit="picture", desc="named")
+            return write_predictions(rows, task.form, task.top_k, sys.stdout)
+        for each in progress.follow(results.added(predictions), total=total, unit="picture", desc="named"):
+            failed += each.error is not None
+    except KeyboardInterrupt:
+        if task.watch is not None:
+            return failed
+        if results is not None:
+            progress.note(f"stopped: {len(results.paths):,} pictures are in {task.output}; the same command goes on")
+        raise
+    named, seconds = len(results.paths) - held, time.perf_counter() - begun
+    before = f", {held:,} were there already" if held else ""
+    progress.note(f"{named:,} pictures added to {task.output} in {seconds:.1f} s{before}")
+    return failed
+
+
+def _groups(task: Task, held: set[str]) -> tuple[Iterable[list[str]], int | None]:
+    """The pictures that are not `held` yet, in groups as they come, and how many they are, where that is known."""
+    if task.watch is not None:
+        return _without(held, watched(task.watch)), None
+    found = [path for path in find_pictures(name for name in task.paths if name != STDIN) if path not in held]
+    if STDIN not in task.paths:
+        return [found], len(found)
+    return chain([found], _without(held, piped(sys.stdin))), None
+
+
+def _without(held: set[str], groups: Iterable[list[str]]) -> Iterator[list[str]]:
+    for group in groups:
+        yield [path for path in group if path not in held]

@@ -1,0 +1,90 @@
+"""Where the pictures to name come from: the command line, a pipe, a folder that fills up."""
+
+import glob
+import queue
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TextIO
+
+from facecls.errors import DataError
+from facecls.faces.listing import pictures_below
+
+_POLL_SECONDS = 1.0
+_AT_ONCE = 4096  # paths taken from a pipe at a time: many, so that reading ahead is worth it
+
+
+def find_pictures(named: Iterable[str]) -> list[str]:
+    """The pictures that files, folders and patterns name, in order; a file is taken as it is, whatever its suffix.
+
+    Raises DataError for a folder without pictures and a pattern that nothing fits.
+    """
+    found: list[str] = []
+    for name in named:
+        path = Path(name)
+        if path.is_dir():
+            pictures = [str(path / picture) for picture in pictures_below(path, "", Counter())]
+        elif path.exists() or not glob.has_magic(name):
+            pictures = [name]
+        else:
+            pictures = sorted(glob.glob(name, recursive=True))  # noqa: PTH207 -- it takes absolute patterns as well
+        if not pictures:
+            what = "holds no pictures" if path.is_dir() else "no file fits this pattern"
+            raise DataError(f"{name}: {what}", hint="name pictures, folders that hold some, or patterns such as 'photos/*.jpg'")
+        found += pictures
+    return found
+
+
+def piped(lines: TextIO) -> Iterator[list[str]]:
+    """The paths that a pipe brings, one a line, in groups of what is there, so that a slow pipe is answered at once."""
+    arrived: queue.Queue[str | None] = queue.Queue(2 * _AT_ONCE)
+
+    def read() -> None:
+        for line in lines:
+            if line.rstrip("\r\n"):
+                arrived.put(line.rstrip("\r\n"))
+        arrived.put(None)
+
+    threading.Thread(target=read, daemon=True, name="facecls-pipe").start()
+    ended = False
+    while not ended:
+        group = [arrived.get()]
+        while group[-1] is not None and len(group) < _AT_ONCE and not arrived.empty():
+            group.append(arrived.get())
+        ended = group[-1] is None
+        paths = [path for path in group if path is not None]
+        if paths:
+            yield paths
+
+
+def watched(folder: Path, poll_seconds: float = _POLL_SECONDS) -> Iterator[list[str]]:
+    """The pictures in a folder and the folders in it, then without end those that arrive or change.
+
+    A picture counts as arrived when its size and time have stood still from one look to the next. Raises DataError where
+    the folder is missing.
+    """
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder to watch", hint="make it first: pictures are named as they arrive in it")
+    seen: dict[str, tuple[int, int]] = {}
+    given: dict[str, tuple[int, int]] = {}
+    while True:
+        before, seen = seen, _look(folder)
+        ready = [path for path, state in seen.items() if before.get(path) == state and given.get(path) != state]
+        given |= {path: seen[path] for path in ready}
+        if ready:
+            yield ready
+        time.sleep(poll_seconds)
+
+
+def _look(folder: Path) -> dict[str, tuple[int, int]]:
+    """Size and time of every picture."""
+    states = {}
+    for name in pictures_below(folder, "", Counter()):
+        try:
+            status = (folder / name).stat()
+        except OSError:  # gone again
+            continue
+        states[str(folder / name)] = (status.st_size, status.st_mtime_ns)
+    return states

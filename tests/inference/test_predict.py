@@ -1,0 +1,240 @@
+"""Predict's further ways in and out: pipes, watched folders, growing files, drawings."""
+
+import csv
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from facecls.compute import pick_compute
+from facecls.errors import DataError
+from facecls.faces.image import open_image
+from facecls.inference.drawn import place_of
+from facecls.inference.predict import UNKNOWN, Prediction, Predictor
+from facecls.inference.score import score_checkpoint
+from facecls.inference.sources import piped, watched
+from facecls.progress import Progress
+from facecls.training.checkpoint import read
+from tests.conftest import Result
+
+Facecls = Callable[..., Result]
+Tiny = Callable[..., Path]
+
+
+def pictures(faces: Path, most: int) -> list[str]:
+    return sorted(str(path) for path in faces.rglob("*.*"))[:most]
+
+
+def rows_of(file: Path) -> list[dict[str, str]]:
+    with file.open(newline="") as opened:
+        return list(csv.DictReader(opened))
+
+
+def test_predict_says_of_val_exactly_what_eval_does(facecls: Facecls, trained: Path) -> None:
+    scored = score_checkpoint(read(trained), pick_compute("auto", "auto"), Progress())
+    judgement = read(trained).judgement
+    assert judgement is not None
+    expected = judgement.probabilities(scored.outputs.logits)
+    said = json.loads(facecls("predict", *scored.part.listing.paths, "--checkpoint", trained, "--format", "json").out)
+    assert [row["probability"] for row in said] == expected.max(axis=1).tolist()
+    assert [row["known"] for row in said] == scored.open_set.verdicts.tolist()
+    named = [scored.assessment.scores.classes[number] for number in scored.part.listing.labels]
+    right = [row["nearest"] == name for row, name in zip(said, named, strict=True)]
+    assert np.mean(right) == scored.assessment.scores.accuracy
+
+
+def test_a_stranger_is_unknown_with_the_nearest_name_beside_it(
+    facecls: Facecls, tiny: Tiny, strangers: Path, tmp_path: Path
+) -> None:
+    config = tiny(train={"epochs": 6}, unknown={"strangers": str(strangers), "target_false_accept": 0.05})
+    facecls("train", config, "--out", tmp_path / "run")
+    rows = json.loads(facecls("predict", strangers, "--checkpoint", tmp_path / "run", "--format", "json").out)
+    turned_away = [row for row in rows if row["label"] == UNKNOWN]
+    assert len(turned_away) >= 19
+    assert all(row["known"] is False and row["nearest"] == row["top"][0][0] for row in turned_away)
+    assert "unknown, nearest " in facecls("predict", strangers, "--checkpoint", tmp_path / "run").out
+    named = json.loads(facecls("predict", strangers, "--checkpoint", tmp_path / "run", "--format", "json", "--no-unknown").out)
+    assert [row["label"] for row in named] == [row["nearest"] for row in rows]
+
+
+def test_mirroring_changes_the_probabilities_a_little(facecls: Facecls, trained: Path, faces: Path) -> None:
+    plain, both = (
+        json.loads(facecls("predict", *pictures(faces, 5), "--checkpoint", trained, "--format", "json", *more).out)
+        for more in ((), ("--tta", "flip"))
+    )
+    assert [row["probability"] for row in plain] != [row["probability"] for row in both]
+
+
+def test_paths_come_from_a_pipe(facecls: Facecls, trained: Path, faces: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    named = pictures(faces, 3)
+    monkeypatch.setattr(sys, "stdin", io.StringIO("\n".join([*named, "", "nowhere.jpg"]) + "\n"))
+    result = facecls("predict", "-", "--checkpoint", trained, "--format", "jsonl")
+    assert [json.loads(line)["path"] for line in result.out.splitlines()] == [*named, "nowhere.jpg"]
+    assert result.code == 1
+
+
+def test_a_slow_pipe_is_answered_at_once() -> None:
+    ends = os.pipe()
+    with os.fdopen(ends[0]) as reads, os.fdopen(ends[1], "w") as writes:
+        groups = piped(reads)
+        for path in ("a.jpg", "b.jpg"):
+            writes.write(path + "\n")
+            writes.flush()
+            assert next(groups) == [path]
+        writes.close()
+        assert list(groups) == []
+
+
+def test_a_file_of_rows_grows_and_is_not_named_twice(facecls: Facecls, trained: Path, faces: Path, tmp_path: Path) -> None:
+    file = tmp_path / "names.csv"
+    first = facecls("predict", *pictures(faces, 3), "--checkpoint", trained, "--output", file)
+    assert (first.code, first.out) == (0, "")
+    assert first.err.startswith(f"3 pictures added to {file} in ")
+    whole = facecls("predict", faces, "--checkpoint", trained, "--output", file)
+    assert f"45 pictures added to {file} in " in whole.err and whole.err.endswith(", 3 were there already\n")
+    assert sorted(row["path"] for row in rows_of(file)) == pictures(faces, 99)
+    shown = list(csv.DictReader(facecls("predict", faces, "--checkpoint", trained, "--format", "csv").out.splitlines()))
+    assert sorted(map(str, shown)) == sorted(map(str, rows_of(file)))
+
+
+def test_a_line_that_was_cut_short_is_named_again(facecls: Facecls, trained: Path, faces: Path, tmp_path: Path) -> None:
+    file = tmp_path / "names.csv"
+    facecls("predict", *pictures(faces, 3), "--checkpoint", trained, "--output", file)
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-9])
+    facecls("predict", *pictures(faces, 3), "--checkpoint", trained, "--output", file)
+    again = file.read_bytes()
+    assert again[: again.rindex(b"\n", 0, -1)] == whole[: whole.rindex(b"\n", 0, -1)]
+    assert [row["path"] for row in rows_of(file)] == pictures(faces, 3)
+
+
+def test_a_file_of_something_else_is_left_alone(facecls: Facecls, trained: Path, faces: Path, tmp_path: Path) -> None:
+    file = tmp_path / "names.csv"
+    file.write_text("name,age\nada,36\n")
+    result = facecls("predict", *pictures(faces, 1), "--checkpoint", trained, "--output", file)
+    assert result.err == (
+        f"error: {file}: holds something else than these predictions would be\n\n"
+        "hint: its first line should be path,label,probability,nearest,error: name another with --output\n"
+    )
+    assert file.read_text() == "name,age\nada,36\n"
+
+
+def wait_for(there: Callable[[], Any]) -> None:
+    deadline = time.monotonic() + 30
+    while not there():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def _lines(file: Path, count: int) -> bool:
+    return len(file.read_text().splitlines()) == count
+
+
+def test_ctrl_c_in_a_long_folder_keeps_what_is_named(trained: Path, faces: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "long"
+    folder.mkdir()
+    for number in range(3000):
+        (folder / f"{number:04}.jpg").symlink_to(pictures(faces, 1)[0])
+    file = tmp_path / "names.csv"
+    words = [sys.executable, "-m", "facecls", "predict", str(folder), "--checkpoint", str(trained), "--output", str(file)]
+    running = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
+    wait_for(lambda: file.exists() and file.stat().st_size > 500)
+    running.send_signal(signal.SIGINT)
+    said = running.communicate(timeout=30)[1]
+    assert running.returncode == 130
+    named = len(rows_of(file))
+    assert 0 < named < 3000
+    assert said == f"stopped: {named:,} pictures are in {file}; the same command goes on\n"
+
+
+def test_pictures_are_named_as_they_arrive(trained: Path, faces: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "inbox"
+    folder.mkdir()
+    words = [sys.executable, "-m", "facecls", "predict", "--watch", str(folder), "--checkpoint", str(trained)]
+    output = tmp_path / "said"
+    with output.open("w") as file:
+        running = subprocess.Popen([*words, "--format", "jsonl"], stdout=file, stderr=subprocess.PIPE, text=True)
+        for count, picture in enumerate(pictures(faces, 2), 1):
+            Image.open(picture).convert("RGB").save(folder / f"{count}.png")
+            wait_for(partial(_lines, output, count))
+        running.send_signal(signal.SIGINT)
+        said = running.communicate(timeout=30)[1]
+    assert (running.returncode, said) == (0, "")
+    assert [json.loads(line)["path"] for line in output.read_text().splitlines()] == [str(folder / f"{n}.png") for n in (1, 2)]
+
+
+def test_a_picture_that_is_still_being_written_is_waited_for(tmp_path: Path) -> None:
+    looks = watched(tmp_path, poll_seconds=0)
+    growing = tmp_path / "a.jpg"
+    growing.write_bytes(b"1")
+    (tmp_path / "b.jpg").write_bytes(b"whole")
+    assert next(looks) == [str(growing), str(tmp_path / "b.jpg")]
+    growing.write_bytes(b"changed")  # it is named again once it stands still
+    assert next(looks) == [str(growing)]
+
+
+def test_a_folder_to_watch_has_to_be_there(tmp_path: Path) -> None:
+    with pytest.raises(DataError) as caught:
+        next(watched(tmp_path / "nowhere"))
+    assert str(caught.value) == f"{tmp_path / 'nowhere'}: no such folder to watch"
+
+
+@pytest.mark.parametrize("words", [[], ["x.jpg", "--watch", "."], ["--watch", ".", "--format", "json"]])
+def test_what_cannot_be_meant_is_wrong_usage(facecls: Facecls, words: list[str]) -> None:
+    assert facecls("predict", *words).code == 2
+
+
+def test_pictures_are_drawn_with_their_names(
+    facecls: Facecls, trained: Path, faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(faces.parent)
+    picture = next(path for path in sorted(faces.rglob("*.jpg"))).relative_to(faces.parent)
+    folders = ("--annotate", tmp_path / "named", "--explain", tmp_path / "seen")
+    assert facecls("predict", picture, "nowhere.jpg", "--checkpoint", trained, *folders).code == 1
+    named, seen, plain = (open_image(path) for path in (tmp_path / "named" / picture, tmp_path / "seen" / picture, picture))
+    assert named.width == plain.width and named.height > plain.height
+    assert seen.width == 640 and seen.height > 320
+    assert len(list(tmp_path.rglob("*.jpg"))) == 2
+
+
+def test_a_network_without_a_map_cannot_explain(facecls: Facecls, tiny: Tiny, faces: Path, tmp_path: Path) -> None:
+    facecls("train", tiny(model={"name": "mlp"}, train={"epochs": 1}), "--out", tmp_path / "run")
+    result = facecls("predict", *pictures(faces, 1), "--checkpoint", tmp_path / "run", "--explain", tmp_path / "seen")
+    assert result.code == 1
+    assert result.err.startswith("error: model.name: `mlp` has no feature map to explain a picture by\n\nhint: ")
+
+
+def test_drawings_never_meet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    out = Path("out")
+    assert place_of("a/1.jpg", out) == place_of("./a/1.jpg", out) == out / "a/1.jpg"
+    assert place_of("a/1.webp", out) == out / "a/1.webp.jpg"
+    assert place_of("/b/1.PNG", out) == out / "b/1.PNG"
+    assert place_of("../1.jpg", out) == out / tmp_path.parent.relative_to("/") / "1.jpg"
+
+
+def test_progress_without_a_terminal_is_a_line_now_and_then(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("facecls.progress._LINE_SECONDS", 0.0)
+    assert list(Progress().follow("abc", total=3, unit="picture", desc="named")) == ["a", "b", "c"]
+    assert "named: 2 of 3, " in capfd.readouterr().err
+
+
+def test_a_checkpoint_without_a_judgement_names_everything(trained: Path, strangers: Path) -> None:
+    from dataclasses import replace
+
+    predictor = Predictor(replace(read(trained), judgement=None), pick_compute("cpu", "fp32"))
+    said: list[Prediction] = list(predictor.predict(pictures(strangers, 5)))
+    assert all(each.known for each in said)
