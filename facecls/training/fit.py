@@ -29,7 +29,7 @@ from facecls.training.team import Team
 from facecls.training.tracking import NoTracker
 
 _GLANCE_SECONDS = 0.5  # between two looks of the bar at the loss
-_GUARD_STEPS = 32  # between two looks at whether the loss was finite, where a look makes the device wait
+_GUARD_STEPS = 32  # between two looks at whether the loss is finite and a save is due, where a look makes the device wait
 _SETBACKS = 3  # returns to the last good state before a run is given up
 
 
@@ -154,9 +154,10 @@ class Loop:
                         refresh=False,
                     )
                 if self.compute.device.type == "cpu" or state.step % _GUARD_STEPS == 0:
-                    self._check_finite(state)
-                self.saver.last_if_due(state)
+                    self._check_finite(state)  # before it is saved: what is not finite is nothing to go back to
+                    self.saver.last_if_due(state)
                 if asked := self.team.agree(interrupts.asked or 0):
+                    self._check_finite(state)
                     self.saver.last(state)
                     raise Interrupted(asked)
         self._check_finite(state)
