@@ -1,32 +1,34 @@
 """How many faces a second each store gives, beside a torch DataLoader over torchvision's ImageFolder on the same pictures.
 
-    scripts/bench data [FOLDER] [--size 112] [--batch 64] [--seconds 3]
+    scripts/bench data [FOLDER] [--size 112] [--batch 64] [--seconds 5]
 
-Without a folder, synthetic faces are drawn in a temporary one. Each way goes through whole epochs in random order, as
-training does, after a first epoch that does not count (the workers are started in it). `waited` is the share of time for
-which the training steps of a small network had to wait for their faces.
+Without a folder, synthetic faces are drawn in a temporary one. Each way goes through epochs in random order, as training
+does; the first batches, before which workers are started, do not count. `waited` is the share of time for which training
+steps of the default network had to wait for their faces.
 """
 
 import argparse
+import itertools
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
 from facecls.compute import Compute, pick_compute
-from facecls.config import AugmentConfig, DataConfig
+from facecls.config import AugmentConfig, DataConfig, HeadConfig, ModelConfig
 from facecls.data.augment import Augment
 from facecls.data.batches import TrainBatches
 from facecls.data.folder import FaceFolder
 from facecls.data.parts import Listing, load_part
 from facecls.data.store import silent
 from facecls.faces.demo import write_faces
+from facecls.models import build_model
 
 STORES = ("memory", "disk", "device", "stream")
 Epoch = Callable[[int], Iterator[Tensor]]  # uint8 batches on the device
@@ -38,7 +40,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=112)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--workers", type=int, default=2, help="of the DataLoader over ImageFolder")
-    parser.add_argument("--seconds", type=float, default=3.0, help="each way is measured for about this long")
+    parser.add_argument("--seconds", type=float, default=5.0, help="each way is measured twice for about this long")
     parser.add_argument("--pictures", type=int, default=960, help="that are drawn where no folder is named")
     parser.add_argument("--device", default="auto")
     asked = parser.parse_args()
@@ -94,14 +96,13 @@ def of_store(store: str, folder: Path, size: int, batch: int, cache: Path, compu
 
 
 class Training:
-    """A step of a small network, so that there is something that waits."""
+    """Steps of the default network, without moving its weights: something that waits."""
 
     def __init__(self, size: int, compute: Compute) -> None:
         self.size = size
         self.compute = compute
         self.augment = Augment(AugmentConfig())
-        layers = [nn.Conv2d(3, 32, 5, 4), nn.ReLU(), nn.Conv2d(32, 64, 3, 2), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
-        self.network = compute.place(nn.Sequential(*layers, nn.Linear(64, 12)))
+        self.network = compute.place(build_model(ModelConfig(), HeadConfig(), classes=12, image_size=size))
 
     def __call__(self, faces: Tensor) -> None:
         draws = torch.rand(len(faces), 14)
@@ -111,25 +112,28 @@ class Training:
 
 
 def measured(epochs: Epoch, seconds: float, use: Callable[[Tensor], object], compute: Compute) -> tuple[float, float]:
-    """(images/s, share of time waited for them) of whole epochs, after a first one."""
-    for faces in epochs(0):
+    """(images/s, share of time waited for them) from the fourth batch on."""
+    begun, waited, images = 0.0, 0.0, 0
+    batches = (faces for number in itertools.count() for faces in epochs(number))
+    for step in itertools.count():
+        if step == 3:
+            _finish(compute)
+            begun, waited, images = time.perf_counter(), 0.0, 0
+        asked = time.perf_counter()
+        faces = next(batches)
+        waited += time.perf_counter() - asked
         use(faces)
-    number, images, waited, begun = 1, 0, 0.0, time.perf_counter()
-    while time.perf_counter() - begun < seconds:
-        batches = epochs(number)
-        while True:
-            asked = time.perf_counter()
-            some = next(batches, None)
-            waited += time.perf_counter() - asked
-            if some is None:
-                break
-            use(some)
-            images += len(some)
-        number += 1
-    if compute.device.type == "cuda":
-        torch.cuda.synchronize()
+        images += len(faces)
+        if step > 3 and time.perf_counter() - begun > seconds:
+            break
+    _finish(compute)
     took = time.perf_counter() - begun
     return images / took, waited / took
+
+
+def _finish(compute: Compute) -> None:
+    if compute.device.type == "cuda":
+        torch.cuda.synchronize()
 
 
 if __name__ == "__main__":

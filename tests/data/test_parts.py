@@ -11,8 +11,10 @@ import torch
 
 from facecls.config import Config, DataConfig, SplitConfig
 from facecls.configfile import load_config
+from facecls.data.duplicates import near_duplicate_groups
 from facecls.data.parts import Found, find_parts
 from facecls.errors import ConfigError, DataError
+from facecls.faces.image import open_image
 from facecls.progress import Progress
 from facecls.run import Run
 from facecls.training.train import train
@@ -215,3 +217,23 @@ def test_a_run_that_goes_on_keeps_its_split_when_pictures_are_added(
     train(run_config("train.epochs=2"), whole, Progress(), go_on=False)
     ends = [torch.load(each.last, weights_only=True)["training"]["model"] for each in (run, whole)]
     assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0])
+
+
+def test_copies_of_a_photograph_stay_together_unless_they_may_part(faces: Path, tmp_path: Path) -> None:
+    root = tmp_path / "copied"
+    shutil.copytree(faces, root)
+    for folder in sorted(root.iterdir()):
+        for number, picture in enumerate(sorted(folder.iterdir())[:3]):
+            image = open_image(picture)
+            image.resize((image.width * 3 // 4, image.height * 3 // 4)).save(folder / f"copy{number}.jpg", quality=80)
+            shutil.copy(picture, folder / f"again{number}{picture.suffix}")
+    notes = find(root, val=0.4).notes
+    assert notes == [f"{root}: 36 pictures stay together in 12 groups (near_duplicates)"]
+
+    def leaks(found: Found) -> int:
+        groups = near_duplicate_groups([path for listing in found.parts.values() for path in listing.paths])
+        train = len(found.parts["train"].labels)
+        return len(set(groups[:train]) & set(groups[train:]))
+
+    assert leaks(find(root, val=0.4)) == 0
+    assert leaks(find(root, val=0.4, group="none")) > 0
