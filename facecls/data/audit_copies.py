@@ -23,7 +23,7 @@ def copies(pictures: Pictures) -> Iterator[Finding]:
         yield Finding(
             "two labels",
             True,
-            f"{_groups(found)} of identical pictures lie in more than one class",
+            f"{_groups(found)} of identical pictures {_lie(found)} in more than one class",
             "look at each, and take it out of the class where it is wrong",
             found,
         )
@@ -31,7 +31,7 @@ def copies(pictures: Pictures) -> Iterator[Finding]:
         yield Finding(
             "two labels, near",
             True,
-            f"{_groups(found)} of near-identical pictures lie in more than one class",
+            f"{_groups(found)} of near-identical pictures {_lie(found)} in more than one class",
             "look at each, and take it out of the class where it is wrong",
             found,
         )
@@ -41,9 +41,11 @@ def copies(pictures: Pictures) -> Iterator[Finding]:
         else "keep them together: --set split.group=near_duplicates"
     )
     if found := _across(same, pictures.parts, pictures.part_names):
-        yield Finding("leak", True, f"{_groups(found)} of identical pictures lie in more than one part", part, found)
+        yield Finding("leak", True, f"{_groups(found)} of identical pictures {_lie(found)} in more than one part", part, found)
     if found := _across(alike, pictures.parts, pictures.part_names):
-        yield Finding("leak, near", True, f"{_groups(found)} of near-identical pictures lie in more than one part", part, found)
+        yield Finding(
+            "leak, near", True, f"{_groups(found)} of near-identical pictures {_lie(found)} in more than one part", part, found
+        )
     if same:
         count = sum(len(members) - 1 for members in same)
         files = len(exact_pairs(pictures.looks, "file_hash"))
@@ -89,3 +91,7 @@ def _item(pictures: Pictures, members: NDArray[np.int64]) -> Item:
 
 def _groups(found: tuple[Item, ...]) -> str:
     return f"{len(found)} group{'s' * (len(found) != 1)}"
+
+
+def _lie(found: tuple[Item, ...]) -> str:
+    return "lies" if len(found) == 1 else "lie"

@@ -33,8 +33,13 @@ OBLONG = 3.0
 GREY = 2.0
 """Mean distance of a pixel's largest from its smallest channel, of 0..255, below which a picture is grey."""
 
-MIXED = 0.005
+MIXED = 0.05
 """The share of grey (or of coloured) pictures from which on a data set counts as mixed."""
+
+MIXED_CLASS = 0.2
+"""The share of them in one class, from which on it counts as mixed whatever their share is in all."""
+
+_SEVERAL = 3  # pictures of a class that are no accident
 
 _LOOK = "look at each, and remove those that nobody could tell"
 
@@ -53,16 +58,16 @@ def unreadable(pictures: Pictures) -> Iterator[Finding]:
 
 
 def black(pictures: Pictures) -> Iterator[Finding]:
-    """Pictures with next to no light; a picture of one colour is `flat`."""
-    found = pictures.readable & (pictures.look("mean") < BLACK) & (pictures.look("spread") >= FLAT_SPREAD)
+    """Pictures with next to no light."""
+    found = pictures.readable & (pictures.look("mean") < BLACK)
     yield from _each(
         pictures, "black", found, "nearly black", _LOOK, lambda index: f"mean {pictures.look('mean')[index]:.0f} of 255"
     )
 
 
 def flat(pictures: Pictures) -> Iterator[Finding]:
-    """Pictures of nearly one colour."""
-    found = pictures.readable & (pictures.look("spread") < FLAT_SPREAD)
+    """Pictures of nearly one colour that is not black."""
+    found = pictures.readable & (pictures.look("spread") < FLAT_SPREAD) & (pictures.look("mean") >= BLACK)
     fix = "remove them: there is nothing in them"
     spread = pictures.look("spread")
     yield from _each(pictures, "flat", found, "nearly of one colour", fix, lambda index: f"spread {spread[index]:.1f} of 255")
@@ -115,13 +120,14 @@ def colour_and_grey(pictures: Pictures) -> Iterator[Finding]:
     grey = pictures.look("chroma") < GREY
     count = int((grey & pictures.readable).sum())
     total = int(pictures.readable.sum())
-    share = min(count, total - count) / max(total, 1)
-    if share < MIXED:
+    if count in (0, total):
         return
     fewer = pictures.readable & (grey if count * 2 <= total else ~grey)
     of_class = np.bincount(pictures.labels[fewer], minlength=len(pictures.classes))
     shares = of_class / np.maximum(np.bincount(pictures.labels[pictures.readable], minlength=len(pictures.classes)), 1)
     most = np.argsort(-shares, kind="stable")[:3]
+    if min(count, total - count) < MIXED * total and (of_class[most[0]] < _SEVERAL or shares[most[0]] < MIXED_CLASS):
+        return
     yield Finding(
         "colour and grey",
         False,

@@ -8,6 +8,7 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +37,7 @@ _ORDERS = 24  # sortings of all hashes, each by other bits
 _NEIGHBOURS = 12  # that each hash is compared with in each sorting
 _KEY_BITS = 64
 _BLOCK = 1 << 14  # pairs compared at once, which bounds the memory
+_AT_ONCE = 1024  # pairs that are not worth a round of their own
 
 
 def near_duplicate_groups(
@@ -62,37 +64,50 @@ def near_duplicate_pairs(looks: Looks) -> Pairs:
     """Pairs of the same photograph whose pixels differ; of exact copies only the first is looked at.
 
     The time grows with N log N: in each of several sortings by different bits of the hash a picture is compared with its
-    neighbours only. Of more than a dozen near-duplicates of one photograph not every pair is given, but enough to link all.
+    neighbours only. Of many near-duplicates of one photograph not every pair is given, but enough to link all.
     """
     exact = exact_pairs(looks)
     usable = looks.table["readable"] & (looks.table["spread"] >= FLAT_SPREAD)
     usable[exact[:, 1]] = False
     members = np.flatnonzero(usable)
-    table = looks.table[members]
-    candidates, mirrored = _candidates(table["dhash"])
-    same = _confirmed(table["thumb"], np.minimum(table["width"], table["height"]), candidates, mirrored)
-    return np.unique(np.sort(members[candidates[same]], axis=1), axis=0).reshape(-1, 2)
+    found = _confirmed(looks.table[members], *_candidates(looks.table["dhash"][members]))
+    return np.unique(np.sort(members[found], axis=1), axis=0).reshape(-1, 2)
 
 
-def _confirmed(
-    thumbs: NDArray[np.uint8], sides: NDArray[np.int32], pairs: Pairs, mirrored: NDArray[np.bool_]
-) -> NDArray[np.bool_]:
-    """Which pairs of thumbnails (N, 32, 32) of pictures with these shorter sides (N,) are the same photograph, (P,).
+def _confirmed(table: NDArray[Any], pairs: Pairs, mirrored: NDArray[np.bool_]) -> Pairs:
+    """Those of the pairs of looks that are the same photograph; the second of a `mirrored` pair is turned over.
 
-    The second of a `mirrored` pair is turned over.
+    In rounds: in each, every picture is compared with the first of its pairs that no earlier rounds have linked already, so
+    that a thousand frames of one scene take some thousand comparisons.
     """
-    same = np.zeros(len(pairs), bool)
-    smaller = sides[pairs].min(axis=1)
     (small, least_small), (large, least_large) = LEAST_LIKENESS
-    least = np.interp(smaller, [small, large], [least_small, least_large])
-    for start in range(0, len(pairs), _BLOCK):
-        block = np.arange(start, min(start + _BLOCK, len(pairs)))
-        one, other = thumbs[pairs[block, 0]], thumbs[pairs[block, 1]]
-        turned = mirrored[block]
+    least = np.interp(np.minimum(table["width"], table["height"]), [small, large], [least_small, least_large])
+
+    def thumbs(chosen: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        one, other = table["thumb"][pairs[chosen, 0]], table["thumb"][pairs[chosen, 1]]
+        turned = mirrored[chosen]
         other[turned] = other[turned, :, ::-1]
-        alike = np.einsum("pij,pij->p", _normalised(one), _normalised(other)) >= LEAST_CORRELATION
-        same[block[alike]] = likeness(one[alike], other[alike]) >= least[block[alike]]
-    return same
+        return one, other
+
+    blocks = [np.arange(start, min(start + _BLOCK, len(pairs))) for start in range(0, len(pairs), _BLOCK)]
+    left = np.concatenate([np.empty(0, np.int64), *(block[_alike(*thumbs(block))] for block in blocks)])
+    found = np.empty((0, 2), np.int64)
+    while len(left):
+        now = left
+        if len(left) > _AT_ONCE:
+            now = left[np.union1d(*(np.unique(pairs[left, side], return_index=True)[1] for side in (0, 1)))]
+        enough = least[pairs[now]].min(axis=1)
+        same = likeness(*thumbs(now), enough) >= enough
+        found = np.concatenate([found, pairs[now[same]]])
+        linked = groups(len(table), found)
+        left = np.setdiff1d(left, now)
+        left = left[linked[pairs[left, 0]] != linked[pairs[left, 1]]]
+    return found
+
+
+def _alike(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Which pairs of thumbnails correlate enough for a second look, (P,)."""
+    return np.asarray(np.einsum("pij,pij->p", _normalised(one), _normalised(other)) >= LEAST_CORRELATION)
 
 
 def groups(count: int, pairs: Pairs) -> NDArray[np.int64]:

@@ -44,9 +44,10 @@ LOOK = np.dtype(
 )
 """What a look tells of a picture; all else is zero where it is not readable."""
 
-VERSION = 1
+VERSION = 2
 """To be raised when a look would tell something else of the same file: looks of other versions are not used."""
 
+_ROUNDING = 20 / 12  # variance of the Laplacian of rounding errors: that of one, 1/12, times the squares of its five weights
 _CHUNK = 16  # pictures that one thread looks at before it says so
 _SAVE_SECONDS = 5.0  # between two writings to the cache: what an interruption can cost
 
@@ -162,12 +163,13 @@ def sharpness(light: NDArray[np.float32]) -> float:
     """The share of a grey picture's (H, W) variance that is in its finest details: the variance of its Laplacian over its own.
 
     Above 0.05 for sharp photographs; blurring lowers it, noise raises it, light and contrast leave it. 0 for a flat one.
+    What rounding to whole levels alone makes is taken off, or pictures of low contrast would never count as blurred.
     """
     if min(light.shape) < 3 or (variance := float(light.var())) < 1e-3:
         return 0.0
     inner = light[1:-1, 1:-1]
     laplacian = light[:-2, 1:-1] + light[2:, 1:-1] + light[1:-1, :-2] + light[1:-1, 2:] - 4 * inner
-    return float(laplacian.var()) / variance
+    return max(0.0, float(laplacian.var()) - _ROUNDING) / variance
 
 
 class _Silent:

@@ -156,6 +156,7 @@ def facts(inspection: Inspection) -> list[tuple[str, str]]:
     limit = "" if train.max_minutes is None else f"; train.max_minutes ends it after {train.max_minutes:g} min"
     where = "on the GPU" if rehearsal.device.startswith("cuda") else "in this process, with one batch"
     peak = "" if rehearsal.peak_bytes is None else f"{amount(rehearsal.peak_bytes)} at most {where}; "
+    store = f"store `{rehearsal.store}`" + (f": {rehearsal.store_why}" if rehearsal.store_why else "")
     return [
         *rows,
         ("model", f"{rehearsal.parameters:,} parameters, {rehearsal.multiply_adds / 1e6:,.0f} million multiply-adds a picture"),
@@ -170,7 +171,7 @@ def facts(inspection: Inspection) -> list[tuple[str, str]]:
             f"{seconds(rehearsal.training_seconds)} for all {train.epochs}{limit}; reading the faces before, "
             f"{seconds(rehearsal.reading_seconds)}",
         ),
-        ("memory", f"{peak}all decoded faces take {amount(rehearsal.faces_bytes)} more (store `{rehearsal.store}`)"),
+        ("memory", f"{peak}all decoded faces take {amount(rehearsal.faces_bytes)} more ({store})"),
     ]
 
 

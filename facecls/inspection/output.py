@@ -51,7 +51,9 @@ def _lines(inspection: Inspection, finding: Finding) -> list[str]:
 
 def _words(inspection: Inspection, item: Item) -> str:
     pictures = inspection.audit.pictures
-    paths = ", ".join(relative(pictures.paths[number], inspection.config.data.root) for number in item.pictures)
+    some = [relative(pictures.paths[number], inspection.config.data.root) for number in item.pictures[:_EXAMPLES]]
+    rest = len(item.pictures) - len(some)
+    paths = ", ".join(some) + (f" and {rest} more" if rest else "")
     return f"{paths} ({item.note})" if paths and item.note else paths or item.note
 
 

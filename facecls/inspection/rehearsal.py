@@ -50,6 +50,7 @@ class Rehearsal:
     )  # of the GPU, or, without one, of this process, during these steps; None where the system does not say
     faces_bytes: int  # of all decoded faces
     store: str  # where they will be kept
+    store_why: str  # empty where the config says so
     notes: tuple[str, ...] = ()
 
     @property
@@ -124,7 +125,8 @@ def rehearse(config: Config, found: Found, compute: Compute, progress: Progress)
         reading_seconds=reading * sum(len(each.labels) for name, each in found.parts.items() if name != "test"),
         peak_bytes=peak,
         faces_bytes=needed,
-        store=f"{store}: {why}" if why else store,
+        store=store,
+        store_why=why,
         notes=tuple(notes),
     )
 

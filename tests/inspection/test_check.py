@@ -1,0 +1,108 @@
+"""`facecls check` as a person types it: what it prints, what it writes, and how it ends."""
+
+import csv
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Result
+
+Facecls = Callable[..., Result]
+Tiny = Callable[..., Path]
+
+
+@pytest.fixture
+def spoilt(faces: Path, tmp_path: Path) -> Path:
+    """The drawn faces with one in two classes and one that cannot be read."""
+    root = Path(shutil.copytree(faces, tmp_path / "faces"))
+    one, other = sorted(root.iterdir())[:2]
+    source = sorted(one.iterdir())[0]
+    shutil.copy(source, other / f"again{source.suffix}")
+    (one / "<b>cut &amp; short.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    return root
+
+
+def snapshot(root: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
+
+
+def test_check_tells_what_a_training_will_take_and_finds_nothing(facecls: Facecls, tiny: Tiny, tmp_path: Path) -> None:
+    result = facecls("check", tiny(data={"cache_dir": str(tmp_path)}), "--strict")
+    assert result.code == 0
+    assert re.findall(r"^(\w+(?: \w+)?)  ", result.out, re.M) == ["data", "config", "model", "one batch", "time", "memory"]
+    assert "nothing found in 48 pictures" in result.out
+
+
+def test_check_prints_json_that_a_program_can_read(facecls: Facecls, tiny: Tiny, tmp_path: Path, spoilt: Path) -> None:
+    before = snapshot(spoilt)
+    result = facecls("check", tiny(data={"root": str(spoilt), "cache_dir": str(tmp_path)}), "--format", "json")
+    assert result.code == 0
+    plain = json.loads(result.out)
+    assert plain["grave"] == 2 and plain["parts"]["train"] + plain["parts"]["val"] == 50
+    assert {"unreadable", "two labels", "duplicates"} <= {each["kind"] for each in plain["findings"]}
+    two = next(each for each in plain["findings"] if each["kind"] == "two labels")
+    assert [picture["class"] for picture in two["items"][0]["pictures"]] == plain["classes"][:2]
+    rehearsal = plain["rehearsal"]
+    assert rehearsal["steps"] == round(plain["parts"]["train"] / 16) and rehearsal["loss"] > 0
+    assert rehearsal["epoch_seconds"] > rehearsal["steps"] * rehearsal["step_seconds"]["32"]
+    assert rehearsal["training_seconds"] == pytest.approx(2 * rehearsal["epoch_seconds"])
+    assert rehearsal["faces_bytes"] == 50 * 3 * 32**2
+    assert snapshot(spoilt) == before
+
+
+def test_strict_ends_with_1_where_a_finding_is_grave(facecls: Facecls, tiny: Tiny, tmp_path: Path, spoilt: Path) -> None:
+    config = tiny(data={"root": str(spoilt), "cache_dir": str(tmp_path)})
+    result = facecls("check", config, "--strict")
+    assert result.code == 1
+    assert "grave  two labels" in result.out
+
+
+def test_the_csv_file_has_a_row_for_every_picture_of_a_finding(
+    facecls: Facecls, tiny: Tiny, tmp_path: Path, spoilt: Path
+) -> None:
+    facecls("check", tiny(data={"root": str(spoilt), "cache_dir": str(tmp_path)}), "--csv", tmp_path / "found.csv")
+    with (tmp_path / "found.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    two = [row for row in rows if row["kind"] == "two labels"]
+    assert len(two) == 2 and {row["item"] for row in two} == {"1"} and {row["grave"] for row in two} == {"yes"}
+    assert all(Path(row["path"]).exists() for row in rows if row["path"])
+
+
+def test_the_page_needs_nothing_else_and_shows_names_as_text(
+    facecls: Facecls, tiny: Tiny, tmp_path: Path, spoilt: Path
+) -> None:
+    facecls("check", tiny(data={"root": str(spoilt), "cache_dir": str(tmp_path)}), "--html", tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text()
+    assert page.count("data:image/webp;base64,") >= 4
+    assert "&lt;b&gt;cut &amp;amp; short.png" in page and "<b>cut" not in page
+    assert not re.search(r'(?:src|href)="(?!data:|#)', page) and "http" not in page.replace("http-equiv", "")
+
+
+def test_classes_that_cannot_be_split_are_a_finding_and_the_rest_is_still_found(
+    facecls: Facecls, tiny: Tiny, tmp_path: Path, spoilt: Path
+) -> None:
+    (spoilt / "lonely").mkdir()
+    shutil.copy(next(path for path in spoilt.rglob("again*")), spoilt / "lonely")
+    result = facecls("check", tiny(data={"root": str(spoilt), "cache_dir": str(tmp_path)}), "--format", "json")
+    plain = json.loads(result.out)
+    assert plain["findings"][0]["kind"] == "no split" and plain["findings"][0]["grave"]
+    assert plain["findings"][0]["message"] == (
+        f"a training could not begin: {spoilt / 'lonely'}: holds 1 picture, a split needs 2"
+    )
+    assert plain["rehearsal"] is not None and plain["parts"] == {"train": 51}
+
+
+def test_a_folder_that_is_missing_is_an_error(facecls: Facecls, tiny: Tiny, tmp_path: Path) -> None:
+    result = facecls("check", tiny(data={"root": str(tmp_path / "nowhere")}))
+    assert result.code == 1 and result.out == ""
+    assert result.err.startswith(f"error: {tmp_path / 'nowhere'}: no such folder")
+
+
+def test_growing_pictures_are_timed_at_both_ends(facecls: Facecls, tiny: Tiny, tmp_path: Path) -> None:
+    config = tiny(data={"cache_dir": str(tmp_path), "image_size": 48}, train={"start_size": 16})
+    rehearsal = json.loads(facecls("check", config, "--format", "json").out)["rehearsal"]
+    assert list(rehearsal["step_seconds"]) == ["16", "48"]
