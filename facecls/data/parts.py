@@ -14,7 +14,7 @@ from facecls.data.disk import on_disk
 from facecls.data.folder import FaceFolder, existing_folder, part_folders
 from facecls.data.groups import group_numbers
 from facecls.data.manifest import read_manifest
-from facecls.data.room import Kind, measure_room, pick_store
+from facecls.data.room import Kind, measure_room, pick_store, refuse_too_large
 from facecls.data.split import split_pictures
 from facecls.data.store import Bad, Progress, Store, in_memory, on_device, refuse_bad, shape_of, silent
 from facecls.data.stream import streamed
@@ -181,9 +181,12 @@ def load_part(
 def _choose_store(
     name: str, count: int, geometry: Geometry, data: DataConfig, device: torch.device
 ) -> tuple[Kind, tuple[str, ...]]:
+    needed = count * float(np.prod(shape_of(geometry)))
+    room = measure_room(data.cache_dir, device)
     if data.store != "auto":
+        refuse_too_large(data.store, needed, room)
         return data.store, ()
-    kind, why = pick_store(count * float(np.prod(shape_of(geometry))), measure_room(data.cache_dir, device))
+    kind, why = pick_store(needed, room)
     return kind, (f"{name}: store `{kind}`: {why}",)
 
 

@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 
 from facecls.cache import cache_folder
+from facecls.errors import DataError
 
 Kind = Literal["memory", "disk", "device", "stream"]
 
@@ -47,6 +48,16 @@ def pick_store(needed: float, room: Room) -> tuple[Kind, str]:
             return kind, ", ".join([*why, f"{_size(free)} are free {place}"])
         why.append(f"more than {share:.0%} of the {_size(free)} that are free {place}")
     return "stream", ", ".join(why)
+
+
+def refuse_too_large(kind: Kind, needed: float, room: Room) -> None:
+    """Raises DataError where faces that are to be kept in a memory do not fit into it; the disk sees to that itself."""
+    free, place = (room.device, "on the GPU") if kind == "device" and room.device else (room.memory, "in memory")
+    if kind in ("memory", "device") and needed > free:
+        raise DataError(
+            f"data.store: `{kind}`: {_size(needed)} of faces, and {_size(free)} are free {place}",
+            hint="`data.store: auto` picks a store with room enough",
+        )
 
 
 def free_memory() -> float:

@@ -13,7 +13,7 @@ from facecls.config import Config, DataConfig
 from facecls.configfile import load_config
 from facecls.data.folder import FaceFolder
 from facecls.data.parts import Listing, Part, load_part
-from facecls.data.room import Room, free_memory, measure_room, pick_store
+from facecls.data.room import Kind, Room, _container_available, free_memory, measure_room, pick_store, refuse_too_large
 from facecls.data.store import decode, silent
 from facecls.errors import DataError
 from facecls.faces.geometry import Geometry, read_face
@@ -174,6 +174,24 @@ def test_auto_takes_the_fastest_store_with_room_and_says_why(room: Room, kind: s
     assert pick_store(1e9, room) == (kind, why)
 
 
+@pytest.mark.parametrize(
+    ("kind", "room", "problem"),
+    [
+        ("memory", Room(9e8, 9e9, 9e9), "data.store: `memory`: 1.0 GB of faces, and 900.0 MB are free in memory"),
+        ("device", Room(9e9, 9e9, 9e8), "data.store: `device`: 1.0 GB of faces, and 900.0 MB are free on the GPU"),
+        ("device", Room(9e8, 9e9), "data.store: `device`: 1.0 GB of faces, and 900.0 MB are free in memory"),
+    ],
+)
+def test_a_store_that_is_too_small_is_refused_before_anything_is_read(kind: Kind, room: Room, problem: str) -> None:
+    with pytest.raises(DataError) as caught:
+        refuse_too_large(kind, 1e9, room)
+    assert caught.value.problems == (problem,)
+    assert caught.value.hint == "`data.store: auto` picks a store with room enough"
+    refuse_too_large("disk", 1e9, room)
+    refuse_too_large("stream", 1e9, room)
+    refuse_too_large(kind, 8e8, room)
+
+
 def test_room_is_measured(tmp_path: Path) -> None:
     room = measure_room(tmp_path / "not" / "yet", torch.device("cpu"))
     assert 1e7 < room.memory < 1e14 and room.memory == pytest.approx(free_memory(), rel=0.5)
@@ -183,8 +201,6 @@ def test_room_is_measured(tmp_path: Path) -> None:
 
 
 def test_a_container_s_limit_counts(tmp_path: Path) -> None:
-    from facecls.data.room import _container_available
-
     (tmp_path / "memory.max").write_text("1000\n")
     (tmp_path / "memory.current").write_text("700\n")
     (tmp_path / "memory.stat").write_text("anon 500\ninactive_file 150\n")
