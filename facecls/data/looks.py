@@ -49,6 +49,7 @@ VERSION = 2
 
 _ROUNDING = 20 / 12  # variance of the Laplacian of rounding errors: that of one, 1/12, times the squares of its five weights
 _CHUNK = 16  # pictures that one thread looks at before it says so
+_BAND = 512  # rows of a picture hashed at once
 _SAVE_SECONDS = 5.0  # between two writings to the cache: what an interruption can cost
 
 
@@ -127,8 +128,13 @@ def _look(path: str, row: NDArray[Any]) -> str:
     """Fills a (1,) row of LOOK; gives the reason where the picture cannot be read, else ""."""
     try:
         image, source = open_with_source(path, at_least=WORKING_SIDE)
+        with open(path, "rb") as file:  # noqa: PTH123 -- a Path for each of a million files is slow
+            row["file_hash"] = hashlib.file_digest(file, _hash).hexdigest()
+            row["bytes"] = file.tell()
     except ImageError as error:
         return error.reason
+    except OSError as error:  # it went while it was looked at
+        return f"cannot be read: {str(error.strerror).lower()}"
     small = image
     if image.width > WORKING_SIDE or image.height > WORKING_SIDE:
         box = (min(image.width, WORKING_SIDE), min(image.height, WORKING_SIDE))
@@ -138,16 +144,26 @@ def _look(path: str, row: NDArray[Any]) -> str:
     colours = np.asarray(small.resize((THUMB_SIDE, THUMB_SIDE), Image.Resampling.BOX), np.int16)
     row["readable"] = True
     row["format"], row["width"], row["height"] = source.format, source.width, source.height
-    content = Path(path).read_bytes()
-    row["bytes"] = len(content)
-    row["file_hash"] = hashlib.blake2b(content, digest_size=16).hexdigest()
-    row["pixel_hash"] = hashlib.blake2b(repr(image.size).encode() + image.tobytes(), digest_size=16).hexdigest()
+    row["pixel_hash"] = _pixel_hash(image)
     row["mean"], row["spread"] = light.mean(), light.std()
     row["sharpness"] = sharpness(light)
     row["chroma"] = (colours.max(axis=2) - colours.min(axis=2)).mean()
     row["dhash"] = difference_hash(grey)
     row["thumb"] = np.asarray(grey.resize((THUMB_SIDE, THUMB_SIDE), Image.Resampling.BILINEAR))
     return ""
+
+
+def _hash() -> Any:
+    return hashlib.blake2b(digest_size=16)
+
+
+def _pixel_hash(image: Image.Image) -> str:
+    """Of a picture's size and pixels, read in bands: a copy of all of a large picture would double its memory."""
+    digest = _hash()
+    digest.update(repr(image.size).encode())
+    for top in range(0, image.height, _BAND):
+        digest.update(image.crop((0, top, image.width, min(top + _BAND, image.height))).tobytes())
+    return str(digest.hexdigest())
 
 
 def difference_hash(grey: Image.Image) -> NDArray[np.uint8]:

@@ -117,9 +117,13 @@ def _refusal(kind: str, error: DataError) -> Finding:
 
 def relative(path: str, root: Path) -> str:
     """A picture's path below the data's root, in characters that can be printed."""
-    below = path.removeprefix(f"{root}/")
+    return printable(path.removeprefix(f"{root}/"))
+
+
+def printable(text: str) -> str:
+    """The text with its control characters, and what is no letter of any encoding, spelled out."""
     return "".join(
-        letter if letter.isprintable() else letter.encode("unicode_escape", "backslashreplace").decode() for letter in below
+        letter if letter.isprintable() else letter.encode("unicode_escape", "backslashreplace").decode() for letter in text
     )
 
 
@@ -163,11 +167,11 @@ def facts(inspection: Inspection) -> list[tuple[str, str]]:
         (
             "one batch",
             f"{rehearsal.faces} faces forward and backward: loss {rehearsal.loss:.3f}, "
-            f"{seconds(rehearsal.step_seconds[last])} a step{first}; {rehearsal.device}, {_threads(rehearsal.threads)}",
+            f"{seconds(rehearsal.step_seconds[last])} a step{first}; {rehearsal.device}, {_many(rehearsal.threads, 'thread')}",
         ),
         (
             "time",
-            f"about {seconds(rehearsal.epoch_seconds)} an epoch of {rehearsal.steps} steps, with scoring; about "
+            f"about {seconds(rehearsal.epoch_seconds)} an epoch of {_many(rehearsal.steps, 'step')}, with scoring; about "
             f"{seconds(rehearsal.training_seconds)} for all {train.epochs}{limit}; reading the faces before, "
             f"{seconds(rehearsal.reading_seconds)}",
         ),
@@ -175,5 +179,5 @@ def facts(inspection: Inspection) -> list[tuple[str, str]]:
     ]
 
 
-def _threads(count: int) -> str:
-    return f"{count} thread{'' if count == 1 else 's'}"
+def _many(count: int, thing: str) -> str:
+    return f"{count} {thing}{'' if count == 1 else 's'}"

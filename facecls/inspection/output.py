@@ -10,7 +10,7 @@ from rich.text import Text
 
 from facecls.data.finding import Finding, Item
 from facecls.errors import RunError
-from facecls.inspection.check import Inspection, facts, relative
+from facecls.inspection.check import Inspection, facts, printable, relative
 
 _EXAMPLES = 3  # of a finding in the table
 
@@ -25,7 +25,7 @@ def print_check(inspection: Inspection) -> None:
     console = Console(highlight=False)
     head = Table(Column(no_wrap=True), Column(overflow="fold"), box=None, show_header=False, pad_edge=False)
     for name, words in facts(inspection):
-        head.add_row(name, Text(words))
+        head.add_row(name, Text(printable(words)))
     console.print(head)
     console.print()
     findings = inspection.audit.findings
@@ -36,9 +36,8 @@ def print_check(inspection: Inspection) -> None:
         "", Column("finding", no_wrap=True), Column("what, where, and what to do", overflow="fold"), box=None, pad_edge=False
     )
     for finding in findings:
-        table.add_row(
-            "grave" if finding.grave else "", finding.kind, Text("\n".join(_lines(inspection, finding))), end_section=True
-        )
+        words = Text("\n".join(printable(line) for line in _lines(inspection, finding)))
+        table.add_row("grave" if finding.grave else "", finding.kind, words)
         table.add_row()
     console.print(table)
 

@@ -2,8 +2,10 @@
 
 import csv
 import json
+import os
 import re
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -106,3 +108,15 @@ def test_growing_pictures_are_timed_at_both_ends(facecls: Facecls, tiny: Tiny, t
     config = tiny(data={"cache_dir": str(tmp_path), "image_size": 48}, train={"start_size": 16})
     rehearsal = json.loads(facecls("check", config, "--format", "json").out)["rehearsal"]
     assert list(rehearsal["step_seconds"]) == ["16", "48"]
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="macOS refuses names that are no UTF-8")
+def test_names_that_no_encoding_has_can_be_shown_and_written(
+    facecls: Facecls, tiny: Tiny, tmp_path: Path, spoilt: Path
+) -> None:
+    one = sorted(spoilt.iterdir())[1]
+    one.rename(os.fsdecode(os.fsencode(spoilt) + b"/\xff\n"))
+    config = tiny(data={"root": str(spoilt), "cache_dir": str(tmp_path)})
+    for further in ((), ("--format", "json"), ("--csv", tmp_path / "a.csv"), ("--html", tmp_path / "a.html")):
+        result = facecls("check", config, *further)
+        assert result.code == 0 and "udcff" in result.out, result.err
