@@ -106,17 +106,17 @@ class Photograph:
     width: int  # 128 to 208 pixels
     height: int
     centre: tuple[float, float]  # of the face, as shares of width and height
-    scale: float  # 0.26 to 0.36, half the head's height as a share of the shorter side
-    roll: float  # -15 to 15, in the picture's plane
-    turn: float  # -25 to 25, positive to the right
-    nod: float  # -12 to 12, positive looks down
+    scale: float  # 0.28 to 0.38, half the head's height as a share of the shorter side
+    roll: float  # -13 to 13, in the picture's plane
+    turn: float  # -22 to 22, positive to the right
+    nod: float  # -9 to 9, positive looks down
     smile: float  # -0.5 to 1
     mouth_open: float  # 0 to 0.14 of half the head's height
     gaze: tuple[float, float]  # -1 to 1, where the eyes look
     blink: float  # 0 open to 1 closed
     light: tuple[float, float]  # -1 to 1 in x and y, where it comes from
-    contrast: float  # 0.15 to 0.55, how much darker the far side of the face is
-    exposure: float  # 0.7 to 1.3, times the brightness
+    contrast: float  # 0.1 to 0.45, how much darker the far side of the face is
+    exposure: float  # 0.75 to 1.25, times the brightness
     cast: tuple[float, float, float]  # 0.75 to 1.25, gains of red, green and blue
     backdrop: Backdrop
     backdrop_colours: tuple[Colour, Colour, Colour]
@@ -124,8 +124,8 @@ class Photograph:
     garment_colours: tuple[Colour, Colour]
     cover: Cover  # what hides a part of the head
     cover_colour: Colour
-    blur: float  # 0 to 0.9 pixels, the radius
-    noise: float  # 0 to 8 of 255, the standard deviation
+    blur: float  # 0 to 0.7 pixels, the radius
+    noise: float  # 0 to 6 of 255, the standard deviation
     grain: int  # the seed of noise and of details in front and behind
     grey: bool
     suffix: Suffix
@@ -192,28 +192,28 @@ def take_photograph(seed: int, number: int, picture: int) -> Photograph:
         width=width,
         height=height,
         centre=(0.5 + across * between(-0.22, 0.22), 0.52 + down * between(-0.17, 0.17)),
-        scale=between(0.26, 0.36),
-        roll=between(-15, 15),
-        turn=between(-25, 25),
-        nod=between(-12, 12),
+        scale=between(0.28, 0.38),
+        roll=between(-13, 13),
+        turn=between(-22, 22),
+        nod=between(-9, 9),
         smile=between(-0.5, 1),
         mouth_open=max(0.0, between(-0.14, 0.14)),
         gaze=(between(-1, 1), between(-1, 1)),
         blink=between(0.85, 1) if chance.random() < 0.06 else between(0, 0.3),
         light=(between(-1, 1), between(-1, 0.5)),
-        contrast=between(0.15, 0.55),
-        exposure=between(0.7, 1.3),
+        contrast=between(0.1, 0.45),
+        exposure=between(0.75, 1.25),
         cast=(1 + warmth, between(0.9, 1.1), 1 - warmth),
         backdrop=pick(get_args(Backdrop)),
         backdrop_colours=(colour(), colour(), colour()),
         garment=pick(get_args(Garment)),
         garment_colours=(colour(), colour()),
-        cover=chance.choices(get_args(Cover), weights=(88, 4, 4, 4))[0],
+        cover=chance.choices(get_args(Cover), weights=(91, 3, 3, 3))[0],
         cover_colour=colour(),
-        blur=between(0, 0.9),
-        noise=between(0, 8),
+        blur=between(0, 0.7),
+        noise=between(0, 6),
         grain=chance.getrandbits(63),
-        grey=suffix == ".pgm" or chance.random() < 0.03,
+        grey=suffix == ".pgm" or chance.random() < 0.02,
         suffix=suffix,
         quality=chance.randint(60, 95),
         orientation=chance.randint(2, 8) if suffix == ".jpg" and chance.random() < 0.2 else 1,
