@@ -3,7 +3,7 @@
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, TypeVar
+from typing import Any, TextIO, TypeVar
 
 from tqdm import tqdm
 
@@ -13,9 +13,10 @@ _LINE_SECONDS = 10.0  # between two lines about how far things are, where there 
 
 
 class Progress:
-    """Says things on stderr, draws bars there if it and stdout are terminals, and prints an epoch's line to stdout."""
+    """Says things on stderr, draws bars there if it and stdout are terminals, and prints an epoch's line to `epochs`."""
 
-    def __init__(self) -> None:
+    def __init__(self, epochs: TextIO | None = None) -> None:
+        self.epochs = epochs  # None: stdout
         self.bars = sys.stderr.isatty() and sys.stdout.isatty()
 
     def bar(self, *, total: int, desc: str, unit: str, initial: int = 0) -> "tqdm[Any]":
@@ -40,15 +41,15 @@ class Progress:
         tqdm.write(text, file=sys.stderr)
 
     def epoch(self, row: Mapping[str, Any], epochs: int, best: bool) -> None:
-        """An epoch's row of metrics.jsonl as one line on stdout."""
+        """An epoch's row of metrics.jsonl as one line."""
         width = len(str(epochs))
         line = (
             f"epoch {row['epoch'] + 1:{width}}/{epochs}  lr {row['lr']:.4f}  loss {row['train_loss']:.3f}  "
             f"val loss {row['val_loss']:.3f}  accuracy {row['val_accuracy']:.1%}  macro F1 {row['val_macro_f1']:.1%}  "
             f"{row['images_per_second']:.0f} images/s  waited {row['data_wait']:.1%}  {row['seconds']:.0f} s"
         )
-        tqdm.write(line + ("  best" if best else ""), file=sys.stdout)
-        sys.stdout.flush()
+        tqdm.write(line + ("  best" if best else ""), file=self.epochs or sys.stdout)
+        (self.epochs or sys.stdout).flush()
 
 
 class Silence(Progress):

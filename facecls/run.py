@@ -39,6 +39,11 @@ class Run:
         return self.folder / "split.csv"
 
     @property
+    def kept_split(self) -> Path | None:
+        """split.csv, if it is there."""
+        return self.split.absolute() if self.split.exists() else None
+
+    @property
     def metrics(self) -> Path:
         return self.folder / "metrics.jsonl"
 
@@ -124,14 +129,19 @@ def new_run(out: Path | None, config: Path) -> Run:
     return Run(out or RUNS / f"{config.stem}-{time.strftime('%Y%m%d-%H%M%S')}")
 
 
-def newest_run(config: Path, runs: Path = RUNS) -> Run:
-    """The newest run that was named after the config; raises RunError where there is none."""
-    found = sorted(runs.glob(f"{glob.escape(config.stem)}-*/last.pt"), key=lambda path: path.stat().st_mtime)
+def newest_run(config: Path, runs: Path = RUNS, holding: str = "last.pt") -> Run:
+    """The newest run that was named after the config and holds something; raises RunError where there is none."""
+    found = sorted(runs.glob(f"{glob.escape(config.stem)}-*/{holding}"), key=lambda path: path.stat().st_mtime)
     if not found:
         raise RunError(
             f"there is no run in {runs}/{config.stem}-* to go on with", hint="name its folder: --resume --out runs/NAME"
         )
     return Run(found[-1].parent)
+
+
+def run_of(checkpoint: Path) -> Run:
+    """The folder that a checkpoint lies in; `checkpoint` may be the folder itself."""
+    return Run(checkpoint if checkpoint.is_dir() else checkpoint.parent)
 
 
 def newest_best(runs: Path = RUNS) -> Path:

@@ -143,6 +143,7 @@ def init(
 app.command("eval")(judging.eval_)
 app.command()(judging.predict)
 app.command()(judging.report)
+app.command("cross-validate")(judging.cross_validate)
 
 
 @app.command()

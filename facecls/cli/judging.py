@@ -1,11 +1,12 @@
-"""The commands that put a trained classifier to work: eval, predict, report."""
+"""The commands that put a trained classifier to work: eval, predict, report, cross-validate."""
 
+import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from facecls.cli.options import Device, Precision, Tta
+from facecls.cli.options import Device, Precision, Set, Tta
 
 Checkpoint = Annotated[Path, typer.Argument(help="A best.pt, or a run folder.")]
 Data = Annotated[Path | None, typer.Option(help="Folder of classes to score on; default: the run's own data.")]
@@ -30,6 +31,7 @@ def eval_(
     from facecls.inference.score import score_checkpoint
     from facecls.inference.tables import print_scores, scores_to_json
     from facecls.progress import Progress
+    from facecls.run import run_of
     from facecls.training.checkpoint import read
 
     compute = pick_compute(device, precision)
@@ -38,6 +40,7 @@ def eval_(
         compute,
         Progress(),
         data=data,
+        split_file=run_of(checkpoint).kept_split,
         split=split,
         strangers=strangers,
         groups=groups,
@@ -107,16 +110,75 @@ def report(
     from facecls.compute import pick_compute
     from facecls.inference.score import score_checkpoint
     from facecls.progress import Progress
+    from facecls.report.findings import findings
     from facecls.report.page import write_page
     from facecls.report.report import report as page_of
     from facecls.report.report import title_of
-    from facecls.run import Run
+    from facecls.run import run_of
     from facecls.training.checkpoint import read
 
+    progress, run = Progress(), run_of(checkpoint)
     compute, trained = pick_compute(device, precision), read(checkpoint)
-    scored = score_checkpoint(trained, compute, Progress(), data=data, split=split, strangers=strangers, groups=groups)
-    run = Run(checkpoint if checkpoint.is_dir() else checkpoint.parent)
+    scored = score_checkpoint(
+        trained,
+        compute,
+        progress,
+        data=data,
+        split_file=run.kept_split,
+        split=split,
+        strangers=strangers,
+        groups=groups,
+    )
+    own = trained.config.data.model_copy(update={"split_file": run.kept_split or trained.config.data.split_file})
+    told = findings(trained, own, progress)
     scored_on = f"{len(scored.part):,} {split} pictures" if data is None else f"{len(scored.part):,} pictures of {data}"
     path = output or run.folder / "report.html"
-    write_page(path, page_of(trained, run, scored, compute, title_of(checkpoint), scored_on))
+    write_page(path, page_of(trained, run, scored, compute, title_of(checkpoint), scored_on, told))
+    print(path)
+
+
+def cross_validate(
+    config: Annotated[Path, typer.Argument(help="The YAML file.")],
+    folds: Annotated[int, typer.Option(min=2, help="So many trainings, each scored on another part of the pictures.")] = 5,
+    set_: Set = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the folds' runs; default runs/CONFIG-DATE-TIME.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on at the fold and step where it was.")] = False,
+    format_: Annotated[Literal["table", "json"], typer.Option("--format")] = "table",
+) -> None:
+    """Train on every fold of small data, and say how good and how steady the recipe is."""
+    import json
+
+    from facecls.configfile import load_config
+    from facecls.progress import Progress
+    from facecls.run import new_run, newest_run
+
+    settings = load_config(config, set_ or ())
+    folder = (newest_run(config, holding="fold-1") if resume and out is None else new_run(out, config)).folder
+
+    from facecls.compute import pick_compute
+    from facecls.inference.tables import print_scores
+    from facecls.report.folds import folds_page, print_folds, score_folds
+    from facecls.report.page import write_page
+    from facecls.training.folds import train_folds
+    from facecls.training.interrupt import Interrupted
+
+    progress = Progress(epochs=sys.stderr)
+    try:
+        runs = train_folds(settings, folds, folder, progress, go_on=resume)
+    except Interrupted as interrupted:
+        options = "".join(f" --set {text}" for text in set_ or ())
+        progress.note(f"\nstopped, and saved in {folder}; this goes on:\n")
+        progress.note(f"    facecls cross-validate {config} --folds {folds}{options} --out {folder} --resume")
+        raise typer.Exit(128 + interrupted.signal) from None
+    compute = pick_compute(settings.device, settings.precision)
+    validation = score_folds(runs, compute, progress)
+    path = folder / "report.html"
+    write_page(path, folds_page(validation, settings, compute, folder.resolve().name))
+    if format_ == "json":
+        print(json.dumps(validation.to_plain() | {"report": str(path)}, indent=2, ensure_ascii=False))
+        return
+    print_folds(validation)
+    print()
+    print_scores(validation.pooled)
+    print()
     print(path)

@@ -54,6 +54,7 @@ def score_checkpoint(
     progress: Progress,
     *,
     data: Path | None = None,
+    split_file: Path | None = None,
     split: str = "val",
     strangers: Path | None = None,
     groups: Path | None = None,
@@ -61,6 +62,7 @@ def score_checkpoint(
 ) -> Scored:
     """Scores the part `split` of the run's own data, or of the folder `data` (all of it where it has no parts).
 
+    `split_file` is the run's split.csv, where it is there: without it the run's own data is split anew as it was then.
     `strangers` is a folder of pictures of none of the classes, `groups` a CSV file as `groups_of` takes it; `mirrored` takes
     the mean of every picture and its mirror image, which is left off where labels are handed.
     Raises DataError for a part that is not there, for classes that training did not have, and for groups that fit nothing.
@@ -68,7 +70,8 @@ def score_checkpoint(
     config = checkpoint.config
     settings = config.data.model_copy(update={"on_bad_image": "skip"})
     mirrored = mirror_allowed(mirrored, settings, progress)
-    listing = _own(checkpoint, settings, split) if data is None else _foreign(checkpoint, data, split, progress)
+    own = settings.model_copy(update={"split_file": split_file or settings.split_file})
+    listing = _own(checkpoint, own, split) if data is None else _foreign(checkpoint, data, split, progress)
     begun = time.perf_counter()
     part = load_part(split, listing, checkpoint.classes, settings, progress.bar)
     model = checkpoint.build(compute)

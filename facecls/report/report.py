@@ -24,6 +24,7 @@ from facecls.inference.score import Scored
 from facecls.models.classifier import FaceClassifier, count_parameters
 from facecls.report import curves, matrix
 from facecls.report.charts import Chart
+from facecls.report.findings import Told
 from facecls.report.gallery import Album, Gallery, Heat, gallery
 from facecls.report.page import percent, render
 from facecls.run import Run
@@ -32,10 +33,18 @@ from facecls.training.checkpoint import Checkpoint
 Fact = tuple[str, str]
 
 
-def report(checkpoint: Checkpoint, run: Run, scored: Scored, compute: Compute, title: str, scored_on: str) -> str:
+def report(
+    checkpoint: Checkpoint,
+    run: Run,
+    scored: Scored,
+    compute: Compute,
+    title: str,
+    scored_on: str,
+    told: Sequence[Told] | None,
+) -> str:
     """The page of one training as HTML; `run` is the folder of its checkpoint, of which what is there is shown.
 
-    `scored_on` says in words which pictures were scored.
+    `scored_on` says in words which pictures were scored, `told` what is odd about the data, if that is known.
     """
     judgement = checkpoint.judgement or NO_JUDGEMENT
     model = checkpoint.build(compute)
@@ -55,7 +64,7 @@ def report(checkpoint: Checkpoint, run: Run, scored: Scored, compute: Compute, t
         config=yaml.safe_dump(checkpoint.config.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
         training=curves.training_curves(rows, best),
         calibration=words[0] if words else "The training has not ended, so nothing is calibrated yet.",
-        findings=[f"not counted: {error}" for error in scored.skipped],
+        findings=told,
     )
 
 
@@ -71,7 +80,7 @@ def page(
     config: str,
     training: Sequence[Chart],
     calibration: str,
-    findings: Sequence[str],
+    findings: Sequence[Told] | None,
     folds: Sequence[Mapping[str, Any]] = (),
 ) -> str:
     """An evaluation as HTML, with what the caller knows of its training."""
@@ -98,6 +107,7 @@ def page(
         groups=scored.groups,
         gallery=shown,
         findings=findings,
+        skipped=scored.skipped,
         footer=f"facecls {__version__}, {time.strftime('%Y-%m-%d %H:%M')}",
     )
 

@@ -45,7 +45,7 @@ def test_the_page_tells_all_that_it_should(page: Path, trained: Path) -> None:
     for heading in (
         *("What was trained on what", "How training went", "Do the percentages mean what they say?"),
         *("Does it know whom it does not know?", "Which classes are taken for which?", "Class by class"),
-        *("Sure and wrong", "Right and unsure", "Taken for one another"),
+        *("Sure and wrong", "Right and unsure", "Taken for one another", "What is odd about the data?"),
     ):
         assert f">{heading}<" in text
     assert all(name in text for name in read(trained).classes)

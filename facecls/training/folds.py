@@ -1,0 +1,47 @@
+"""Cross-validation: one training for each fold, each in its own run folder, and going on where it was."""
+
+from pathlib import Path
+
+from facecls.config import Config, settled
+from facecls.errors import RunError
+from facecls.progress import Progress
+from facecls.run import Run
+from facecls.training import checkpoint
+from facecls.training.train import train
+
+
+def fold_config(config: Config, folds: int, fold: int) -> Config:
+    """The config of one fold, counted from 0, all else being the same."""
+    return config.model_copy(update={"split": config.split.model_copy(update={"folds": folds, "fold": fold})})
+
+
+def fold_run(folder: Path, fold: int) -> Run:
+    """The run folder of a fold, counted from 0."""
+    return Run(folder / f"fold-{fold + 1}")
+
+
+def train_folds(config: Config, folds: int, folder: Path, progress: Progress, *, go_on: bool) -> list[Run]:
+    """Trains every fold that is not done yet; with `go_on`, from its last.pt.
+
+    Raises RunError where the folder holds folds already and is not to be gone on with; FaceclsError and Interrupted as
+    `train` does.
+    """
+    runs = [fold_run(folder, fold) for fold in range(folds)]
+    if not go_on and any(run.folder.exists() for run in runs):
+        raise RunError(f"{folder}: already holds folds", hint="go on with them with --resume, or name another with --out")
+    for fold, run in enumerate(runs):
+        own = fold_config(config, folds, fold)
+        if go_on and _is_done(run, own):
+            progress.note(f"fold {fold + 1} of {folds}: done already")
+            continue
+        progress.note(f"fold {fold + 1} of {folds}")
+        train(own, run, progress, go_on=go_on and run.last.exists())
+    return runs
+
+
+def _is_done(run: Run, config: Config) -> bool:
+    """Whether a fold was trained to its end, with this very config: the judgement is the last thing that is written."""
+    if not run.best.exists():
+        return False
+    best = checkpoint.read(run.best)
+    return best.judgement is not None and best.config == settled(config)
