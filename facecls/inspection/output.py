@@ -36,8 +36,8 @@ def print_check(inspection: Inspection) -> None:
         "", Column("finding", no_wrap=True), Column("what, where, and what to do", overflow="fold"), box=None, pad_edge=False
     )
     for finding in findings:
-        words = Text("\n".join(printable(line) for line in _lines(inspection, finding)))
-        table.add_row("grave" if finding.grave else "", finding.kind, words)
+        said = Text("\n".join(printable(line) for line in _lines(inspection, finding)))
+        table.add_row("grave" if finding.grave else "", finding.kind, said)
         table.add_row()
     console.print(table)
 
