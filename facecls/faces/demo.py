@@ -191,7 +191,7 @@ def take_photograph(seed: int, number: int, picture: int) -> Photograph:
     return Photograph(
         width=width,
         height=height,
-        centre=(0.5 + across * between(-0.22, 0.22), 0.52 + down * between(-0.17, 0.17)),
+        centre=(0.5 + across * between(-0.23, 0.23), 0.52 + down * between(-0.18, 0.18)),
         scale=between(0.28, 0.38),
         roll=between(-13, 13),
         turn=between(-22, 22),
