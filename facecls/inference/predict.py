@@ -55,7 +55,7 @@ class Predictor:
 
     def predict(self, paths: Iterable[str], top_k: int = 1) -> Iterator[Prediction]:
         """Names each picture, with its `top_k` likeliest classes; reads ahead in threads while the network computes."""
-        for rows in prefetched(self._read(paths)):
+        for rows in prefetched(self.read(paths)):
             faces = [face for _, face in rows if not isinstance(face, ImageError)]
             verdicts = self._verdicts(np.stack(faces)) if faces else iter(())
             for path, face in rows:
@@ -80,7 +80,7 @@ class Predictor:
         nearest, probability = top[0]
         return Prediction(path, nearest if known else UNKNOWN, probability, top, nearest=nearest, known=known)
 
-    def _read(self, paths: Iterable[str]) -> Iterator[list[tuple[str, NDArray[np.uint8] | ImageError]]]:
+    def read(self, paths: Iterable[str]) -> Iterator[list[tuple[str, NDArray[np.uint8] | ImageError]]]:
         """Batches of pictures in their order, each with its face or the reason why there is none."""
         left = iter(paths)
         with ThreadPoolExecutor(os.cpu_count()) as pool:

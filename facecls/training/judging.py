@@ -39,7 +39,7 @@ def judge_run(
     """
     best = checkpoint.read(run.best)
     model = best.build(compute)
-    chosen = _some_of_each_class(train, config.seed)
+    chosen = some_of_each_class(train, config.seed)
     judgement = judge(
         infer(model, val, compute),
         val.listing.labels,
@@ -59,7 +59,8 @@ def judge_run(
     return metrics
 
 
-def _some_of_each_class(part: Part, seed: int) -> Part:
+def some_of_each_class(part: Part, seed: int) -> Part:
+    """Up to 200 pictures of each class, drawn by the seed."""
     labels = part.listing.labels
     if len(labels) <= _PER_CLASS:
         return part

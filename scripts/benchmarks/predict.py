@@ -1,0 +1,86 @@
+"""Images per second of predict on a folder, beside decoding alone and the network alone, in turn.
+
+    scripts/bench predict FOLDER --checkpoint runs/lfw20/best.pt [--rounds 5] [--threads 2]
+
+Decoding alone is what predict reads with, its faces thrown away; the network alone is what predict computes with, on faces
+that are in memory. Every round measures all three, one after the other, so that a machine that is busy for a while is so
+for all; what counts is the median of the rounds' ratios of predict to the slower of the other two.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from facecls.compute import pick_compute
+from facecls.evaluation.outputs import BATCH
+from facecls.inference.predict import Predictor
+from facecls.inference.sources import find_pictures
+from facecls.run import newest_best
+from facecls.training.checkpoint import read
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--checkpoint", type=Path)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    compute = pick_compute("auto", "auto")
+    predictor = Predictor(read(args.checkpoint or newest_best()), compute)
+    paths = find_pictures([str(args.folder)])
+    contenders: dict[str, Callable[[], None]] = {
+        "predict": lambda: _exhaust(predictor.predict(paths)),
+        "decoding": lambda: _exhaust(predictor.read(paths)),
+        "network": lambda: _network(predictor, len(paths)),
+    }
+    for run in contenders.values():  # files come into the system's memory, kernels are prepared
+        run()
+    rounds = []
+    for number in range(args.rounds):
+        rounds.append({name: len(paths) / _seconds(run) for name, run in contenders.items()})
+        said = ", ".join(f"{name} {speed:.0f}" for name, speed in rounds[-1].items())
+        print(f"round {number + 1}: {said} images/s", file=sys.stderr, flush=True)
+    ratios = [each["predict"] / min(each["decoding"], each["network"]) for each in rounds]
+    result = {name: statistics.median(each[name] for each in rounds) for name in contenders}
+    result |= {
+        "ratio": statistics.median(ratios),
+        "ratios": [min(ratios), max(ratios)],
+        "pictures": len(paths),
+        "model": predictor.name,
+        "image_size": predictor.geometry.image_size,
+        "compute": str(compute),
+        "threads": args.threads,
+        "torch": torch.__version__,
+    }
+    print(json.dumps(result, indent=2))
+
+
+def _network(predictor: Predictor, count: int) -> None:
+    side = predictor.geometry.image_size
+    faces = np.random.default_rng(0).integers(0, 256, (BATCH, side, side, 3), dtype=np.uint8)
+    for start in range(0, count, BATCH):
+        predictor.outputs(faces[: min(BATCH, count - start)])
+
+
+def _exhaust(items: Iterable[object]) -> None:
+    for _ in items:
+        pass
+
+
+def _seconds(run: Callable[[], None]) -> float:
+    begun = time.perf_counter()
+    run()
+    return time.perf_counter() - begun
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,123 @@
+"""How well a trained network tells strangers: thresholds set by half of them, tried on the other half.
+
+    scripts/bench unknown runs/lfw20 --strangers ../shared/data/lfw_strangers [--target 0.01 0.05 0.1] [--halvings 20]
+
+The first halving (seed 0) is the one to publish; the others say how much is luck. For each target: the rate at which the
+other half is given a name, whether it lies in the interval that is printed with the threshold, and the share of the known
+(the run's val pictures) that are kept and named right. Beside them, what thresholds without any strangers would have let in.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from facecls.compute import pick_compute
+from facecls.config import UnknownConfig
+from facecls.data.parts import find_parts, load_part, loose_part
+from facecls.evaluation.evaluate import infer
+from facecls.evaluation.judgement import KEEP, judge, known_scores
+from facecls.evaluation.outputs import Outputs
+from facecls.evaluation.unknown import Threshold, held_out_scores
+from facecls.progress import Progress
+from facecls.run import run_of
+from facecls.training.checkpoint import read
+from facecls.training.judging import some_of_each_class
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("--strangers", type=Path, required=True)
+    parser.add_argument("--score", choices=["centroid", "probability", "energy"], default="centroid")
+    parser.add_argument("--target", type=float, nargs="+", default=[0.01, 0.05, 0.1])
+    parser.add_argument("--halvings", type=int, default=20)
+    args = parser.parse_args()
+    trained, run, progress = read(args.checkpoint), run_of(args.checkpoint), Progress()
+    compute = pick_compute("auto", "auto")
+    data = trained.config.data.model_copy(update={"split_file": run.kept_split or trained.config.data.split_file})
+    found = find_parts(data, trained.config.split, progress.bar)
+    parts = {name: load_part(name, found.parts[name], trained.classes, data, progress.bar) for name in ("train", "val")}
+    parts["train"] = some_of_each_class(parts["train"], trained.config.seed)
+    parts["strangers"] = loose_part("strangers", args.strangers, data, progress.bar)
+    model = trained.build(compute)
+    outputs = {name: infer(model, part, compute) for name, part in parts.items()}
+    config = UnknownConfig(score=args.score)
+    labels = {name: part.listing.labels for name, part in parts.items()}
+    judgement = judge(
+        outputs["val"], labels["val"], config, trained.classes, train=outputs["train"], train_labels=labels["train"]
+    )
+    right = outputs["val"].logits.argmax(axis=1) == labels["val"]
+    scores = {name: known_scores(args.score, each, judgement.centroids) for name, each in outputs.items()}
+    result: dict[str, Any] = {
+        "known": len(right),
+        "strangers": len(scores["strangers"]),
+        "accuracy": float(right.mean()),
+        "ece": judgement.ece,
+        "temperature": judgement.temperature,
+        "score": args.score,
+        "halves": [halves(target, scores["val"], right, scores["strangers"], args.halvings, config) for target in args.target],
+        "without_strangers": without(scores, right, outputs["train"], labels["train"], args.target, config),
+        "chosen_without_strangers": judgement.threshold and judgement.threshold.to_plain(),
+        "model": f"{trained.model.name}, {trained.geometry.image_size} pixels",
+        "torch": torch.__version__,
+    }
+    print(json.dumps(result, indent=2))
+
+
+def halves(
+    target: float, known: np.ndarray, right: np.ndarray, strangers: np.ndarray, halvings: int, config: UnknownConfig
+) -> dict[str, Any]:
+    """Sets a threshold by one half of the strangers and tries it on the other, for several halvings."""
+    rates, kept, inside = [], [], []
+    for seed in range(halvings):
+        order = np.random.default_rng(seed).permutation(len(strangers))
+        ours, others = np.array_split(order, 2)
+        threshold = Threshold.from_strangers(config.score, strangers[ours], target, known)
+        assert threshold.interval is not None
+        rates.append(float(threshold.accepts(strangers[others]).mean()))
+        kept.append(float((threshold.accepts(known) & right).mean()))
+        inside.append(threshold.interval[0] <= rates[-1] <= threshold.interval[1])
+    return {
+        "target": target,
+        "printed_interval": threshold.interval,
+        "first": {"false_accept": rates[0], "identified": kept[0], "inside": inside[0]},
+        "mean_false_accept": float(np.mean(rates)),
+        "mean_identified": float(np.mean(kept)),
+        "share_inside": float(np.mean(inside)),
+    }
+
+
+def without(
+    scores: dict[str, np.ndarray],
+    right: np.ndarray,
+    train: Outputs,
+    train_labels: np.ndarray,
+    targets: list[float],
+    config: UnknownConfig,
+) -> list[dict[str, Any]]:
+    """What thresholds set by classes held out, and by val, let in."""
+    thresholds = {f"val, {KEEP:.0%} kept": Threshold.from_val(config.score, scores["val"], KEEP)}
+    if config.score == "centroid":
+        held_out = held_out_scores(train.features, train_labels)
+        thresholds |= {
+            f"classes held out, {target:g}": Threshold.from_strangers("centroid", held_out, target, source="held_out_classes")
+            for target in targets
+        }
+    return [
+        {
+            "set_by": name,
+            "threshold": threshold.value,
+            "false_accept": float(threshold.accepts(scores["strangers"]).mean()),
+            "known_kept": float(threshold.accepts(scores["val"]).mean()),
+            "identified": float((threshold.accepts(scores["val"]) & right).mean()),
+        }
+        for name, threshold in thresholds.items()
+    ]
+
+
+if __name__ == "__main__":
+    main()
