@@ -70,6 +70,8 @@ def near_duplicate_pairs(looks: Looks) -> Pairs:
     usable = looks.table["readable"] & (looks.table["spread"] >= FLAT_SPREAD)
     usable[exact[:, 1]] = False
     members = np.flatnonzero(usable)
+    # In an order of their own, so that a split and an audit, which list them differently, find the same.
+    members = members[np.argsort(looks.table["pixel_hash"][members], kind="stable")]
     found = _confirmed(looks.table[members], *_candidates(looks.table["dhash"][members]))
     return np.unique(np.sort(members[found], axis=1), axis=0).reshape(-1, 2)
 

@@ -42,12 +42,19 @@ def _likeness(one: Tensor, other: Tensor, enough: NDArray[np.float64]) -> NDArra
     less = np.flatnonzero(agreement < enough)
     if len(less):
         still, moving = still[less], moving[less]
-        agreement[less] = np.maximum(agreement[less], _agreement(still, moving, _registered(still, moving)).numpy())
+        agreement[less] = np.maximum(agreement[less], _laid_over(still, moving).numpy())
     return agreement
 
 
+def _laid_over(still: Tensor, moving: Tensor) -> Tensor:
+    """The agreement (P,) once registered, either laid over the other: whichever has to be enlarged for it gets blurred."""
+    maps = _registered(still, moving)
+    back = torch.linalg.inv(maps)
+    return torch.maximum(_agreement(still, moving, maps[:, :2]), _agreement(moving, still, back[:, :2]))
+
+
 def _registered(still: Tensor, moving: Tensor) -> Tensor:
-    """The affine maps (P, 2, 3), from places in `still` to places in `moving`, that lay one over the other."""
+    """The affine maps (P, 3, 3), from places in `still` to places in `moving`, that lay one over the other."""
     side = still.shape[-1]
     across = torch.linspace(-1, 1, side)
     x, y = across.expand(side, side), across[:, None].expand(side, side)
@@ -66,7 +73,7 @@ def _registered(still: Tensor, moving: Tensor) -> Tensor:
             step = torch.eye(3).repeat(len(still), 1, 1)
             step[:, :2] += change
             maps = maps @ torch.linalg.inv(step)
-    return maps[:, :2]
+    return maps
 
 
 def _agreement(still: Tensor, moving: Tensor, maps: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from PIL import Image, ImageEnhance
 from facecls.data.duplicates import exact_pairs, groups, near_duplicate_groups, near_duplicate_pairs
 from facecls.data.likeness import likeness
 from facecls.data.looks import LOOK, Looks, look_at_all
+from facecls.faces.image import open_image
 
 Change = Callable[[Image.Image], Image.Image]
 
@@ -40,8 +41,7 @@ def paths(faces: Path) -> list[str]:
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_copy_saved_again_is_a_near_duplicate_of_its_original_alone(paths: list[str], tmp_path: Path, change: str) -> None:
     original = 17
-    with Image.open(paths[original]) as image:
-        CHANGES[change](image.convert("RGB")).save(tmp_path / "copy.jpg", quality=70)
+    CHANGES[change](open_image(paths[original])).save(tmp_path / "copy.jpg", quality=70)
     looks = look_at_all([*paths, str(tmp_path / "copy.jpg")], cache_dir=tmp_path)
     assert near_duplicate_pairs(looks).tolist() == [[original, len(paths)]]
     assert len(exact_pairs(looks)) == 0
@@ -94,6 +94,17 @@ def test_a_thousand_equal_hashes_take_no_quadratic_time() -> None:
     pairs = near_duplicate_pairs(Looks(table, {}))
     assert len(pairs) < 3 * len(table)
     assert (groups(len(table), pairs) == 0).all()
+
+
+def test_the_order_of_the_pictures_changes_nothing(paths: list[str], tmp_path: Path) -> None:
+    for number, path in enumerate(paths[::3]):
+        crop(open_image(path)).save(tmp_path / f"{number}.jpg")
+    given = [*paths, *(str(path) for path in sorted(tmp_path.glob("*.jpg")))]
+    looks = look_at_all(given, cache_dir=tmp_path)
+    order = np.random.default_rng(0).permutation(len(given))
+    pairs = {frozenset(pair) for pair in near_duplicate_pairs(looks).tolist()}
+    assert len(pairs) > 8
+    assert {frozenset(order[pair].tolist()) for pair in near_duplicate_pairs(looks.take(order))} == pairs
 
 
 def test_likeness_undoes_a_shift_and_tells_noise_apart() -> None:
