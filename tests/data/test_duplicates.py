@@ -39,11 +39,15 @@ def paths(faces: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_a_copy_saved_again_is_a_near_duplicate_of_its_original_alone(paths: list[str], tmp_path: Path, change: str) -> None:
-    original = 17
-    CHANGES[change](open_image(paths[original])).save(tmp_path / "copy.jpg", quality=70)
-    looks = look_at_all([*paths, str(tmp_path / "copy.jpg")], cache_dir=tmp_path)
-    assert near_duplicate_pairs(looks).tolist() == [[original, len(paths)]]
+def test_copies_saved_again_are_near_duplicates_of_their_originals_alone(paths: list[str], tmp_path: Path, change: str) -> None:
+    copies = [tmp_path / f"{number}.jpg" for number in range(len(paths))]
+    for path, copy in zip(paths, copies, strict=True):
+        CHANGES[change](open_image(path)).save(copy, quality=70)
+    looks = look_at_all([*paths, *map(str, copies)], cache_dir=tmp_path)
+    pairs = near_duplicate_pairs(looks).tolist()
+    assert all(copy - original == len(paths) for original, copy in pairs)
+    # A crop and a mirror image move every pixel: nine in ten are found. The others move none, and all are.
+    assert len(pairs) >= (0.85 if change in ("cropped", "mirrored") else 1.0) * len(paths)
     assert len(exact_pairs(looks)) == 0
 
 
