@@ -54,8 +54,9 @@ def name_pictures(predictor: Predictor, task: Task, progress: Progress) -> int:
     except KeyboardInterrupt:
         if task.watch is not None:
             return failed
-        if results is not None:
-            progress.note(f"stopped: {len(results.paths):,} pictures are in {task.output}; the same command goes on")
+        if results is not None and task.output is not None:
+            stands = len(Results(task.output, task.top_k).paths)  # read anew: Ctrl-C may come between a line and its count
+            progress.note(f"stopped: {stands:,} pictures are in {task.output}; the same command goes on")
         raise
     named, seconds = len(results.paths) - held, time.perf_counter() - begun
     before = f", {held:,} were there already" if held else ""
