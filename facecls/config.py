@@ -164,7 +164,9 @@ class TrainConfig(Section):
 class UnknownConfig(Section):
     enabled: bool = Field(True, description="whether `predict` may answer `unknown`")
     target_false_accept: float = Field(0.01, gt=0, lt=1, description="share of strangers that may be given a name")
-    score: Literal["centroid", "probability", "energy"] = Field("centroid", description="what tells the known from strangers")
+    score: Literal["centroid", "neighbours", "probability", "energy"] = Field(
+        "centroid", description="what tells the known from strangers"
+    )
     strangers: Path | None = Field(None, description="folder of strangers' pictures to set the threshold by; null: none")
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from facecls.evaluation.calibration import Floats, Ints, probabilities
 from facecls.evaluation.identification import Identification, identification_rates
-from facecls.evaluation.judgement import Judgement, known_scores
+from facecls.evaluation.judgement import Judgement
 from facecls.evaluation.metrics import (
     ConfusedPair,
     Scores,
@@ -21,8 +21,9 @@ from facecls.evaluation.metrics import (
     score,
     wilson,
 )
+from facecls.evaluation.nearness import ScoreKind, known_scores
 from facecls.evaluation.outputs import Outputs
-from facecls.evaluation.unknown import Bools, ScoreKind, Threshold
+from facecls.evaluation.unknown import Bools, Threshold
 
 PAIRS = 10
 
@@ -119,8 +120,8 @@ def assess_unknown(judgement: Judgement, known: Outputs, labels: Ints, strangers
     threshold = judgement.threshold
     kind: ScoreKind = threshold.score if threshold else "probability"
     right = known.logits.argmax(axis=1) == labels
-    ours = known_scores(kind, known, judgement.centroids)
-    theirs = np.empty(0) if strangers is None else known_scores(kind, strangers, judgement.centroids)
+    ours = known_scores(kind, known, judgement.gallery)
+    theirs = np.empty(0) if strangers is None else known_scores(kind, strangers, judgement.gallery)
     accepted = None if threshold is None else threshold.accepts(ours)
     let_in = None if threshold is None or strangers is None else int(threshold.accepts(theirs).sum())
     return OpenSet(

@@ -13,25 +13,11 @@ from numpy.typing import NDArray
 from facecls.config import UnknownConfig
 from facecls.evaluation.calibration import Floats, Ints, fit_temperature, probabilities
 from facecls.evaluation.metrics import expected_calibration_error
+from facecls.evaluation.nearness import SCORES, Gallery, enrol, known_scores
 from facecls.evaluation.outputs import Outputs
-from facecls.evaluation.unknown import (
-    Bools,
-    ScoreKind,
-    Threshold,
-    centroid,
-    class_centroids,
-    energy,
-    held_out_scores,
-    probability,
-    strangers_needed,
-)
+from facecls.evaluation.unknown import Bools, Threshold, strangers_needed
 
 KEEP = 0.95  # share of the known that a threshold keeps which no real stranger has set
-SCORES = {
-    "centroid": "cosine with the nearest class",
-    "probability": "largest probability",
-    "energy": "negative energy",
-}
 
 
 @dataclass(frozen=True)
@@ -42,7 +28,7 @@ class Judgement:
     ece: tuple[float, float] | None  # the expected calibration error on val, before and after
     n: int  # pictures behind both
     threshold: Threshold | None  # None where every picture gets a name
-    centroids: NDArray[np.float32] | None  # (C, F), where the threshold's score is the cosine with them
+    gallery: Gallery | None  # where the threshold's score compares with one
 
     def probabilities(self, logits: Floats) -> NDArray[np.float64]:
         """(N, C) logits to calibrated probabilities, (N, C)."""
@@ -51,7 +37,7 @@ class Judgement:
     def scores(self, outputs: Outputs) -> NDArray[np.float64]:
         """How much each of N pictures looks like one of ours, (N,), in the threshold's kind of score."""
         assert self.threshold is not None
-        return known_scores(self.threshold.score, outputs, self.centroids)
+        return known_scores(self.threshold.score, outputs, self.gallery)
 
     def accepts(self, outputs: Outputs) -> Bools:
         """Which of N pictures show one of ours, (N,); all of them where there is no threshold."""
@@ -60,13 +46,14 @@ class Judgement:
         return self.threshold.accepts(self.scores(outputs))
 
     def to_plain(self) -> dict[str, Any]:
-        """As plain values that JSON can hold, but for `centroids`, an array or None."""
+        """As plain values that JSON can hold, but for the arrays of `gallery`."""
         return {
             "temperature": self.temperature,
             "ece": self.ece and list(self.ece),
             "n": self.n,
             "threshold": self.threshold and self.threshold.to_plain(),
-            "centroids": self.centroids,
+            "gallery": self.gallery
+            and {"vectors": self.gallery.vectors, "labels": self.gallery.labels, "nearest": self.gallery.nearest},
         }
 
     @classmethod
@@ -74,19 +61,11 @@ class Judgement:
         """What `to_plain` gave."""
         ece = plain["ece"] and (plain["ece"][0], plain["ece"][1])
         threshold = plain["threshold"] and Threshold.from_plain(plain["threshold"])
-        return cls(plain["temperature"], ece, plain["n"], threshold, plain["centroids"])
+        return cls(plain["temperature"], ece, plain["n"], threshold, plain["gallery"] and Gallery(**plain["gallery"]))
 
 
-NO_JUDGEMENT = Judgement(temperature=1.0, ece=None, n=0, threshold=None, centroids=None)
+NO_JUDGEMENT = Judgement(temperature=1.0, ece=None, n=0, threshold=None, gallery=None)
 """What holds until there is one: probabilities as they come, every picture named."""
-
-
-def known_scores(kind: ScoreKind, outputs: Outputs, centroids: Floats | None) -> NDArray[np.float64]:
-    """The score of one kind for N pictures, (N,); `centroids` (C, F) are needed for the kind `centroid` only."""
-    if kind == "centroid":
-        assert centroids is not None
-        return centroid(outputs.features, centroids)
-    return probability(outputs.logits) if kind == "probability" else energy(outputs.logits)
 
 
 def judge(
@@ -101,37 +80,36 @@ def judge(
 ) -> Judgement:
     """Fits the temperature, and where `unknown.enabled` the threshold, to what the network says of pictures.
 
-    `train`, of training pictures that are not augmented, is needed where the score is `centroid` or there are no
-    `strangers`. The threshold is set by the strangers; without them by classes held out in turn, where the training
-    pictures are enough for the target and a share KEEP of val would still be kept; else so that this share is kept.
-    Raises DataError where the strangers are too few for `unknown.target_false_accept`.
+    `train`, of training pictures that are not augmented, is needed where there is to be a threshold. It is set by the
+    strangers. Without them each class of val is held out in turn: its pictures are scored against the other classes only,
+    as strangers would be, where they are enough for the target and a share KEEP of val is still kept; else the threshold
+    is set so that this share is kept. Raises DataError where the strangers are too few for `unknown.target_false_accept`.
     """
     temperature = fit_temperature(val.logits, val_labels)
-    ece = tuple(expected_calibration_error(probabilities(val.logits, degrees), val_labels) for degrees in (1.0, temperature))
-    threshold, centroids = None, None
+    before, after = (
+        expected_calibration_error(probabilities(val.logits, degrees), val_labels) for degrees in (1.0, temperature)
+    )
+    threshold, gallery = None, None
     if config.enabled:
-        if config.score == "centroid":
-            assert train is not None and train_labels is not None
-            centroids = class_centroids(train.features, train_labels, classes).astype(np.float32)
-        known = known_scores(config.score, val, centroids)
+        assert train is not None and train_labels is not None
+        gallery = enrol(config.score, train.features, train_labels, classes)
+        known = known_scores(config.score, val, gallery)
         if strangers is not None:
-            scores = known_scores(config.score, strangers, centroids)
+            scores = known_scores(config.score, strangers, gallery)
             threshold = Threshold.from_strangers(config.score, scores, config.target_false_accept, known)
         else:
-            assert train is not None and train_labels is not None
-            threshold = _without_strangers(config, known, train, train_labels)
-    return Judgement(temperature, (ece[0], ece[1]), len(val_labels), threshold, centroids)
+            held_out = known_scores(config.score, val, gallery, without=val_labels)
+            threshold = _without_strangers(config, known, held_out)
+    return Judgement(temperature, (before, after), len(val_labels), threshold, gallery)
 
 
-def _without_strangers(config: UnknownConfig, known: Floats, train: Outputs, train_labels: Ints) -> Threshold:
+def _without_strangers(config: UnknownConfig, known: Floats, held_out: Floats) -> Threshold:
     by_val = Threshold.from_val(config.score, known, KEEP)
-    # Only the centroid score has a way to leave a class out: a head's other scores know all classes.
-    if config.score != "centroid" or len(train_labels) < strangers_needed(config.target_false_accept):
+    if len(held_out) < strangers_needed(config.target_false_accept):
         return by_val
-    scores = held_out_scores(train.features, train_labels)
-    held_out = Threshold.from_strangers(config.score, scores, config.target_false_accept, known, "held_out_classes")
+    by_classes = Threshold.from_strangers(config.score, held_out, config.target_false_accept, known, "held_out_classes")
     # A network that cannot tell its own classes apart that well must not turn its known ones away for it.
-    return held_out if held_out.value <= by_val.value else by_val
+    return by_classes if by_classes.value <= by_val.value else by_val
 
 
 def check_strangers(config: UnknownConfig, pictures: int) -> None:

@@ -1,91 +1,22 @@
-"""Is this one of ours: scores that are higher for the known, and thresholds that let few strangers in.
+"""Thresholds on scores of being known, which let few strangers in.
 
 Applying a stored threshold needs only numpy; setting one loads scipy for its interval.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from itertools import pairwise
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from facecls.errors import DataError
-from facecls.evaluation.calibration import Floats, Ints, probabilities
+from facecls.evaluation.calibration import Floats
+from facecls.evaluation.nearness import ScoreKind
 
-ScoreKind: TypeAlias = Literal["centroid", "probability", "energy"]
 Strangers: TypeAlias = Literal["strangers", "held_out_classes"]
 Source: TypeAlias = Strangers | Literal["val"]
 Bools: TypeAlias = NDArray[np.bool_]
-
-BLOCK = 4096  # pictures compared with all centroids at a time, to bound the memory
-
-
-def class_centroids(features: Floats, labels: Ints, classes: Sequence[str]) -> NDArray[np.float64]:
-    """The direction of each class, (C, F): the mean of its unit-length features, again at unit length.
-
-    `features` are (N, F) of training pictures, `labels` their (N,) class numbers, `classes` the C names.
-    Raises DataError naming the classes that have no picture.
-    """
-    order = np.argsort(labels, kind="stable")
-    bounds = np.searchsorted(labels[order], np.arange(len(classes) + 1))
-    empty = [name for name, count in zip(classes, np.diff(bounds), strict=True) if count == 0]
-    if empty:
-        raise DataError(
-            *(f"unknown.score: class `{name}` has no training picture to take a centroid from" for name in empty),
-            hint="`probability` and `energy` need no centroids",
-        )
-    return _unit(np.stack([_unit(features[order[start:end]]).mean(axis=0) for start, end in pairwise(bounds)]))
-
-
-def centroid(features: Floats, centroids: Floats) -> NDArray[np.float64]:
-    """The cosine of each of (N, F) features with the nearest of (C, F) centroids, (N,) in [-1, 1]."""
-    return np.concatenate([cosines.max(axis=1) for _, cosines in _cosines(features, centroids)])
-
-
-def probability(logits: Floats) -> NDArray[np.float64]:
-    """The largest softmax probability of (N, C) logits, (N,) in [1 / C, 1] (Hendrycks and Gimpel, arXiv:1610.02136)."""
-    return np.asarray(probabilities(logits).max(axis=1))
-
-
-def energy(logits: Floats) -> NDArray[np.float64]:
-    """The log of the sum of the exponentials of (N, C) logits, (N,): minus Liu et al.'s energy (arXiv:2010.03759)."""
-    logits = np.asarray(logits, dtype=np.float64)
-    top = logits.max(axis=1)
-    return np.asarray(top + np.log(np.exp(logits - top[:, None]).sum(axis=1)))
-
-
-def held_out_scores(features: Floats, labels: Ints, folds: int | None = None, seed: int = 0) -> NDArray[np.float64]:
-    """Centroid scores of classes that play strangers, (N,) in the order of the pictures, where there are no real ones.
-
-    `features` (N, F) and `labels` (N,) are the training pictures'. Each picture is held against the centroids of the
-    classes outside its own fold. By default each class is a fold of its own, which keeps the gallery nearly at its
-    full size; `folds` deals the classes at random into that many instead.
-
-    These scores are lower than those of real strangers, so that a threshold set by them lets in more than its target:
-    the network was trained to drive exactly these classes away from each other's centroids, and a smaller gallery has
-    fewer faces to resemble. The pictures of a class also resemble each other, so N of them say less than N strangers.
-    Raises DataError where there is only one class.
-    """
-    present, numbers = np.unique(labels, return_inverse=True)
-    if len(present) < 2:
-        raise DataError(
-            "unknown.strangers: one class alone leaves none to be compared with when it is held out",
-            hint="name a folder of strangers' pictures in `unknown.strangers`",
-        )
-    fold_of_class = np.arange(len(present))
-    if folds is not None:
-        assert folds >= 2
-        fold_of_class = np.random.default_rng(seed).permutation(len(present)) % folds
-    centroids = class_centroids(features, numbers, [str(name) for name in present])
-    fold_of_picture = fold_of_class[numbers]
-    return np.concatenate(
-        [
-            np.where(fold_of_picture[block, None] == fold_of_class, -np.inf, cosines).max(axis=1)
-            for block, cosines in _cosines(features, centroids)
-        ]
-    )
 
 
 def threshold_for(stranger_scores: Floats, target_false_accept: float, source: Strangers = "strangers") -> float:
@@ -227,17 +158,3 @@ def _too_few(n: int, target: float, source: Strangers) -> DataError:
 
 def _pictures(n: int) -> str:
     return "1 picture" if n == 1 else f"{n} pictures"
-
-
-def _unit(vectors: Floats) -> NDArray[np.float64]:
-    vectors = np.asarray(vectors, dtype=np.float64)
-    lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    return np.asarray(vectors / np.where(lengths > 0, lengths, 1))
-
-
-def _cosines(features: Floats, centroids: Floats) -> Iterator[tuple[slice, NDArray[np.float64]]]:
-    """Blocks of pictures and their (B, C) cosines with the centroids."""
-    directions = _unit(centroids).T
-    for start in range(0, max(len(features), 1), BLOCK):
-        block = slice(start, start + BLOCK)
-        yield block, _unit(features[block]) @ directions

@@ -6,8 +6,8 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from facecls.evaluation.assessment import OpenSet
-from facecls.evaluation.judgement import SCORES
 from facecls.evaluation.metrics import GroupScores, Scores
+from facecls.evaluation.nearness import SCORES
 from facecls.inference.score import Scored
 
 _CONFUSION_CLASSES = 12  # up to so many classes the confusion matrix fits a terminal

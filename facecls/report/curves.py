@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from facecls.evaluation.assessment import OpenSet
 from facecls.evaluation.calibration import Ints
-from facecls.evaluation.judgement import SCORES
 from facecls.evaluation.metrics import ReliabilityBin
+from facecls.evaluation.nearness import SCORES
 from facecls.report.charts import Axis, Chart, span
 
 _BINS = 30

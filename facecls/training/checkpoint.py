@@ -122,14 +122,21 @@ def read(path: Path) -> Checkpoint:
 
 def _judgement_to_plain(judgement: Judgement) -> dict[str, Any]:
     plain = judgement.to_plain()
-    return plain | {"centroids": None if plain["centroids"] is None else torch.from_numpy(plain["centroids"])}
+    if plain["gallery"] is not None:
+        vectors, labels = torch.from_numpy(plain["gallery"]["vectors"]).half(), torch.from_numpy(plain["gallery"]["labels"])
+        plain["gallery"] |= {"vectors": vectors, "labels": labels}
+    return plain
 
 
 def _judgement_of(plain: dict[str, Any]) -> Judgement | None:
-    held = plain.get("judgement")  # files from before there were judgements lack it
-    if held is None:
+    held = plain.get("judgement")
+    if held is None or "gallery" not in held:  # a file from before there were judgements like these
         return None
-    return Judgement.from_plain(held | {"centroids": None if held["centroids"] is None else held["centroids"].numpy()})
+    gallery = held["gallery"] and held["gallery"] | {
+        "vectors": held["gallery"]["vectors"].float().numpy(),
+        "labels": held["gallery"]["labels"].numpy(),
+    }
+    return Judgement.from_plain(held | {"gallery": gallery})
 
 
 def _is_zip(path: Path) -> bool:

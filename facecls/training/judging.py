@@ -15,7 +15,7 @@ from facecls.progress import Progress
 from facecls.run import Run
 from facecls.training import checkpoint
 
-_PER_CLASS = 200  # training pictures of a class that its centroid is taken from: more would hardly move it
+_PER_CLASS = 200  # training pictures of a class that it is known by: more would hardly move its centroid
 
 
 def prepare_strangers(unknown: UnknownConfig, data: DataConfig, progress: Progress) -> Part | None:

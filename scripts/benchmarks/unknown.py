@@ -19,9 +19,9 @@ from facecls.compute import pick_compute
 from facecls.config import UnknownConfig
 from facecls.data.parts import find_parts, load_part, loose_part
 from facecls.evaluation.evaluate import infer
-from facecls.evaluation.judgement import KEEP, judge, known_scores
-from facecls.evaluation.outputs import Outputs
-from facecls.evaluation.unknown import Threshold, held_out_scores
+from facecls.evaluation.judgement import KEEP, judge
+from facecls.evaluation.nearness import SCORES, known_scores
+from facecls.evaluation.unknown import Threshold
 from facecls.progress import Progress
 from facecls.run import run_of
 from facecls.training.checkpoint import read
@@ -32,7 +32,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("--strangers", type=Path, required=True)
-    parser.add_argument("--score", choices=["centroid", "probability", "energy"], default="centroid")
+    parser.add_argument("--score", choices=list(SCORES), default="centroid")
+    parser.add_argument("--tta", choices=["none", "flip"], default="none")
     parser.add_argument("--target", type=float, nargs="+", default=[0.01, 0.05, 0.1])
     parser.add_argument("--halvings", type=int, default=20)
     args = parser.parse_args()
@@ -44,14 +45,15 @@ def main() -> None:
     parts["train"] = some_of_each_class(parts["train"], trained.config.seed)
     parts["strangers"] = loose_part("strangers", args.strangers, data, progress.bar)
     model = trained.build(compute)
-    outputs = {name: infer(model, part, compute) for name, part in parts.items()}
+    outputs = {name: infer(model, part, compute, mirrored=args.tta == "flip") for name, part in parts.items()}
     config = UnknownConfig(score=args.score)
     labels = {name: part.listing.labels for name, part in parts.items()}
     judgement = judge(
         outputs["val"], labels["val"], config, trained.classes, train=outputs["train"], train_labels=labels["train"]
     )
     right = outputs["val"].logits.argmax(axis=1) == labels["val"]
-    scores = {name: known_scores(args.score, each, judgement.centroids) for name, each in outputs.items()}
+    held_out = known_scores(args.score, outputs["val"], judgement.gallery, without=labels["val"])
+    scores = {name: known_scores(args.score, each, judgement.gallery) for name, each in outputs.items()}
     result: dict[str, Any] = {
         "known": len(right),
         "strangers": len(scores["strangers"]),
@@ -59,8 +61,9 @@ def main() -> None:
         "ece": judgement.ece,
         "temperature": judgement.temperature,
         "score": args.score,
+        "tta": args.tta,
         "halves": [halves(target, scores["val"], right, scores["strangers"], args.halvings, config) for target in args.target],
-        "without_strangers": without(scores, right, outputs["train"], labels["train"], args.target, config),
+        "without_strangers": without(scores, held_out, right, args.target, config),
         "chosen_without_strangers": judgement.threshold and judgement.threshold.to_plain(),
         "model": f"{trained.model.name}, {trained.geometry.image_size} pixels",
         "torch": torch.__version__,
@@ -92,21 +95,13 @@ def halves(
 
 
 def without(
-    scores: dict[str, np.ndarray],
-    right: np.ndarray,
-    train: Outputs,
-    train_labels: np.ndarray,
-    targets: list[float],
-    config: UnknownConfig,
+    scores: dict[str, np.ndarray], held_out: np.ndarray, right: np.ndarray, targets: list[float], config: UnknownConfig
 ) -> list[dict[str, Any]]:
-    """What thresholds set by classes held out, and by val, let in."""
-    thresholds = {f"val, {KEEP:.0%} kept": Threshold.from_val(config.score, scores["val"], KEEP)}
-    if config.score == "centroid":
-        held_out = held_out_scores(train.features, train_labels)
-        thresholds |= {
-            f"classes held out, {target:g}": Threshold.from_strangers("centroid", held_out, target, source="held_out_classes")
-            for target in targets
-        }
+    """What thresholds set by val and by classes of it that are held out let in."""
+    thresholds = {f"val, {KEEP:.0%} kept": Threshold.from_val(config.score, scores["val"], KEEP)} | {
+        f"classes held out, {target:g}": Threshold.from_strangers(config.score, held_out, target, source="held_out_classes")
+        for target in targets
+    }
     return [
         {
             "set_by": name,

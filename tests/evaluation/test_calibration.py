@@ -92,10 +92,11 @@ def test_applying_temperature_and_threshold_loads_neither_scikit_learn_nor_scipy
 import sys
 import numpy as np
 from facecls.evaluation.calibration import probabilities
-from facecls.evaluation.unknown import Threshold, centroid
+from facecls.evaluation.nearness import Gallery, nearest
+from facecls.evaluation.unknown import Threshold
 probabilities(np.zeros((1, 2)), 2.0)
 threshold = Threshold(0.5, "centroid", "strangers", 0.01, 99, (0.0, 0.04), None)
-threshold.accepts(centroid(np.ones((1, 2)), np.ones((2, 2))))
+threshold.accepts(nearest(np.ones((1, 2)), Gallery(np.eye(2, dtype=np.float32), np.arange(2), 1)))
 print(sorted({name.partition('.')[0] for name in sys.modules} & {"sklearn", "scipy", "torch"}))
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

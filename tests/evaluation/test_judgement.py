@@ -35,7 +35,7 @@ def test_without_unknown_there_is_no_threshold_and_all_are_accepted() -> None:
     assert NO_JUDGEMENT.accepts(val).all()
 
 
-@pytest.mark.parametrize("score", ["centroid", "probability", "energy"])
+@pytest.mark.parametrize("score", ["centroid", "neighbours", "probability", "energy"])
 def test_strangers_are_turned_away_at_the_rate_that_was_asked_for(score: str) -> None:
     train, val, strangers, others = (pictures(600, seed, strange=seed > 1) for seed in range(4))
     config = UnknownConfig.model_validate({"score": score, "target_false_accept": 0.05})
@@ -44,7 +44,7 @@ def test_strangers_are_turned_away_at_the_rate_that_was_asked_for(score: str) ->
     low, high = judgement.threshold.interval or (0, 0)
     assert low < judgement.accepts(others[0]).mean() < high
     assert judgement.accepts(val[0]).mean() == judgement.threshold.known_kept
-    assert (judgement.centroids is not None) == (score == "centroid")
+    assert (judgement.gallery is not None) == (score in ("centroid", "neighbours"))
 
 
 def test_without_strangers_classes_are_held_out() -> None:
@@ -52,16 +52,17 @@ def test_without_strangers_classes_are_held_out() -> None:
     judgement = judge(*val, UnknownConfig(), CLASSES, train=train[0], train_labels=train[1])
     assert judgement.threshold is not None
     assert (judgement.threshold.source, judgement.threshold.n) == ("held_out_classes", 600)
+    assert judgement.threshold.interval is not None
     assert (judgement.threshold.known_kept or 0) >= 0.95
 
 
 def test_too_few_held_out_pictures_leave_it_to_val() -> None:
-    train, val = pictures(98, 0), pictures(600, 1)
+    train, val = pictures(600, 0), pictures(98, 1)
     judgement = judge(*val, UnknownConfig(), CLASSES, train=train[0], train_labels=train[1])
     assert judgement.threshold is not None and judgement.threshold.source == "val"
 
 
-@pytest.mark.parametrize("score", ["centroid", "probability", "energy"])
+@pytest.mark.parametrize("score", ["centroid", "neighbours", "probability", "energy"])
 def test_a_network_that_knows_little_still_keeps_the_known(score: str) -> None:
     train, val = pictures(600, 0, spread=2.0), pictures(600, 1, spread=2.0)
     config = UnknownConfig.model_validate({"score": score})

@@ -141,9 +141,9 @@ def test_the_bootstrap_draws_the_same_for_the_same_seed() -> None:
 def test_a_thousand_draws_of_ten_thousand_pictures_of_a_thousand_classes_are_quick() -> None:
     rng = np.random.default_rng(0)
     labels, predicted = rng.integers(0, 1000, (2, 10_000))
-    start = time.perf_counter()
+    start = time.process_time()
     bootstrap(confusion_of(labels, predicted, 1000))
-    assert time.perf_counter() - start < 3  # 0.5 s on an idle core
+    assert time.process_time() - start < 3  # 0.5 s on an idle core
 
 
 @pytest.mark.parametrize(("successes", "n", "low", "high"), [(8, 10, 0.4902, 0.9433), (0, 10, 0, 0.2775), (1, 1, 0.2065, 1)])

@@ -2,77 +2,16 @@ import json
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
-from scipy import special, stats
+from scipy import stats
 
 from facecls.errors import DataError
-from facecls.evaluation.calibration import probabilities
 from facecls.evaluation.unknown import (
     Strangers,
     Threshold,
-    centroid,
-    class_centroids,
-    energy,
     false_accept_interval,
-    held_out_scores,
-    probability,
     threshold_for,
     threshold_from_val,
 )
-
-
-def clusters(classes: int = 6, pictures: int = 10, seed: int = 0) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Features of unequal length around one direction for each class, in mixed order."""
-    rng = np.random.default_rng(seed)
-    labels = rng.permutation(np.repeat(np.arange(classes), pictures))
-    features = rng.normal(size=(classes, 16))[labels] + 0.5 * rng.normal(size=(len(labels), 16))
-    return features * rng.uniform(0.1, 10, (len(labels), 1)), labels
-
-
-def test_a_centroid_is_the_mean_direction_of_its_class() -> None:
-    features = np.array([[3.0, 0.0], [0.0, 5.0], [0.0, -2.0], [0.0, -7.0]])
-    centroids = class_centroids(features, np.array([0, 0, 1, 1]), ["ann", "bea"])
-    assert centroids == pytest.approx(np.array([[0.5**0.5, 0.5**0.5], [0, -1]]))
-
-
-def test_a_class_without_pictures_is_named() -> None:
-    with pytest.raises(DataError) as caught:
-        class_centroids(np.ones((1, 2)), np.array([1]), ["ann", "bea", "cy"])
-    assert caught.value.problems == (
-        "unknown.score: class `ann` has no training picture to take a centroid from",
-        "unknown.score: class `cy` has no training picture to take a centroid from",
-    )
-    assert caught.value.hint == "`probability` and `energy` need no centroids"
-
-
-def test_the_centroid_score_is_the_cosine_with_the_nearest_class() -> None:
-    features, labels = clusters()
-    centroids = class_centroids(features, labels, list("abcdef"))
-    expected = [max(f @ c / np.linalg.norm(f) for c in centroids) for f in features]
-    assert centroid(features, centroids) == pytest.approx(expected)
-
-
-def test_a_feature_of_no_length_is_near_to_nobody() -> None:
-    assert centroid(np.zeros((1, 2)), np.eye(2)).tolist() == [0]
-
-
-def test_more_pictures_than_a_block_keep_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    features, labels = clusters()
-    centroids = class_centroids(features, labels, list("abcdef"))
-    whole, held_out = centroid(features, centroids), held_out_scores(features, labels)
-    monkeypatch.setattr("facecls.evaluation.unknown.BLOCK", 7)
-    assert centroid(features, centroids) == pytest.approx(whole)
-    assert held_out_scores(features, labels) == pytest.approx(held_out)
-
-
-def test_no_picture_has_no_scores() -> None:
-    assert centroid(np.zeros((0, 2)), np.eye(2)).shape == (0,)
-
-
-def test_probability_and_energy_are_what_their_papers_say() -> None:
-    logits = np.array([[1.0, 2.0, 3.0], [900.0, 0.0, -900.0]])
-    assert probability(logits) == pytest.approx(probabilities(logits).max(axis=1))
-    assert energy(logits.astype(np.float32)) == pytest.approx(special.logsumexp(logits, axis=1))
 
 
 @pytest.mark.parametrize(("n", "target"), [(99, 0.01), (150, 0.01), (40, 0.05), (19, 0.05), (500, 0.1), (99, 0.29)])
@@ -206,28 +145,3 @@ def test_the_interval_is_as_wide_as_clopper_and_pearsons_above() -> None:
 )
 def test_a_threshold_comes_back_from_its_plain_values(threshold: Threshold) -> None:
     assert Threshold.from_plain(json.loads(json.dumps(threshold.to_plain()))) == threshold
-
-
-def test_a_held_out_class_is_compared_with_all_others() -> None:
-    features, labels = clusters()
-    scores = held_out_scores(features, labels)
-    centroids = class_centroids(features, labels, list("abcdef"))
-    for number in range(6):
-        own = labels == number
-        assert scores[own] == pytest.approx(centroid(features[own], np.delete(centroids, number, axis=0)))
-
-
-def test_classes_held_out_together_do_not_see_each_other() -> None:
-    features, labels = clusters(classes=9)
-    alone, together = held_out_scores(features, labels), held_out_scores(features, labels, folds=3)
-    assert (together <= alone).all()
-    assert (together < alone).any()
-    assert together.tolist() == held_out_scores(features, labels, folds=3, seed=0).tolist()
-    assert together.tolist() != held_out_scores(features, labels, folds=3, seed=1).tolist()
-
-
-def test_one_class_alone_cannot_be_held_out() -> None:
-    with pytest.raises(DataError) as caught:
-        held_out_scores(np.ones((3, 2)), np.zeros(3, dtype=int))
-    assert caught.value.problems == ("unknown.strangers: one class alone leaves none to be compared with when it is held out",)
-    assert caught.value.hint == "name a folder of strangers' pictures in `unknown.strangers`"

@@ -22,9 +22,9 @@ def test_best_pt_holds_the_judgement_and_its_figures(tiny: Tiny, tmp_path: Path,
     config = load_config(tiny(unknown={"strangers": str(strangers), "target_false_accept": 0.1}))
     outcome = train(config, run, Progress(), go_on=False)
     judgement = read(run.best).judgement
-    assert judgement is not None and judgement.threshold is not None and judgement.centroids is not None
+    assert judgement is not None and judgement.threshold is not None and judgement.gallery is not None
     assert (judgement.threshold.source, judgement.threshold.n) == ("strangers", 20)
-    assert judgement.centroids.shape == (4, 128)
+    assert judgement.gallery.vectors.shape == (4, 128)
     best = read_plain(run.best)["metrics"]
     assert (best["val_ece"], best["val_ece_calibrated"]) == judgement.ece
     assert outcome is not None and best == outcome.best == run.rows()[best["epoch"]]

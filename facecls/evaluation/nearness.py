@@ -1,0 +1,130 @@
+"""Is this one of ours: scores that are higher for the known than for strangers. Only numpy is needed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facecls.errors import DataError
+from facecls.evaluation.calibration import Floats, Ints, probabilities
+
+if TYPE_CHECKING:
+    from facecls.evaluation.outputs import Outputs  # it brings torch along
+
+ScoreKind: TypeAlias = Literal["centroid", "neighbours", "probability", "energy"]
+
+SCORES: dict[ScoreKind, str] = {
+    "centroid": "cosine with the nearest class",
+    "neighbours": "cosine with the nearest training pictures",
+    "probability": "largest probability",
+    "energy": "negative energy",
+}
+BLOCK = 4096  # pictures compared with all of a gallery at a time, to bound the memory
+NEAREST = 3  # neighbours whose cosines are averaged
+PER_CLASS = 50  # pictures of a class among which neighbours are looked for
+_DIGITS = 6  # what is left of a score: more would differ with how many pictures are computed at once
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """What pictures are compared with: centroids of classes, or training pictures."""
+
+    vectors: NDArray[np.float32]  # (R, F) of unit length; float16 holds them exactly
+    labels: NDArray[np.int32]  # (R,) the class of each
+    nearest: int  # so many cosines are averaged
+
+
+def enrol(kind: ScoreKind, features: Floats, labels: Ints, classes: Sequence[str]) -> Gallery | None:
+    """The gallery of a kind of score, from training pictures' (N, F) features and (N,) class numbers; None if it needs none.
+
+    Raises DataError naming the classes that have no picture.
+    """
+    if kind == "centroid":
+        return Gallery(_short(class_centroids(features, labels, classes)), np.arange(len(classes), dtype=np.int32), 1)
+    if kind == "neighbours":
+        _refuse_empty(labels, classes)
+        order = np.argsort(labels, kind="stable")
+        rank = np.arange(len(labels)) - np.searchsorted(labels[order], labels[order])
+        chosen = np.sort(order[rank < PER_CLASS])
+        return Gallery(_short(_unit(features[chosen])), labels[chosen].astype(np.int32), NEAREST)
+    return None
+
+
+def known_scores(
+    kind: ScoreKind, outputs: "Outputs", gallery: Gallery | None, without: Ints | None = None
+) -> NDArray[np.float64]:
+    """The score of one kind for N pictures, (N,), as if class `without[i]` (N,) were none of ours for picture i."""
+    if kind in ("centroid", "neighbours"):
+        assert gallery is not None
+        scores = nearest(outputs.features, gallery, without)
+    else:
+        logits = np.array(outputs.logits, dtype=np.float64)
+        if without is not None:
+            logits[np.arange(len(logits)), without] = -np.inf
+        scores = probability(logits) if kind == "probability" else energy(logits)
+    return np.asarray(scores.round(_DIGITS))
+
+
+def nearest(features: Floats, gallery: Gallery, without: Ints | None = None) -> NDArray[np.float64]:
+    """The mean cosine of each of (N, F) features with the nearest of a gallery, (N,) in [-1, 1].
+
+    For picture i the gallery is that without class `without[i]`. A class with fewer pictures than are averaged is not at a
+    disadvantage: of those pictures that are there, at most as many as the smallest class has are.
+    """
+    count = min(gallery.nearest, int(np.bincount(gallery.labels)[np.unique(gallery.labels)].min()))
+    blocks = []
+    for start in range(0, max(len(features), 1), BLOCK):
+        block = slice(start, start + BLOCK)
+        cosines = _unit(features[block]).astype(np.float32) @ gallery.vectors.T
+        if without is not None:
+            cosines[without[block, None] == gallery.labels] = -np.inf
+        top = np.partition(cosines, -count, axis=1)[:, -count:]
+        blocks.append(top.mean(axis=1, dtype=np.float64))
+    return np.concatenate(blocks)
+
+
+def class_centroids(features: Floats, labels: Ints, classes: Sequence[str]) -> NDArray[np.float64]:
+    """The direction of each class, (C, F): the mean of its unit-length features, again at unit length.
+
+    `features` are (N, F) of training pictures, `labels` their (N,) class numbers, `classes` the C names.
+    Raises DataError naming the classes that have no picture.
+    """
+    _refuse_empty(labels, classes)
+    order = np.argsort(labels, kind="stable")
+    bounds = np.searchsorted(labels[order], np.arange(len(classes) + 1))
+    return _unit(np.stack([_unit(features[order[start:end]]).mean(axis=0) for start, end in pairwise(bounds)]))
+
+
+def probability(logits: Floats) -> NDArray[np.float64]:
+    """The largest softmax probability of (N, C) logits, (N,) in [1 / C, 1] (Hendrycks and Gimpel, arXiv:1610.02136)."""
+    return np.asarray(probabilities(logits).max(axis=1))
+
+
+def energy(logits: Floats) -> NDArray[np.float64]:
+    """The log of the sum of the exponentials of (N, C) logits, (N,): minus Liu et al.'s energy (arXiv:2010.03759)."""
+    logits = np.asarray(logits, dtype=np.float64)
+    top = logits.max(axis=1)
+    return np.asarray(top + np.log(np.exp(logits - top[:, None]).sum(axis=1)))
+
+
+def _refuse_empty(labels: Ints, classes: Sequence[str]) -> None:
+    counts = np.bincount(labels, minlength=len(classes))
+    empty = [name for name, count in zip(classes, counts, strict=True) if count == 0]
+    if empty:
+        raise DataError(
+            *(f"unknown.score: class `{name}` has no training picture to compare with" for name in empty),
+            hint="`probability` and `energy` need none",
+        )
+
+
+def _short(vectors: NDArray[np.float64]) -> NDArray[np.float32]:
+    return vectors.astype(np.float16).astype(np.float32)
+
+
+def _unit(vectors: Any) -> NDArray[np.float64]:
+    vectors = np.asarray(vectors, dtype=np.float64)
+    lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return np.asarray(vectors / np.where(lengths > 0, lengths, 1))
