@@ -158,7 +158,7 @@ class TrainConfig(Section):
     best: Metric = Field("val_accuracy", description="the figure by which the best epoch is kept")
     patience: int | None = Field(None, ge=1, description="epochs without a better one before training ends; null: all")
     max_minutes: float | None = Field(None, gt=0, description="minutes that training may take; fewer epochs fit in, if need be")
-    save_minutes: float = Field(5.0, gt=0, description="minutes between two writings of last.pt within an epoch")
+    save_minutes: float = Field(5.0, gt=0, description="longest time between two writings of last.pt")
 
 
 class UnknownConfig(Section):

@@ -152,7 +152,7 @@ def newest_best(runs: Path = RUNS) -> Path:
     return found[-1]
 
 
-def write_whole(path: Path, content: bytes) -> None:
+def write_whole(path: Path, content: bytes | memoryview) -> None:
     """Writes beside, then renames: a reader finds the old file or the new one, never a half."""
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:

@@ -69,7 +69,7 @@ def save(path: Path, plain: dict[str, Any]) -> None:
     """Writes the file beside, fsyncs it, renames it; raises RunError where that cannot be."""
     buffer = io.BytesIO()
     torch.save(plain, buffer)
-    write_whole(path, buffer.getvalue())
+    write_whole(path, buffer.getbuffer())
 
 
 def read_plain(path: Path) -> dict[str, Any]:

@@ -106,12 +106,12 @@ class Loop:
                 self.tracker.close()
 
     def _epochs(self, state: TrainingState, interrupts: Interrupts) -> Outcome:
-        train = self.config.train
+        best = self.config.train.best
         begun = time.perf_counter() - state.seconds
-        while state.epoch < state.epochs:
+        while (ended := self._ended(state)) is None:
             self._train_epoch(state, interrupts, begun)
             row = self._score(state, begun)
-            better = state.best is None or standing(row, train.best) > standing(state.best, train.best)
+            better = state.best is None or standing(row, best) > standing(state.best, best)
             if better:
                 state.best = row
                 self.saver.best(state)
@@ -120,13 +120,22 @@ class Loop:
             self.progress.epoch(row, state.epochs, better)
             state.epochs = self.team.agree(epochs_that_fit(self.config, state.epoch + 1, row["seconds"], state.epochs))
             state.begin_epoch(state.epoch + 1, time.perf_counter() - begun)
-            self.saver.last(state)
-            assert state.best is not None
-            if train.patience is not None and row["epoch"] - state.best["epoch"] >= train.patience:
-                return Outcome(state.best, f"no better {train.best} in {train.patience} epochs")
+            if self._ended(state) is None:
+                self.saver.epoch_end(state)
+            else:
+                self.saver.last(state)
         assert state.best is not None, "every epoch leaves a best"
-        early = f"{train.max_minutes:g} minutes left room for {state.epochs} epochs" if train.max_minutes else ""
-        return Outcome(state.best, early if state.epochs < train.epochs else "")
+        return Outcome(state.best, ended)
+
+    def _ended(self, state: TrainingState) -> str | None:
+        """Why there is no further epoch, "" where the last one planned is done; None where there is one."""
+        train = self.config.train
+        if train.patience is not None and state.best is not None and state.epoch - state.best["epoch"] > train.patience:
+            return f"no better {train.best} in {train.patience} epochs"
+        if state.epoch < state.epochs:
+            return None
+        cut_short = train.max_minutes is not None and state.epochs < train.epochs
+        return f"{train.max_minutes:g} minutes left room for {state.epochs} epochs" if cut_short else ""
 
     def _train_epoch(self, state: TrainingState, interrupts: Interrupts, begun: float) -> None:
         """The steps of an epoch that are left; saves when it is time to, and when it is asked to end."""
@@ -196,6 +205,7 @@ class Loop:
                 hint=f"try a lower rate (--set optimizer.lr={self.config.optimizer.lr / 10:g}) or --set precision=fp32",
             )
         self.saver.wait()
+        self.saver.forget_best()
         factor = state.lr_factor / 2
         self.team.agree(0)  # nobody reads before the first process has written
         if self.run.last.exists():

@@ -2,11 +2,9 @@
 
 import json
 import os
-import random
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,42 +13,16 @@ import pytest
 import torch
 from torch.nn import functional
 
-from facecls.config import Config
 from facecls.configfile import load_config
 from facecls.errors import ModelError, RunError, TrainingError
-from facecls.progress import Progress
 from facecls.run import Run
 from facecls.training import checkpoint, step
 from facecls.training.checkpoint import read_plain
-from facecls.training.fit import Outcome, epochs_that_fit
+from facecls.training.fit import epochs_that_fit
 from facecls.training.interrupt import Interrupted
-from facecls.training.train import train
+from tests.training.runs import EVERYTHING, run_in, same, weights
 
 Tiny = Callable[..., Path]
-
-# All that draws chance or keeps state between steps.
-EVERYTHING: dict[str, Any] = {
-    "model": {"name": "cnn", "dropout": 0.3},
-    "head": {"name": "cosface"},
-    "augment": {"mixup": 0.2, "cutmix": 0.5},
-    "train": {"epochs": 3, "batch_size": 8, "accumulate": 2, "ema": 0.9, "start_size": 16, "clip_norm": 1.0},
-}
-
-
-def run_in(folder: Path, config: Config, *, go_on: bool = False) -> Outcome:
-    outcome = train(config, Run(folder), Progress(), go_on=go_on)
-    assert outcome is not None
-    return outcome
-
-
-def weights(folder: Path) -> dict[str, torch.Tensor]:
-    plain = read_plain(folder / "last.pt")
-    averaged: dict[str, torch.Tensor] = plain["weights"]
-    return averaged | {f"model.{name}": tensor for name, tensor in plain["training"]["model"].items()}
-
-
-def same(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor]) -> bool:
-    return one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
 
 
 def test_the_network_learns_what_it_is_shown(tiny: Tiny, tmp_path: Path) -> None:
@@ -99,26 +71,6 @@ def test_a_resumed_run_ends_with_the_weights_of_an_unbroken_one(
     told = ("epoch", "step", "lr", "train_loss", "val_loss", "val_accuracy")
     one, two = ([[row[key] for key in told] for row in Run(tmp_path / name).rows()] for name in ("unbroken", "broken"))
     assert one == two
-
-
-def test_a_run_killed_at_random_moments_ends_with_the_weights_of_an_unbroken_one(tiny: Tiny, tmp_path: Path) -> None:
-    config = tiny(**{**EVERYTHING, "train": EVERYTHING["train"] | {"epochs": 40, "save_minutes": 1e-4}})
-    words = [sys.executable, "-m", "facecls", "train", str(config), "--resume", "--out"]
-    subprocess.run([*words, str(tmp_path / "unbroken")], check=True, capture_output=True)
-    chance = random.Random(0)
-    kills = 0
-    while kills < 3:
-        process = subprocess.Popen([*words, str(tmp_path / "killed")], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        time.sleep(chance.uniform(2.0, 4.5))  # starting takes about two seconds
-        if process.poll() is not None:
-            break
-        process.kill()
-        process.wait()
-        kills += 1
-    assert kills, "the run ended before it could be killed"
-    subprocess.run([*words, str(tmp_path / "killed")], check=True, capture_output=True)
-    assert same(weights(tmp_path / "unbroken"), weights(tmp_path / "killed"))
-    assert [row["epoch"] for row in Run(tmp_path / "killed").rows()] == list(range(40))
 
 
 def test_ctrl_c_saves_and_prints_the_command_that_goes_on(tiny: Tiny, tmp_path: Path) -> None:

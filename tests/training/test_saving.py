@@ -1,0 +1,108 @@
+"""What is on the disk when: the cost of writing, and runs that are killed."""
+
+import multiprocessing
+import os
+import random
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from facecls.config import Config
+from facecls.configfile import load_config
+from facecls.run import Run
+from facecls.training import checkpoint
+from facecls.training.checkpoint import read_plain
+from tests.training.runs import EVERYTHING, run_in, same, weights
+
+Tiny = Callable[..., Path]
+
+
+def run_alone(folder: Path, config: Config) -> None:
+    """What a process that may be killed does; it says nothing."""
+    torch.set_num_threads(1)
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 1)
+    os.dup2(null, 2)
+    run_in(folder, config, go_on=True)
+
+
+def test_runs_killed_at_random_moments_end_with_the_weights_of_an_unbroken_one(tiny: Tiny, tmp_path: Path) -> None:
+    config = load_config(tiny(**{**EVERYTHING, "train": EVERYTHING["train"] | {"epochs": 8, "save_minutes": 1e-4}}))
+    # Processes split off from one that has torch loaded already: all that is killed is training.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["facecls.training.train"])
+
+    def start(folder: Path) -> Any:
+        process = context.Process(target=run_alone, args=(folder, config))
+        process.start()
+        return process
+
+    start(tmp_path / "first").join()  # the server needs some seconds to load torch
+    begun = time.perf_counter()
+    unbroken = start(tmp_path / "unbroken")
+    unbroken.join()
+    whole = time.perf_counter() - begun
+    wanted, chance, killed = weights(tmp_path / "unbroken"), random.Random(0), 0
+    for number in range(20):
+        folder = tmp_path / f"killed-{number}"
+        process = start(folder)
+        time.sleep(chance.uniform(0, whole))
+        killed += process.is_alive()
+        process.kill()
+        process.join()
+        process = start(folder)
+        process.join()
+        assert process.exitcode == 0
+        assert same(weights(folder), wanted)
+        assert [row["epoch"] for row in Run(folder).rows()] == list(range(8))
+        one, two = (read_plain(each / "best.pt")["metrics"] for each in (folder, tmp_path / "unbroken"))
+        assert (one["epoch"], one["val_loss"]) == (two["epoch"], two["val_loss"])
+        if killed == 10:
+            return
+    pytest.fail(f"only {killed} of 20 runs were killed before they ended")
+
+
+def written(monkeypatch: pytest.MonkeyPatch, seconds: float) -> list[str]:
+    """The names of the checkpoints that are written from here on, each taking so much of the processor's time."""
+    plain_save, names = checkpoint.save, []
+
+    def save(path: Path, plain: dict[str, Any]) -> None:
+        names.append(path.name)
+        plain_save(path, plain)
+        end = time.thread_time() + seconds
+        while time.thread_time() < end:
+            pass
+
+    monkeypatch.setattr(checkpoint, "save", save)
+    return names
+
+
+def test_epochs_that_are_short_beside_a_writing_share_one(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = written(monkeypatch, seconds=0.2)
+    config = load_config(tiny(train={"epochs": 12, "batch_size": 16}))
+    run_in(tmp_path / "run", config)
+    # After the first epoch, and when all is over; the last best.pt is the one with the judgement in it.
+    assert names.count("last.pt") == 2
+    assert names[:2] == ["best.pt", "last.pt"]
+    assert names[-1] == "best.pt"
+    best = max(Run(tmp_path / "run").rows(), key=lambda row: row["val_accuracy"])
+    assert read_plain(tmp_path / "run" / "best.pt")["metrics"]["epoch"] == best["epoch"]
+    assert read_plain(tmp_path / "run" / "last.pt")["training"]["epoch"] == 12
+
+
+def test_save_minutes_holds_whatever_it_costs(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = written(monkeypatch, seconds=0.0)
+    run_in(tmp_path / "run", load_config(tiny(train={"epochs": 3, "batch_size": 16, "save_minutes": 1e-9})))
+    assert names.count("last.pt") >= 3 * 2  # each epoch has two steps
+
+
+def test_a_run_that_was_out_of_patience_stays_so(tiny: Tiny, tmp_path: Path) -> None:
+    # A rate so small that nothing moves: the first epoch stays the best.
+    config = load_config(tiny(train={"epochs": 9, "batch_size": 16, "patience": 2, "ema": 0}, optimizer={"lr": 1e-12}))
+    outcome = run_in(tmp_path / "run", config)
+    assert run_in(tmp_path / "run", config, go_on=True).stopped == outcome.stopped == "no better val_accuracy in 2 epochs"
+    assert len(Run(tmp_path / "run").rows()) == 3
