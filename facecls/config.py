@@ -154,7 +154,9 @@ class TrainConfig(Section):
     ema: float = Field(0.998, ge=0, lt=1, description="decay of the averaged weights that are scored; 0 for none")
     sync_batchnorm: bool = Field(False, description="many CUDA devices: batch norm over all of them")
     tensorboard: bool = Field(False, description="also write scalars and a grid of augmented faces for TensorBoard")
-    start_size: int | None = Field(None, ge=16, description="pixels in the first epochs, growing to data.image_size")
+    start_size: int | None = Field(
+        None, ge=16, description="pixels in the first epochs, growing to data.image_size by two thirds"
+    )
     best: Metric = Field("val_accuracy", description="the figure by which the best epoch is kept")
     patience: int | None = Field(None, ge=1, description="epochs without a better one before training ends; null: all")
     max_minutes: float | None = Field(None, gt=0, description="minutes that training may take; fewer epochs fit in, if need be")

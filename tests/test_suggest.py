@@ -43,7 +43,10 @@ def test_a_config_that_is_there_is_not_overwritten(facecls: Facecls, faces: Path
             Look(Path("people"), [f"p{n}" for n in range(40)], [5] * 40, 92, False),
             ["image_size: 80", "epochs: 120", "name: cosface"],
         ),
-        (Look(Path("masks"), ["with", "without"], [600, 600], 300, False), ["name: linear", "batch_size: 64", "image_size: 96"]),
+        (
+            Look(Path("masks"), ["with", "without"], [600, 600], 300, False),
+            ["name: linear", "batch_size: 64", "image_size: 96"],
+        ),
         (Look(Path("my fer"), ["happy", "sad", "angry"], [900, 1200, 100], 48, True), ["stem: small", "best: val_macro_f1"]),
         (Look(Path("gaze"), ["looks_left", "looks_right"], [50, 50], 200, True), ["flip: 0.0"]),
     ],

@@ -1,5 +1,8 @@
 """A model and a part of the data to logits, features and scores."""
 
+from torch import Tensor
+from torch.nn import functional
+
 from facecls.compute import Compute
 from facecls.data.batches import eval_batches
 from facecls.data.parts import Part
@@ -9,15 +12,29 @@ from facecls.models.classifier import FaceClassifier
 
 
 def infer(
-    model: FaceClassifier, part: Part, compute: Compute, rank: int = 0, ranks: int = 1, *, mirrored: bool = False
+    model: FaceClassifier,
+    part: Part,
+    compute: Compute,
+    rank: int = 0,
+    ranks: int = 1,
+    *,
+    mirrored: bool = False,
+    size: int | None = None,
 ) -> Outputs:
     """Runs all faces of a part through the model, or the share of them that process `rank` of `ranks` takes on.
 
-    With `mirrored`, each counts together with its mirror image.
+    With `mirrored`, each counts together with its mirror image. `size` pixels are what a side is shrunk to, if it is larger.
     """
-    return outputs_of(model, eval_batches(part, BATCH, compute, rank, ranks), compute, mirrored=mirrored)
+    batches = (_shrunk(images, size) for images in eval_batches(part, BATCH, compute, rank, ranks))
+    return outputs_of(model, batches, compute, mirrored=mirrored)
 
 
 def evaluate(model: FaceClassifier, part: Part, classes: tuple[str, ...], compute: Compute) -> Scores:
     """Scores a model on a part."""
     return score(infer(model, part, compute).logits, part.listing.labels, classes)
+
+
+def _shrunk(images: Tensor, size: int | None) -> Tensor:
+    if size is None or size >= images.shape[-1]:
+        return images
+    return functional.interpolate(images, (size, size), mode="bilinear", antialias=True)

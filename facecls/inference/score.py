@@ -68,7 +68,9 @@ def score_checkpoint(
     Raises DataError for a part that is not there, for classes that training did not have, and for groups that fit nothing.
     """
     config = checkpoint.config
-    settings = config.data.model_copy(update={"on_bad_image": "skip"})
+    # As predict reads them: a run that ended while its pictures were growing has left smaller ones than its config names.
+    size = checkpoint.geometry.image_size
+    settings = config.data.model_copy(update={"on_bad_image": "skip", "image_size": size})
     mirrored = mirror_allowed(mirrored, settings, progress)
     own = settings.model_copy(update={"split_file": split_file or settings.split_file})
     listing = _own(checkpoint, own, split) if data is None else _foreign(checkpoint, data, split, progress)

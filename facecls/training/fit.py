@@ -1,5 +1,6 @@
 """The loop: epochs until the last, the best kept, nothing lost on the way."""
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -114,7 +115,7 @@ class Loop:
             better = state.best is None or standing(row, best) > standing(state.best, best)
             if better:
                 state.best = row
-                self.saver.best(state)
+                self.saver.best(state, row["image_size"])
             self.run.log(row)
             self.tracker.epoch(row)
             self.progress.epoch(row, state.epochs, better)
@@ -130,7 +131,8 @@ class Loop:
     def _ended(self, state: TrainingState) -> str | None:
         """Why there is no further epoch, "" where the last one planned is done; None where there is one."""
         train = self.config.train
-        if train.patience is not None and state.best is not None and state.epoch - state.best["epoch"] > train.patience:
+        size, best = self.config.data.image_size, state.best
+        if best is not None and best["image_size"] == size and state.epoch - best["epoch"] > (train.patience or math.inf):
             return f"no better {train.best} in {train.patience} epochs"
         if state.epoch < state.epochs:
             return None
@@ -140,7 +142,9 @@ class Loop:
     def _train_epoch(self, state: TrainingState, interrupts: Interrupts, begun: float) -> None:
         """The steps of an epoch that are left; saves when it is time to, and when it is asked to end."""
         state.model.train()
-        size = size_at(self.config, state.epoch, state.epochs)
+        size, full = size_at(self.config, state.epoch, state.epochs), self.config.data.image_size
+        if size != (size_at(self.config, state.epoch - 1, state.epochs) if state.epoch else full):
+            self.progress.note(f"pictures of {size} pixels from here on" + (f", {full} at the end" if size < full else ""))
         clock = _EpochClock(self.batches, state)
         glanced = 0.0
         with self.progress.bar(
@@ -172,15 +176,18 @@ class Loop:
         self._check_finite(state)
 
     def _score(self, state: TrainingState, begun: float) -> dict[str, Any]:
-        """The epoch's row of metrics.jsonl."""
+        """The epoch's row of metrics.jsonl; faces have the size that the network has learned on."""
         self.team.copy_from_first(state.averaged)  # batch norm's statistics are each process's own
-        shares = self.team.gather(infer(state.averaged, self.faces.val, self.compute, self.team.rank, self.team.size).logits)
+        size = size_at(self.config, state.epoch, state.epochs)
+        outputs = infer(state.averaged, self.faces.val, self.compute, self.team.rank, self.team.size, size=size)
+        shares = self.team.gather(outputs.logits)
         logits = np.concatenate([share for share in shares if len(share)])
         scores = score(logits, self.faces.val.listing.labels, self.faces.classes)
         loss, accuracy = state.tally.read(self.team.add_up(state.tally.sums))
         return {
             "epoch": state.epoch,
             "step": (state.epoch + 1) * self.batches.steps,
+            "image_size": size,
             "lr": state.optimizer.param_groups[0]["lr"],
             "train_loss": loss,
             "train_accuracy": accuracy,
@@ -236,10 +243,10 @@ class _EpochClock:
         }
 
 
-def standing(row: dict[str, Any], metric: Metric) -> float:
-    """A row's figure by which the best is kept; larger is better."""
+def standing(row: dict[str, Any], metric: Metric) -> tuple[int, float]:
+    """What the best is kept by; larger is better: pictures as large as they come, then the figure that was named."""
     value = float(row[metric])
-    return -value if metric == "val_loss" else value
+    return row["image_size"], -value if metric == "val_loss" else value
 
 
 def epochs_that_fit(config: Config, done: int, seconds: float, planned: int) -> int:

@@ -40,14 +40,15 @@ def judge_run(
     best = checkpoint.read(run.best)
     model = best.build(compute)
     chosen = some_of_each_class(train, config.seed)
+    size = best.geometry.image_size  # of a run that ended while its pictures were growing, less than the config's
     judgement = judge(
-        infer(model, val, compute),
+        infer(model, val, compute, size=size),
         val.listing.labels,
         config.unknown,
         best.classes,
-        train=infer(model, chosen, compute) if config.unknown.enabled else None,
+        train=infer(model, chosen, compute, size=size) if config.unknown.enabled else None,
         train_labels=chosen.listing.labels,
-        strangers=None if strangers is None else infer(model, strangers, compute),
+        strangers=None if strangers is None else infer(model, strangers, compute, size=size),
     )
     assert judgement.ece is not None
     before, after = judgement.ece

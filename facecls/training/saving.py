@@ -27,7 +27,7 @@ class NoSaver:
     def epoch_end(self, state: TrainingState) -> None:
         """Left to the writing process."""
 
-    def best(self, state: TrainingState) -> None:
+    def best(self, state: TrainingState, size: int) -> None:
         """Left to the writing process."""
 
     def forget_best(self) -> None:
@@ -82,10 +82,15 @@ class Saver(NoSaver):
         if time.perf_counter() - self._saved_at >= self._cost / _SHARE:
             self.last(state)
 
-    def best(self, state: TrainingState) -> None:
-        """Keeps the averaged weights for best.pt."""
-        weights = copy.deepcopy(state.averaged.state_dict())
-        self._best = checkpoint.to_plain(replace(self.template, weights=weights, metrics=state.best or {}))
+    def best(self, state: TrainingState, size: int) -> None:
+        """Keeps the averaged weights for best.pt, for faces of `size` pixels."""
+        held = replace(
+            self.template,
+            geometry=replace(self.template.geometry, image_size=size),
+            weights=copy.deepcopy(state.averaged.state_dict()),
+            metrics=state.best or {},
+        )
+        self._best = checkpoint.to_plain(held)
 
     def forget_best(self) -> None:
         """Drops weights that are not on the disk: the run goes back to where they were not."""

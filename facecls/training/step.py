@@ -126,8 +126,8 @@ def grown(epoch: float, epochs: int, warmup: float) -> float:
 def size_at(config: Config, epoch: int, epochs: int) -> int:
     """The side of the pictures in an epoch: from `train.start_size` up to `data.image_size` after two thirds of training.
 
-    It goes in steps of 16 pixels: each new size costs the kernels a new preparation.
+    It goes in steps of 16 pixels: each new size costs the kernels a new preparation. The last epoch has the full size.
     """
     start, end = config.train.start_size or config.data.image_size, config.data.image_size
     share = min(1.0, epoch / max(1.0, epochs * 2 / 3))
-    return end if share == 1.0 else min(end, start + int((end - start) * share) // 16 * 16)
+    return end if share == 1.0 or epoch >= epochs - 1 else min(end, start + int((end - start) * share) // 16 * 16)

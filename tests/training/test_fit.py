@@ -9,12 +9,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional
 
+from facecls.compute import pick_compute
 from facecls.configfile import load_config
 from facecls.errors import ModelError, RunError, TrainingError
+from facecls.inference.score import score_checkpoint
+from facecls.progress import Progress
 from facecls.run import Run
 from facecls.training import checkpoint, step
 from facecls.training.checkpoint import read_plain
@@ -198,3 +202,33 @@ def test_metrics_are_json_lines(tiny: Tiny, tmp_path: Path) -> None:
     run_in(tmp_path / "run", load_config(tiny()))
     lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["epoch"] for line in lines] == [0, 1]
+
+
+def test_pictures_that_grow_are_scored_at_the_size_they_have(
+    tiny: Tiny, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    config = load_config(tiny(data={"image_size": 48}, train={"epochs": 6, "start_size": 32, "batch_size": 16}))
+    outcome = run_in(tmp_path / "run", config)
+    rows = Run(tmp_path / "run").rows()
+    assert [row["image_size"] for row in rows] == [32, 32, 32, 32, 48, 48]
+    said = capfd.readouterr().err
+    assert "pictures of 32 pixels from here on, 48 at the end\n" in said
+    assert "pictures of 48 pixels from here on\n" in said
+    # A smaller picture's figure never beats a larger one's.
+    assert outcome.best["image_size"] == 48
+    assert outcome.best["val_accuracy"] == max(row["val_accuracy"] for row in rows[4:])
+    assert read_plain(tmp_path / "run" / "best.pt")["geometry"]["image_size"] == 48
+
+
+def test_a_run_that_ends_while_pictures_grow_leaves_a_classifier_of_their_size(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = load_config(tiny(data={"image_size": 48}, train={"epochs": 6, "start_size": 32, "batch_size": 16}))
+    with monkeypatch.context() as patch:
+        interrupted_at(5, patch)  # an epoch has two steps
+        with pytest.raises(Interrupted):
+            run_in(tmp_path / "run", config)
+    best = read_plain(tmp_path / "run" / "best.pt")
+    assert best["geometry"]["image_size"] == best["metrics"]["image_size"] == 32
+    scored = score_checkpoint(checkpoint.read(tmp_path / "run"), pick_compute("cpu", "auto"), Progress())
+    assert scored.part.faces[np.arange(1)].shape == (1, 32, 32, 3)

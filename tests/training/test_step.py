@@ -92,6 +92,7 @@ def test_pictures_grow_in_steps_of_16_to_their_full_size(tiny: Tiny) -> None:
     sizes = [size_at(config, epoch, 30) for epoch in range(30)]
     assert sizes[0] == 64 and sizes[20:] == [112] * 10
     assert sizes == sorted(sizes) and {later - size for size, later in pairwise(sizes)} == {0, 16}
+    assert [size_at(config, epoch, 2) for epoch in range(2)] == [64, 112]  # too few epochs to grow slowly
     odd = load_config(tiny(data={"image_size": 90}, train={"start_size": 64}))
     assert {size_at(odd, epoch, 30) for epoch in range(30)} == {64, 80, 90}
 
