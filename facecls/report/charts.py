@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 WIDTH, HEIGHT = 400, 270  # what a chart is laid out in; it is shown as wide as there is room
 LEFT, RIGHT, TOP, BOTTOM = 66, 24, 12, 44
+_WORDS = 60  # how far words beside a rule reach
 
 
 @dataclass(frozen=True)
@@ -107,8 +108,18 @@ class Chart:
         return self
 
     def rule(self, x: float, words: str) -> "Chart":
-        """An upright line at a value, with words beside it."""
-        self.rules.append(Mark(self.across(x), TOP, words=words))
+        """An upright line at a value, with words beside it, where the lines that are drawn so far leave room."""
+        place = self.across(x)
+        near = [
+            float(y)
+            for line in self.lines
+            for x_of, y in (point.split(",") for point in line.points.split())
+            if abs(float(x_of) - place) < _WORDS
+        ]
+        heights = (TOP + 11, (TOP + HEIGHT - BOTTOM) / 2, HEIGHT - BOTTOM - 8)
+        self.rules.append(
+            Mark(place, max(heights, key=lambda height: min((abs(height - y) for y in near), default=0)), words=words)
+        )
         return self
 
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from facecls.evaluation.assessment import OpenSet
 from facecls.evaluation.calibration import Ints
-from facecls.evaluation.metrics import ReliabilityBin
+from facecls.evaluation.metrics import ReliabilityBin, wilson
 from facecls.evaluation.nearness import SCORES
 from facecls.report.charts import Axis, Chart, span
 
@@ -48,7 +48,7 @@ def training_curves(rows: Sequence[Mapping[str, Any]], best: int | None) -> list
 
 
 def reliability_diagram(before: Sequence[ReliabilityBin], after: Sequence[ReliabilityBin]) -> Chart:
-    """How often pictures are named right, by how sure the model is."""
+    """How often pictures are named right, by how sure the model is; whiskers are 95 % intervals (Wilson)."""
     chart = Chart(
         "How often is it right when it is so sure?",
         Axis("how sure it is", 0, 1, percent=True),
@@ -56,8 +56,11 @@ def reliability_diagram(before: Sequence[ReliabilityBin], after: Sequence[Reliab
     )
     for each in after:
         if each.accuracy is not None and each.confidence is not None:
+            low, high = wilson(round(each.accuracy * each.count), each.count)
             words = f"{each.count} pictures at {each.confidence:.1%} on average: {each.accuracy:.1%} right"
-            chart.bar(each.low, each.high, each.accuracy, "one", words)
+            chart.bar(each.low, each.high, each.accuracy, "one", f"{words}, 95 % interval {low:.1%} to {high:.1%}")
+            middle = (each.low + each.high) / 2
+            chart.line("", [middle, middle], [low, high], "whisker")
     chart.line("perfect", [0, 1], [0, 1], "quiet")
     filled = [(each.confidence, each.accuracy) for each in before if each.accuracy is not None and each.confidence is not None]
     chart.line("before calibration", [x for x, _ in filled], [y for _, y in filled], "two")

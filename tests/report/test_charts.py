@@ -56,3 +56,16 @@ def test_a_matrix_of_few_classes_is_shown_once() -> None:
     names = [str(n) for n in range(NAMED)]
     assert whole(confusion, names).named and worst(confusion, names) is None
     assert worst(np.diag(np.ones(60, int)), [str(n) for n in range(60)]) is None  # nothing is confused
+
+
+def test_words_beside_a_rule_stay_clear_of_the_lines() -> None:
+    def words_at(*heights: float) -> float:
+        chart = Chart("", Axis("", 0, 10), Axis("", 0, 1))
+        for height in heights:
+            chart.line("", [0, 10], [height, height], "one")
+        return 1 - (chart.rule(9, "kept").rules[0].y - chart.down(1)) / (chart.down(0) - chart.down(1))
+
+    assert words_at() > 0.9
+    assert words_at(0.0) > 0.9
+    assert words_at(1.0) < 0.1
+    assert words_at(0.0, 1.0) == pytest.approx(0.5)
