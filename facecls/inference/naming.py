@@ -60,7 +60,8 @@ def name_pictures(predictor: Predictor, task: Task, progress: Progress) -> int:
         raise
     named, seconds = len(results.paths) - held, time.perf_counter() - begun
     before = f", {held:,} were there already" if held else ""
-    progress.note(f"{named:,} pictures added to {task.output} in {seconds:.1f} s{before}")
+    unread = f" ({failed:,} of them could not be read: see its column `error`)" if failed else ""
+    progress.note(f"{named:,} pictures added to {task.output} in {seconds:.1f} s{unread}{before}")
     return failed
 
 

@@ -106,6 +106,9 @@ def test_a_file_of_rows_grows_and_is_not_named_twice(facecls: Facecls, trained: 
     assert sorted(row["path"] for row in rows_of(file)) == pictures(faces, 99)
     shown = list(csv.DictReader(facecls("predict", faces, "--checkpoint", trained, "--format", "csv").out.splitlines()))
     assert sorted(map(str, shown)) == sorted(map(str, rows_of(file)))
+    missing = facecls("predict", tmp_path / "none.jpg", "--checkpoint", trained, "--output", file)
+    assert missing.code == 1
+    assert missing.err.endswith(" (1 of them could not be read: see its column `error`), 48 were there already\n")
 
 
 def test_a_line_that_was_cut_short_is_named_again(facecls: Facecls, trained: Path, faces: Path, tmp_path: Path) -> None:
