@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -50,7 +51,7 @@ def main() -> None:
         said = ", ".join(f"{name} {speed:.0f}" for name, speed in rounds[-1].items())
         print(f"round {number + 1}: {said} images/s", file=sys.stderr, flush=True)
     ratios = [each["predict"] / min(each["decoding"], each["network"]) for each in rounds]
-    result = {name: statistics.median(each[name] for each in rounds) for name in contenders}
+    result: dict[str, Any] = {name: statistics.median(each[name] for each in rounds) for name in contenders}
     result |= {
         "ratio": statistics.median(ratios),
         "ratios": [min(ratios), max(ratios)],

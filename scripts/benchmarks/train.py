@@ -13,6 +13,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -46,7 +47,10 @@ def main() -> None:
     config = load_config(args.config, overrides)
     compute = pick_compute(config.device, config.precision)
     ours = Ours(config, compute)
-    contenders = {"facecls": ours.measure, "bare loop": lambda steps: bare(config, compute, ours.classes, steps)}
+    contenders: dict[str, Callable[[int], float]] = {
+        "facecls": ours.measure,
+        "bare loop": lambda steps: bare(config, compute, ours.classes, steps),
+    }
     if args.loop:
         contenders["torchvision loop"] = lambda _: peer(args, [])
         contenders["torchvision loop, tuned"] = lambda _: peer(args, ["--tuned"])
@@ -110,7 +114,7 @@ def bare(config: Config, compute: Compute, classes: int, steps: int) -> float:
             begun = time.perf_counter()
         with compute.autocast():
             loss = functional.cross_entropy(state.model(images), labels)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]  # torch's stub
         state.optimizer.step()
         state.optimizer.zero_grad()
     wait(images)
