@@ -3,7 +3,6 @@
 Applying a judgement needs only numpy; making one loads scipy for an interval.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 from facecls.config import UnknownConfig
 from facecls.evaluation.calibration import Floats, Ints, fit_temperature, probabilities
 from facecls.evaluation.metrics import expected_calibration_error
-from facecls.evaluation.nearness import SCORES, Gallery, enrol, known_scores
+from facecls.evaluation.nearness import SCORES, Gallery, known_scores
 from facecls.evaluation.outputs import Outputs
 from facecls.evaluation.unknown import Bools, Threshold, strangers_needed
 
@@ -72,15 +71,13 @@ def judge(
     val: Outputs,
     val_labels: Ints,
     config: UnknownConfig,
-    classes: Sequence[str],
     *,
-    train: Outputs | None = None,
-    train_labels: Ints | None = None,
+    gallery: Gallery | None = None,
     strangers: Outputs | None = None,
 ) -> Judgement:
     """Fits the temperature, and where `unknown.enabled` the threshold, to what the network says of pictures.
 
-    `train`, of training pictures that are not augmented, is needed where there is to be a threshold. It is set by the
+    `gallery` is what the training pictures' features were enrolled in for `unknown.score`. The threshold is set by the
     strangers. Without them each class of val is held out in turn: its pictures are scored against the other classes only,
     as strangers would be, where they are enough for the target and a share KEEP of val is still kept; else the threshold
     is set so that this share is kept. Raises DataError where the strangers are too few for `unknown.target_false_accept`.
@@ -89,10 +86,8 @@ def judge(
     before, after = (
         expected_calibration_error(probabilities(val.logits, degrees), val_labels) for degrees in (1.0, temperature)
     )
-    threshold, gallery = None, None
+    threshold = None
     if config.enabled:
-        assert train is not None and train_labels is not None
-        gallery = enrol(config.score, train.features, train_labels, classes)
         known = known_scores(config.score, val, gallery)
         if strangers is not None:
             scores = known_scores(config.score, strangers, gallery)

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from facecls.compute import Compute
 from facecls.errors import ImageError
-from facecls.evaluation.judgement import NO_JUDGEMENT
 from facecls.evaluation.outputs import BATCH, Outputs, outputs_of
 from facecls.faces.geometry import Geometry, read_face
 from facecls.models.classifier import FaceClassifier
@@ -49,7 +48,7 @@ class Predictor:
         self.geometry: Geometry = checkpoint.geometry
         self.compute = compute
         self.model: FaceClassifier = checkpoint.build(compute)
-        judgement = checkpoint.judgement or NO_JUDGEMENT
+        judgement = checkpoint.judged(mirrored=mirrored)
         self.judgement = judgement if unknown else replace(judgement, threshold=None)
         self.mirrored = mirrored
 

@@ -12,7 +12,6 @@ from facecls.data.parts import Listing, Part, find_parts, load_part, loose_part,
 from facecls.errors import DataError, ImageError
 from facecls.evaluation.assessment import Assessment, OpenSet, assess, assess_unknown
 from facecls.evaluation.evaluate import infer
-from facecls.evaluation.judgement import NO_JUDGEMENT
 from facecls.evaluation.metrics import GroupScores, by_group
 from facecls.evaluation.outputs import Outputs, mirror_allowed
 from facecls.inference.groups import groups_of
@@ -79,7 +78,7 @@ def score_checkpoint(
     model = checkpoint.build(compute)
     outputs = infer(model, part, compute, mirrored=mirrored)
     seconds = time.perf_counter() - begun
-    labels, judgement = part.listing.labels, checkpoint.judgement or NO_JUDGEMENT
+    labels, judgement = part.listing.labels, checkpoint.judged(mirrored=mirrored)
     others = None if strangers is None else loose_part("strangers", strangers, settings, progress.bar)
     if strangers is not None and strangers.absolute() == config.unknown.strangers:
         progress.note(f"{strangers}: the threshold was set by these very strangers, so what it does to others is not seen here")

@@ -15,7 +15,6 @@ from facecls.compute import Compute
 from facecls.config import Config
 from facecls.data.parts import Listing, load_part
 from facecls.evaluation.assessment import OpenSet, assess
-from facecls.evaluation.judgement import NO_JUDGEMENT
 from facecls.evaluation.outputs import Outputs
 from facecls.inference.score import Scored, score_checkpoint
 from facecls.progress import Progress
@@ -78,9 +77,7 @@ def score_folds(runs: Sequence[Run], compute: Compute, progress: Progress) -> Cr
     for number, run in enumerate(runs, 1):
         best = checkpoint.read(run.best)
         folds.append(Fold(number, run, best, score_checkpoint(best, compute, progress, split_file=run.kept_split)))
-    calibrated = np.concatenate(
-        [(each.checkpoint.judgement or NO_JUDGEMENT).probabilities(each.scored.outputs.logits) for each in folds]
-    )
+    calibrated = np.concatenate([each.checkpoint.judged().probabilities(each.scored.outputs.logits) for each in folds])
     return CrossValidation(tuple(folds), _pooled(folds, calibrated, progress), calibrated)
 
 

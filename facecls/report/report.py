@@ -18,7 +18,7 @@ from facecls.errors import ModelError
 from facecls.evaluation.assessment import Assessment, OpenSet
 from facecls.evaluation.calibration import probabilities
 from facecls.evaluation.gradcam import GradCam
-from facecls.evaluation.judgement import NO_JUDGEMENT, describe, explain_threshold
+from facecls.evaluation.judgement import describe, explain_threshold
 from facecls.evaluation.metrics import reliability
 from facecls.inference.score import Scored
 from facecls.models.classifier import FaceClassifier, count_parameters
@@ -46,7 +46,7 @@ def report(
 
     `scored_on` says in words which pictures were scored, `told` what is odd about the data, if that is known.
     """
-    judgement = checkpoint.judgement or NO_JUDGEMENT
+    judgement = checkpoint.judged()
     model = checkpoint.build(compute)
     heat, without_heat = heat_of(model, checkpoint, scored, compute)
     calibrated = judgement.probabilities(scored.outputs.logits)

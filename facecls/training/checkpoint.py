@@ -3,7 +3,7 @@
 import io
 import pickle
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from facecls import __version__
 from facecls.compute import Compute
 from facecls.config import Config, HeadConfig, ModelConfig
 from facecls.errors import CheckpointError
-from facecls.evaluation.judgement import Judgement
+from facecls.evaluation.judgement import NO_JUDGEMENT, Judgement
 from facecls.faces.geometry import Geometry
 from facecls.models import build_model
 from facecls.models.classifier import FaceClassifier
@@ -37,6 +37,7 @@ class Checkpoint:
     weights: dict[str, Tensor]
     metrics: dict[str, Any]
     judgement: Judgement | None = None  # None until training has ended
+    judgement_mirrored: Judgement | None = None  # of pictures that count together with their mirror images
 
     def build(self, compute: Compute) -> FaceClassifier:
         """The classifier on its device, ready to score."""
@@ -45,6 +46,10 @@ class Checkpoint:
         model.load_state_dict(self.weights, assign=True)
         compute.place(model)
         return model.eval()
+
+    def judged(self, *, mirrored: bool = False) -> Judgement:
+        """What holds for pictures as they are, or `mirrored` as well; NO_JUDGEMENT until training has ended."""
+        return (self.judgement_mirrored if mirrored else None) or self.judgement or NO_JUDGEMENT
 
 
 def to_plain(checkpoint: Checkpoint, training: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -61,6 +66,8 @@ def to_plain(checkpoint: Checkpoint, training: dict[str, Any] | None = None) -> 
         "weights": checkpoint.weights,
         "metrics": checkpoint.metrics,
         "judgement": checkpoint.judgement and _judgement_to_plain(checkpoint.judgement),
+        # The gallery is the same.
+        "judgement_mirrored": checkpoint.judgement_mirrored and checkpoint.judgement_mirrored.to_plain() | {"gallery": None},
         "training": training,
     }
 
@@ -108,6 +115,7 @@ def read_plain(path: Path) -> dict[str, Any]:
 def read(path: Path) -> Checkpoint:
     """The classifier in a checkpoint file, or in the best.pt of a run folder; raises CheckpointError as `read_plain`."""
     plain = read_plain(path / "best.pt" if (path / "best.pt").exists() else path)
+    judgement = _judgement_of(plain)
     return Checkpoint(
         classes=tuple(plain["classes"]),
         geometry=Geometry(**plain["geometry"]),
@@ -116,7 +124,8 @@ def read(path: Path) -> Checkpoint:
         config=Config.model_validate(plain["config"]),
         weights=plain["weights"],
         metrics=plain["metrics"],
-        judgement=_judgement_of(plain),
+        judgement=judgement,
+        judgement_mirrored=_mirrored_of(plain, judgement),
     )
 
 
@@ -137,6 +146,13 @@ def _judgement_of(plain: dict[str, Any]) -> Judgement | None:
         "labels": held["gallery"]["labels"].numpy(),
     }
     return Judgement.from_plain(held | {"gallery": gallery})
+
+
+def _mirrored_of(plain: dict[str, Any], judgement: Judgement | None) -> Judgement | None:
+    held = plain.get("judgement_mirrored")
+    if held is None or judgement is None:
+        return None
+    return replace(Judgement.from_plain(held), gallery=judgement.gallery)
 
 
 def _is_zip(path: Path) -> bool:

@@ -10,7 +10,8 @@ from facecls.compute import Compute
 from facecls.config import Config, DataConfig, UnknownConfig
 from facecls.data.parts import Part, loose_part
 from facecls.evaluation.evaluate import infer
-from facecls.evaluation.judgement import check_strangers, describe, judge
+from facecls.evaluation.judgement import Judgement, check_strangers, describe, judge
+from facecls.evaluation.nearness import enrol
 from facecls.progress import Progress
 from facecls.run import Run
 from facecls.training import checkpoint
@@ -41,19 +42,24 @@ def judge_run(
     model = best.build(compute)
     chosen = some_of_each_class(train, config.seed)
     size = best.geometry.image_size  # of a run that ended while its pictures were growing, less than the config's
-    judgement = judge(
-        infer(model, val, compute, size=size),
-        val.listing.labels,
-        config.unknown,
-        best.classes,
-        train=infer(model, chosen, compute, size=size) if config.unknown.enabled else None,
-        train_labels=chosen.listing.labels,
-        strangers=None if strangers is None else infer(model, strangers, compute, size=size),
-    )
+    gallery = None
+    if config.unknown.enabled:
+        features = infer(model, chosen, compute, size=size).features
+        gallery = enrol(config.unknown.score, features, chosen.listing.labels, best.classes)
+
+    def judged(*, mirrored: bool) -> Judgement:
+        """With flips all scores are others, so that they have a temperature and a threshold of their own."""
+        known = infer(model, val, compute, size=size, mirrored=mirrored)
+        others = None if strangers is None else infer(model, strangers, compute, size=size, mirrored=mirrored)
+        return judge(known, val.listing.labels, config.unknown, gallery=gallery, strangers=others)
+
+    judgement = judged(mirrored=False)
+    with_flips = None if config.data.labels_are_handed else judged(mirrored=True)
     assert judgement.ece is not None
     before, after = judgement.ece
     metrics = best.metrics | {"val_ece": before, "val_ece_calibrated": after}
-    checkpoint.save(run.best, checkpoint.to_plain(replace(best, config=config, metrics=metrics, judgement=judgement)))
+    done = replace(best, config=config, metrics=metrics, judgement=judgement, judgement_mirrored=with_flips)
+    checkpoint.save(run.best, checkpoint.to_plain(done))
     run.amend_row(metrics)
     for line in describe(judgement):
         progress.note(line)

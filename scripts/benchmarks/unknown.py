@@ -20,7 +20,7 @@ from facecls.config import UnknownConfig
 from facecls.data.parts import find_parts, load_part, loose_part
 from facecls.evaluation.evaluate import infer
 from facecls.evaluation.judgement import KEEP, judge
-from facecls.evaluation.nearness import SCORES, known_scores
+from facecls.evaluation.nearness import SCORES, enrol, known_scores
 from facecls.evaluation.unknown import Threshold
 from facecls.progress import Progress
 from facecls.run import run_of
@@ -45,15 +45,14 @@ def main() -> None:
     parts["train"] = some_of_each_class(parts["train"], trained.config.seed)
     parts["strangers"] = loose_part("strangers", args.strangers, data, progress.bar)
     model = trained.build(compute)
+    labels = {name: part.listing.labels for name, part in parts.items()}
+    gallery = enrol(args.score, infer(model, parts.pop("train"), compute).features, labels["train"], trained.classes)
     outputs = {name: infer(model, part, compute, mirrored=args.tta == "flip") for name, part in parts.items()}
     config = UnknownConfig(score=args.score)
-    labels = {name: part.listing.labels for name, part in parts.items()}
-    judgement = judge(
-        outputs["val"], labels["val"], config, trained.classes, train=outputs["train"], train_labels=labels["train"]
-    )
+    judgement = judge(outputs["val"], labels["val"], config, gallery=gallery)
     right = outputs["val"].logits.argmax(axis=1) == labels["val"]
-    held_out = known_scores(args.score, outputs["val"], judgement.gallery, without=labels["val"])
-    scores = {name: known_scores(args.score, each, judgement.gallery) for name, each in outputs.items()}
+    held_out = known_scores(args.score, outputs["val"], gallery, without=labels["val"])
+    scores = {name: known_scores(args.score, each, gallery) for name, each in outputs.items()}
     result: dict[str, Any] = {
         "known": len(right),
         "strangers": len(scores["strangers"]),

@@ -6,6 +6,7 @@ from facecls.config import UnknownConfig
 from facecls.errors import DataError
 from facecls.evaluation.judgement import NO_JUDGEMENT, Judgement, check_strangers, describe, judge
 from facecls.evaluation.metrics import expected_calibration_error
+from facecls.evaluation.nearness import Gallery, enrol
 from facecls.evaluation.outputs import Outputs
 
 CLASSES = tuple("abcdef")
@@ -20,9 +21,13 @@ def pictures(n: int, seed: int, spread: float = 0.15, strange: bool = False) -> 
     return Outputs(30 * features[:, :6], features), labels
 
 
+def enrolled(train: Outputs, labels: NDArray[np.int64], config: UnknownConfig | None = None) -> Gallery | None:
+    return enrol((config or UnknownConfig()).score, train.features, labels, CLASSES)
+
+
 def test_the_calibrated_error_is_the_smaller_one() -> None:
     val, labels = pictures(600, 1, spread=0.5)
-    judgement = judge(val, labels, UnknownConfig(enabled=False), CLASSES)
+    judgement = judge(val, labels, UnknownConfig(enabled=False))
     before, after = judgement.ece or (0, 0)
     assert judgement.temperature > 2 and after < before / 2
     assert after == expected_calibration_error(judgement.probabilities(val.logits), labels)
@@ -30,7 +35,7 @@ def test_the_calibrated_error_is_the_smaller_one() -> None:
 
 def test_without_unknown_there_is_no_threshold_and_all_are_accepted() -> None:
     val, labels = pictures(60, 1)
-    judgement = judge(val, labels, UnknownConfig(enabled=False), CLASSES)
+    judgement = judge(val, labels, UnknownConfig(enabled=False))
     assert judgement.threshold is None and judgement.accepts(val).all()
     assert NO_JUDGEMENT.accepts(val).all()
 
@@ -39,7 +44,7 @@ def test_without_unknown_there_is_no_threshold_and_all_are_accepted() -> None:
 def test_strangers_are_turned_away_at_the_rate_that_was_asked_for(score: str) -> None:
     train, val, strangers, others = (pictures(600, seed, strange=seed > 1) for seed in range(4))
     config = UnknownConfig.model_validate({"score": score, "target_false_accept": 0.05})
-    judgement = judge(*val, config, CLASSES, train=train[0], train_labels=train[1], strangers=strangers[0])
+    judgement = judge(*val, config, gallery=enrolled(*train, config), strangers=strangers[0])
     assert judgement.threshold is not None and judgement.threshold.source == "strangers"
     low, high = judgement.threshold.interval or (0, 0)
     assert low < judgement.accepts(others[0]).mean() < high
@@ -49,7 +54,7 @@ def test_strangers_are_turned_away_at_the_rate_that_was_asked_for(score: str) ->
 
 def test_without_strangers_classes_are_held_out() -> None:
     train, val = pictures(600, 0), pictures(600, 1)
-    judgement = judge(*val, UnknownConfig(), CLASSES, train=train[0], train_labels=train[1])
+    judgement = judge(*val, UnknownConfig(), gallery=enrolled(*train))
     assert judgement.threshold is not None
     assert (judgement.threshold.source, judgement.threshold.n) == ("held_out_classes", 600)
     assert judgement.threshold.interval is not None
@@ -58,7 +63,7 @@ def test_without_strangers_classes_are_held_out() -> None:
 
 def test_too_few_held_out_pictures_leave_it_to_val() -> None:
     train, val = pictures(600, 0), pictures(98, 1)
-    judgement = judge(*val, UnknownConfig(), CLASSES, train=train[0], train_labels=train[1])
+    judgement = judge(*val, UnknownConfig(), gallery=enrolled(*train))
     assert judgement.threshold is not None and judgement.threshold.source == "val"
 
 
@@ -66,7 +71,7 @@ def test_too_few_held_out_pictures_leave_it_to_val() -> None:
 def test_a_network_that_knows_little_still_keeps_the_known(score: str) -> None:
     train, val = pictures(600, 0, spread=2.0), pictures(600, 1, spread=2.0)
     config = UnknownConfig.model_validate({"score": score})
-    judgement = judge(*val, config, CLASSES, train=train[0], train_labels=train[1])
+    judgement = judge(*val, config, gallery=enrolled(*train, config))
     assert judgement.threshold is not None and judgement.threshold.source == "val"
     assert judgement.accepts(val[0]).mean() >= 0.95
 
@@ -75,7 +80,7 @@ def test_a_network_that_knows_little_still_keeps_the_known(score: str) -> None:
 def test_a_judgement_comes_back_from_its_plain_values(enabled: bool) -> None:
     train, val, strangers = (pictures(600, seed) for seed in range(3))
     config = UnknownConfig(enabled=enabled)
-    judgement = judge(*val, config, CLASSES, train=train[0], train_labels=train[1], strangers=strangers[0])
+    judgement = judge(*val, config, gallery=enrolled(*train, config), strangers=strangers[0])
     again = Judgement.from_plain(judgement.to_plain())
     assert again.accepts(val[0]).tolist() == judgement.accepts(val[0]).tolist()
     assert (again.temperature, again.ece, again.threshold) == (judgement.temperature, judgement.ece, judgement.threshold)
@@ -94,7 +99,7 @@ def test_too_few_strangers_are_refused_before_anything_is_trained() -> None:
 def test_a_person_is_told_what_a_threshold_rests_on() -> None:
     train, val, strangers = pictures(600, 0), pictures(100, 1, spread=2), pictures(600, 2, strange=True)
     by_strangers, by_classes, by_val = (
-        describe(judge(*known, UnknownConfig(), CLASSES, train=own[0], train_labels=own[1], strangers=others))
+        describe(judge(*known, UnknownConfig(), gallery=enrolled(*own), strangers=others))
         for known, own, others in ((val, train, strangers[0]), (pictures(100, 1), train, None), (val, pictures(9, 0), None))
     )
     assert "set by 600 pictures of strangers so that 0.01 of them get in (95 % interval 0.0037 to 0.019)" in by_strangers[1]

@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from facecls.compute import pick_compute
 from facecls.configfile import load_config
 from facecls.errors import DataError
+from facecls.inference.score import score_checkpoint
 from facecls.progress import Progress
 from facecls.run import Run
 from facecls.training.checkpoint import read, read_plain
@@ -28,6 +30,19 @@ def test_best_pt_holds_the_judgement_and_its_figures(tiny: Tiny, tmp_path: Path,
     best = read_plain(run.best)["metrics"]
     assert (best["val_ece"], best["val_ece_calibrated"]) == judgement.ece
     assert outcome is not None and best == outcome.best == run.rows()[best["epoch"]]
+
+
+def test_pictures_with_their_mirror_images_have_a_judgement_of_their_own(tiny: Tiny, tmp_path: Path, strangers: Path) -> None:
+    run = Run(tmp_path / "run")
+    train(load_config(tiny(unknown={"strangers": str(strangers), "target_false_accept": 0.1})), run, Progress(), go_on=False)
+    best = read(run.best)
+    plain, mirrored = best.judged(), best.judged(mirrored=True)
+    assert plain.threshold is not None and mirrored.threshold is not None
+    assert plain.threshold.value != mirrored.threshold.value and plain.gallery is mirrored.gallery
+    scored = score_checkpoint(best, pick_compute("cpu", "auto"), Progress(), strangers=strangers, mirrored=True)
+    assert scored.open_set.threshold == mirrored.threshold
+    # The very strangers that set it: the rate is kept exactly.
+    assert scored.open_set.false_accept is not None and scored.open_set.false_accept[0] <= 0.1
 
 
 def test_the_threshold_can_be_set_anew_without_training(tiny: Tiny, tmp_path: Path, strangers: Path) -> None:
@@ -57,6 +72,7 @@ def test_handed_labels_are_never_mirrored(tiny: Tiny, tmp_path: Path) -> None:
     run = Run(tmp_path / "run")
     train(load_config(tiny(data={"labels_are_handed": True}, train={"epochs": 1})), run, Progress(), go_on=False)
     assert load_config(run.config).augment.flip == 0
+    assert read(run.best).judgement_mirrored is None
 
 
 def test_a_checkpoint_from_before_judgements_loads(tiny: Tiny, tmp_path: Path) -> None:
