@@ -1,5 +1,6 @@
 """A run's folder: the names of its files, its metrics, and the environment it ran in."""
 
+import contextlib
 import glob
 import hashlib
 import json
@@ -7,11 +8,11 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import filelock
 import yaml
@@ -77,12 +78,18 @@ class Run:
             lock.acquire(blocking=False)
         except filelock.Timeout:
             raise RunError(f"{self.folder}: another process trains in this folder", hint="name another with --out") from None
+        for path in self.folder.glob(".*.*"):
+            if path.suffix[1:].isdigit():  # what a process that was killed had not written to its end
+                path.unlink(missing_ok=True)
         return lock
 
     def log(self, row: Mapping[str, Any]) -> None:
         """Adds a line to metrics.jsonl."""
-        with self.metrics.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        try:
+            with self.metrics.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
+        except OSError as error:
+            raise _not_written(self.metrics, error) from error
 
     def rows(self) -> list[dict[str, Any]]:
         """The whole lines of metrics.jsonl; one that a crash cut short is left out."""
@@ -153,17 +160,31 @@ def newest_best(runs: Path = RUNS) -> Path:
 
 
 def write_whole(path: Path, content: bytes | memoryview) -> None:
-    """Writes beside, then renames: a reader finds the old file or the new one, never a half."""
+    """Writes a file as `whole` does."""
+    with whole(path) as file:
+        file.write(content)
+
+
+@contextlib.contextmanager
+def whole(path: Path) -> Iterator[BinaryIO]:
+    """A file that is written beside, then renamed: a reader finds the old file or the new one, never a half.
+
+    Raises RunError where that cannot be.
+    """
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with beside.open("wb") as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         beside.replace(path)
     except OSError as error:
         beside.unlink(missing_ok=True)
-        raise RunError(f"{path}: cannot be written: {error.strerror}", hint="is the disk full?") from error
+        raise _not_written(path, error) from error
+
+
+def _not_written(path: Path, error: OSError) -> RunError:
+    return RunError(f"{path}: cannot be written: {error.strerror}", hint="is the disk full?")
 
 
 def hash_of(lines: Iterable[str]) -> str:

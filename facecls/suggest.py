@@ -1,5 +1,7 @@
 """Looks at a folder of faces and writes a config that fits it, with the reasons as comments."""
 
+import json
+import re
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -121,4 +123,5 @@ def _why_epochs(epochs: int) -> str:
 
 
 def _quoted(text: str) -> str:
-    return text if text.replace("/", "").replace("_", "").replace("-", "").replace(".", "").isalnum() else f"'{text}'"
+    # JSON's strings are YAML's; without quotes a name such as 2024 or true would be no text.
+    return text if re.fullmatch(r"[\w.-]*/[\w./-]*", text) else json.dumps(text, ensure_ascii=False)

@@ -66,3 +66,11 @@ def test_unreadable_pictures_do_not_hinder_a_look(facecls: Facecls, tmp_path: Pa
         (tmp_path / "two" / name / "2.png").write_bytes(b"no picture")
     assert facecls("init", tmp_path / "two", "--output", tmp_path / "two.yaml").code == 0
     assert "image_size: 48" in (tmp_path / "two.yaml").read_text()
+
+
+@pytest.mark.parametrize("name", ["it's mine", "2024", "true", 'a "b"', "plain", "a: b", "#1"])
+def test_any_folder_name_comes_back(name: str, tmp_path: Path) -> None:
+    look = Look(Path(name), ["a", "b"], [50, 50], 64, False)
+    path = tmp_path / "suggested.yaml"
+    path.write_text(suggest(look))
+    assert load_config(path).data.root == Path(name)

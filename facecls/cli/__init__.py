@@ -1,6 +1,10 @@
 """The command line: thin commands; heavy imports inside each; errors printed in one place."""
 
+import os
+import shlex
+import signal
 import sys
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -62,19 +66,12 @@ def train(
     progress = Progress()
     try:
         outcome = train_run(settings, run, progress, go_on=resume)
-    except Interrupted as interrupted:
-        progress.note(f"\nstopped, and saved in {run.last}; this goes on:\n")
-        words = [
-            "facecls",
-            "train",
-            str(config),
-            *(f"--set {text}" for text in set_ or ()),
-            "--out",
-            str(run.folder),
-            "--resume",
-        ]
-        progress.note("    " + " ".join(words))
-        raise typer.Exit(128 + interrupted.signal) from None
+    except (Interrupted, KeyboardInterrupt) as stopped:
+        if run.last.exists() and os.environ.get("RANK", "0") == "0":  # of torchrun's processes the first one speaks
+            words = ["facecls", "train", str(config), *(word for text in set_ or () for word in ("--set", text))]
+            progress.note(f"\nstopped, and saved in {run.last}; this goes on:\n")
+            progress.note(f"    {shlex.join([*words, '--out', str(run.folder), '--resume'])}")
+        raise typer.Exit(128 + getattr(stopped, "signal", signal.SIGINT)) from None
     if outcome is None:  # the team's first process speaks
         return
     best = outcome.best
@@ -199,6 +196,9 @@ def demo_faces(
 
 def main() -> None:
     """Runs the command line; what the user can put right is printed without a traceback, exit code 1."""
+    for stream in (sys.stdin, sys.stdout):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="surrogateescape")  # a file's name may be no UTF-8
     try:
         app()
     except FaceclsError as error:

@@ -1,5 +1,6 @@
 """The commands that put a trained classifier to work: eval, predict, report, cross-validate."""
 
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
@@ -71,6 +72,8 @@ def predict(
     """Name what is in pictures."""
     if (watch is None) == (not paths):
         raise typer.BadParameter("name pictures, or a folder with --watch")
+    if output is not None and format_ not in ("table", "csv"):
+        raise typer.BadParameter("--output writes CSV", param_hint="--format")
     if watch is not None and format_ == "json" and output is None:
         raise typer.BadParameter("a list of what has no end cannot be written: use jsonl", param_hint="--format")
 
@@ -166,9 +169,10 @@ def cross_validate(
     try:
         runs = train_folds(settings, folds, folder, progress, go_on=resume)
     except Interrupted as interrupted:
-        options = "".join(f" --set {text}" for text in set_ or ())
+        words = ["facecls", "cross-validate", str(config), "--folds", str(folds)]
+        words += [word for text in set_ or () for word in ("--set", text)]
         progress.note(f"\nstopped, and saved in {folder}; this goes on:\n")
-        progress.note(f"    facecls cross-validate {config} --folds {folds}{options} --out {folder} --resume")
+        progress.note(f"    {shlex.join([*words, '--out', str(folder), '--resume'])}")
         raise typer.Exit(128 + interrupted.signal) from None
     compute = pick_compute(settings.device, settings.precision)
     validation = score_folds(runs, compute, progress)

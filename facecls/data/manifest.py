@@ -1,6 +1,7 @@
 """A split written down: `path,class,split,reason`, a line per picture."""
 
 import csv
+import io
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from facecls.errors import DataError, ImageError
 from facecls.faces.listing import Paths, natural_key
+from facecls.run import whole
 
 Pictures = tuple[Paths, NDArray[np.int32]]  # with their class numbers
 
@@ -34,7 +36,8 @@ def write_manifest(
     Paths are relative to `root`, so that the file still holds when the pictures have been moved.
     """
     names = list(classes)
-    with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+    with whole(path) as raw:
+        file = io.TextIOWrapper(raw, encoding="utf-8", errors="surrogateescape", newline="")
         writer = csv.writer(file)
         writer.writerow(_HEADER)
         for part, (paths, labels) in parts.items():
@@ -43,6 +46,7 @@ def write_manifest(
                 writer.writerow((_joined(below, paths.name(index)), names[label], part, ""))
         for error, name in skipped:
             writer.writerow((_relative(error.path, root), name, "skipped", error.reason))
+        file.detach()  # which writes what is left, and leaves the closing to `whole`
 
 
 def read_manifest(path: Path, root: Path) -> tuple[tuple[str, ...], dict[str, Pictures]]:

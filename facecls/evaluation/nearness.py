@@ -19,7 +19,7 @@ ScoreKind: TypeAlias = Literal["centroid", "neighbours", "probability", "energy"
 SCORES: dict[ScoreKind, str] = {
     "centroid": "cosine with the nearest class",
     "neighbours": "cosine with the nearest training pictures",
-    "probability": "largest probability",
+    "probability": "largest probability, uncalibrated",
     "energy": "negative energy",
 }
 BLOCK = 4096  # pictures compared with all of a gallery at a time, to bound the memory

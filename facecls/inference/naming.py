@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
+from facecls.errors import RunError
 from facecls.inference.drawn import annotated, explained
 from facecls.inference.predict import Prediction, Predictor
 from facecls.inference.results import Results
@@ -31,10 +32,16 @@ class Task:
 
 
 def name_pictures(predictor: Predictor, task: Task, progress: Progress) -> int:
-    """Does the task; gives the number of pictures that could not be read.
+    """Does the task; gives the number of pictures that could not be read, with those of which the output says so already.
 
     Ctrl-C ends a watch as a matter of course; elsewhere it is passed on, once it is said what stands in the output.
     """
+    for drawings in (task.annotate, task.explain):
+        if task.watch and drawings and drawings.resolve().is_relative_to(task.watch.resolve()):
+            raise RunError(
+                f"{drawings}: lies in the watched folder, so that each drawing would be named as well",
+                hint="name a folder elsewhere",
+            )
     results = None if task.output is None else Results(task.output, task.top_k)
     groups, total = _groups(task, results.paths if results else set())
     predictions: Iterator[Prediction] = (each for group in groups for each in predictor.predict(group, task.top_k))
@@ -43,7 +50,7 @@ def name_pictures(predictor: Predictor, task: Task, progress: Progress) -> int:
     if task.explain is not None:
         predictions = explained(predictions, task.explain, predictor)
     begun, held = time.perf_counter(), 0 if results is None else len(results.paths)
-    failed = 0
+    failed, unread_before = 0, 0 if results is None else results.unread
     try:
         if results is None:
             shown = sys.stdout.isatty()  # then the rows say how far it is
@@ -53,7 +60,7 @@ def name_pictures(predictor: Predictor, task: Task, progress: Progress) -> int:
             failed += each.error is not None
     except KeyboardInterrupt:
         if task.watch is not None:
-            return failed
+            return unread_before + failed
         if results is not None and task.output is not None:
             stands = len(Results(task.output, task.top_k).paths)  # read anew: Ctrl-C may come between a line and its count
             progress.note(f"stopped: {stands:,} pictures are in {task.output}; the same command goes on")
@@ -62,7 +69,7 @@ def name_pictures(predictor: Predictor, task: Task, progress: Progress) -> int:
     before = f", {held:,} were there already" if held else ""
     unread = f" ({failed:,} of them could not be read: see its column `error`)" if failed else ""
     progress.note(f"{named:,} pictures added to {task.output} in {seconds:.1f} s{unread}{before}")
-    return failed
+    return unread_before + failed
 
 
 def _groups(task: Task, held: set[str]) -> tuple[Iterable[list[str]], int | None]:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -20,25 +21,28 @@ class Results:
         """
         self.path = path
         self.top_k = top_k
-        self.paths: set[str] = set()
+        header = csv_header(top_k)
         try:
-            text = path.read_text(encoding="utf-8", errors="surrogateescape") if path.exists() else ""
-            whole, _, rest = text.rpartition("\n")
-            rows = list(csv.reader(io.StringIO(whole)))
-            if rest:
-                self._write(whole + "\n" if whole else "", "w")
+            held = path.read_bytes() if path.exists() else b""
+            end = held.rfind(b"\n") + 1
+            try:
+                rows = list(csv.reader(io.StringIO(held[:end].decode("utf-8", "surrogateescape"))))
+            except csv.Error:
+                rows = [[""]]
+            begun = f"{','.join(header)}\n".encode()
+            if rows[0] != header if rows else not begun.startswith(held):
+                raise RunError(
+                    f"{path}: holds something else than these predictions would be",
+                    hint=f"its first line should be {','.join(header)}: name another with --output",
+                )
             if not rows:
-                self._write(",".join(csv_header(top_k)) + "\n", "w")
+                path.write_bytes(begun)
+            elif end < len(held):
+                os.truncate(path, end)
         except OSError as error:
             raise RunError(f"{path}: cannot be written: {error.strerror}", hint="name another with --output") from None
-        except (UnicodeError, csv.Error):
-            rows = [[""]]
-        if rows and rows[0] != csv_header(top_k):
-            raise RunError(
-                f"{path}: holds something else than these predictions would be",
-                hint=f"its first line should be {','.join(csv_header(top_k))}: name another with --output",
-            )
         self.paths = {row[0] for row in rows[1:] if row}
+        self.unread = sum(bool(row and row[-1]) for row in rows[1:])  # the last column is the error
 
     def added(self, predictions: Iterable[Prediction]) -> Iterator[Prediction]:
         """Passes predictions on once they stand in the file."""
@@ -48,7 +52,3 @@ class Results:
                 writer.writerow(csv_row(prediction, self.top_k))
                 self.paths.add(prediction.path)
                 yield prediction
-
-    def _write(self, text: str, mode: str) -> None:
-        with self.path.open(mode, newline="", encoding="utf-8", errors="surrogateescape") as file:
-            file.write(text)

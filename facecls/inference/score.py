@@ -31,6 +31,7 @@ class Scored:
     strangers: Part | None
     skipped: tuple[ImageError, ...]
     seconds: float  # reading and computing the part
+    strangers_set_threshold: bool = False  # the rate at which they are let in then says nothing of others
 
     @property
     def images_per_second(self) -> float:
@@ -80,7 +81,8 @@ def score_checkpoint(
     seconds = time.perf_counter() - begun
     labels, judgement = part.listing.labels, checkpoint.judged(mirrored=mirrored)
     others = None if strangers is None else loose_part("strangers", strangers, settings, progress.bar)
-    if strangers is not None and strangers.absolute() == config.unknown.strangers:
+    own_strangers = strangers is not None and strangers.absolute() == config.unknown.strangers
+    if own_strangers:
         progress.note(f"{strangers}: the threshold was set by these very strangers, so what it does to others is not seen here")
     return Scored(
         assessment=assess(outputs.logits, judgement.probabilities(outputs.logits), labels, checkpoint.classes),
@@ -93,6 +95,7 @@ def score_checkpoint(
         strangers=others,
         skipped=(*part.skipped, *(others.skipped if others else ())),
         seconds=seconds,
+        strangers_set_threshold=own_strangers,
     )
 
 

@@ -42,10 +42,12 @@ def piped(lines: TextIO) -> Iterator[list[str]]:
     arrived: queue.Queue[str | None] = queue.Queue(2 * _AT_ONCE)
 
     def read() -> None:
-        for line in lines:
-            if line.rstrip("\r\n"):
-                arrived.put(line.rstrip("\r\n"))
-        arrived.put(None)
+        try:
+            for line in lines:
+                if line.rstrip("\r\n"):
+                    arrived.put(line.rstrip("\r\n"))
+        finally:
+            arrived.put(None)
 
     threading.Thread(target=read, daemon=True, name="facecls-pipe").start()
     ended = False

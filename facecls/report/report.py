@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from facecls import __version__
 from facecls.compute import Compute
 from facecls.errors import ModelError
-from facecls.evaluation.assessment import Assessment, OpenSet
+from facecls.evaluation.assessment import Assessment
 from facecls.evaluation.calibration import probabilities
 from facecls.evaluation.gradcam import GradCam
 from facecls.evaluation.judgement import describe, explain_threshold
@@ -100,7 +100,7 @@ def page(
         confidence=curves.confidence_histogram(calibrated, labels),
         ece=assessment.ece,
         brier=assessment.brier,
-        unknown=_unknown(scored.open_set),
+        unknown=_unknown(scored),
         matrix=matrix.whole(scores.confusion, scores.classes),
         worst=matrix.worst(scores.confusion, scores.classes),
         rows=_class_rows(assessment),
@@ -181,14 +181,16 @@ def _tiles(scored: Scored) -> list[dict[str, str]]:
     return tiles
 
 
-def _unknown(open_set: OpenSet) -> dict[str, Any] | None:
+def _unknown(scored: Scored) -> dict[str, Any] | None:
+    open_set = scored.open_set
     if open_set.threshold is None and open_set.rates is None:
         return None
     words = [] if open_set.threshold is None else [explain_threshold(open_set.threshold)]
     if open_set.false_accept is not None:
         share, low, high = open_set.false_accept
+        whose = "strangers that set it" if scored.strangers_set_threshold else "other strangers"
         words.append(
-            f"Of {open_set.strangers:,} other strangers, {percent(share)} were given a name "
+            f"Of {open_set.strangers:,} {whose}, {percent(share)} were given a name "
             f"(95 % interval {percent(low)} to {percent(high)}); of the known, {percent(open_set.accepted)} were kept, "
             f"and {percent(open_set.identified)} kept and named right."
         )

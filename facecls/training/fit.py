@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from facecls.compute import Compute
-from facecls.config import Config, Metric, TrainConfig
+from facecls.config import Config, Metric
 from facecls.data.balance import loss_weights
 from facecls.data.batches import TrainBatches
 from facecls.data.parts import Part
@@ -95,16 +95,16 @@ class Loop:
             progress=self.progress,
         )
         setbacks = 0
-        while True:
-            try:
-                with Interrupts() as interrupts:
+        with Interrupts() as interrupts:
+            while True:
+                try:
                     return self._epochs(state, interrupts)
-            except NotFinite:
-                setbacks += 1
-                self._go_back(state, setbacks)
-            finally:
-                self.saver.wait()
-                self.tracker.close()
+                except NotFinite:
+                    setbacks += 1
+                    self._go_back(state, setbacks)
+                finally:
+                    self.saver.wait()
+                    self.tracker.close()
 
     def _epochs(self, state: TrainingState, interrupts: Interrupts) -> Outcome:
         best = self.config.train.best
@@ -119,7 +119,8 @@ class Loop:
             self.run.log(row)
             self.tracker.epoch(row)
             self.progress.epoch(row, state.epochs, better)
-            state.epochs = self.team.agree(epochs_that_fit(self.config, state.epoch + 1, row["seconds"], state.epochs))
+            if self.config.train.max_minutes is not None:
+                state.epochs = self.team.agree(epochs_that_fit(self.config, state.epoch + 1, row["seconds"]))
             state.begin_epoch(state.epoch + 1, time.perf_counter() - begun)
             if self._ended(state) is None:
                 self.saver.epoch_end(state)
@@ -132,7 +133,8 @@ class Loop:
         """Why there is no further epoch, "" where the last one planned is done; None where there is one."""
         train = self.config.train
         size, best = self.config.data.image_size, state.best
-        if best is not None and best["image_size"] == size and state.epoch - best["epoch"] > (train.patience or math.inf):
+        grown_up = size_at(self.config, state.epoch, state.epochs) == size and best is not None and best["image_size"] == size
+        if best is not None and grown_up and state.epoch - best["epoch"] > (train.patience or math.inf):
             return f"no better {train.best} in {train.patience} epochs"
         if state.epoch < state.epochs:
             return None
@@ -216,7 +218,7 @@ class Loop:
         factor = state.lr_factor / 2
         self.team.agree(0)  # nobody reads before the first process has written
         if self.run.last.exists():
-            resume.load(self.run, state)
+            resume.load(self.run, self.config, state)
         else:
             state.load_plain(self.fresh().to_plain())
         state.lr_factor = factor
@@ -249,15 +251,14 @@ def standing(row: dict[str, Any], metric: Metric) -> tuple[int, float]:
     return row["image_size"], -value if metric == "val_loss" else value
 
 
-def epochs_that_fit(config: Config, done: int, seconds: float, planned: int) -> int:
-    """How many epochs in all fit into `train.max_minutes`, when `done` took `seconds`; at most what is planned.
+def epochs_that_fit(config: Config, done: int, seconds: float) -> int:
+    """How many epochs in all fit into `train.max_minutes`, when `done` took `seconds`; at most `train.epochs`.
 
     An epoch costs as its pixels do, so that small pictures early on do not promise too much.
     """
-    train: TrainConfig = config.train
-    if train.max_minutes is None:
-        return planned
-    for epochs in range(planned, done, -1):
+    train = config.train
+    assert train.max_minutes is not None
+    for epochs in range(train.epochs, done, -1):
         costs = [size_at(config, epoch, epochs) ** 2 for epoch in range(epochs)]
         if seconds * sum(costs) <= 60 * train.max_minutes * sum(costs[:done]):
             return epochs

@@ -48,15 +48,34 @@ def prepare(run: Run, config: Config, go_on: bool) -> list[str]:
     return [f"{key}: {old!r} before, {new!r} from here on" for key, (old, new) in changed.items()]
 
 
-def load(run: Run, state: TrainingState) -> None:
-    """Sets a state to that of last.pt, with the best that best.pt holds."""
-    planned = state.epochs
+def load(run: Run, config: Config, state: TrainingState) -> None:
+    """Sets a fresh state to that of last.pt, with the best that best.pt holds.
+
+    Raises RunError where another number of processes shared the batches, or where nothing but a lost best.pt is left to do.
+    """
     plain = _training_of(run)
+    before = plain["training"].get("processes", 1)
+    if before != state.processes:
+        raise RunError(
+            f"{run.folder}: was trained by {_processes(before)}, and cannot go on with {_processes(state.processes)}: "
+            "a step would have other faces",
+            hint=f"torchrun --nproc-per-node={before}" if before > 1 else "start it without torchrun",
+        )
     state.load_plain(plain["training"])
-    if planned != plain["config"]["train"]["epochs"]:  # else a plan that was cut to fit a time budget holds on
-        state.epochs = max(planned, state.epoch)
-    if run.best.exists():
-        state.best = read_plain(run.best)["metrics"]
+    was = plain["config"]["train"]
+    # Else a plan that was cut to fit a time budget holds on.
+    if (was["epochs"], was["max_minutes"]) != (config.train.epochs, config.train.max_minutes):
+        state.epochs = max(config.train.epochs, state.epoch)
+    state.best = read_plain(run.best)["metrics"] if run.best.exists() else None
+    if state.best is None and state.epoch >= state.epochs:
+        raise RunError(
+            f"{run.best}: is not there, and training has ended",
+            hint=f"put it back, or use the last epoch's weights: --checkpoint {run.last}",
+        )
+
+
+def _processes(number: int) -> str:
+    return "one process" if number == 1 else f"{number} processes"
 
 
 def _training_of(run: Run) -> dict[str, Any]:

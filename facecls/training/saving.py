@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from facecls.run import Run
 from facecls.training import checkpoint
 from facecls.training.checkpoint import Checkpoint
@@ -60,7 +62,9 @@ class Saver(NoSaver):
         self.wait()
         training = state.to_plain()
         weights = training["average"].get("weights", training["model"])  # the same tensors, so written once
-        last = checkpoint.to_plain(replace(self.template, weights=weights, metrics=state.best or {}), training)
+        row = (self.run.rows() or [{}])[-1]
+        size = row.get("image_size", self.template.geometry.image_size)
+        last = checkpoint.to_plain(self._held(weights, row, size), training)
         files = [] if self._best is None else [(self.run.best, self._best)]
         files.append((self.run.last, copy.deepcopy(last)))  # training changes the tensors while they are written
         self._best = None
@@ -84,13 +88,7 @@ class Saver(NoSaver):
 
     def best(self, state: TrainingState, size: int) -> None:
         """Keeps the averaged weights for best.pt, for faces of `size` pixels."""
-        held = replace(
-            self.template,
-            geometry=replace(self.template.geometry, image_size=size),
-            weights=copy.deepcopy(state.averaged.state_dict()),
-            metrics=state.best or {},
-        )
-        self._best = checkpoint.to_plain(held)
+        self._best = checkpoint.to_plain(self._held(copy.deepcopy(state.averaged.state_dict()), state.best or {}, size))
 
     def forget_best(self) -> None:
         """Drops weights that are not on the disk: the run goes back to where they were not."""
@@ -104,6 +102,10 @@ class Saver(NoSaver):
         if self._error is not None:
             error, self._error = self._error, None
             raise error
+
+    def _held(self, weights: dict[str, Tensor], metrics: dict[str, Any], size: int) -> Checkpoint:
+        geometry = replace(self.template.geometry, image_size=size)
+        return replace(self.template, geometry=geometry, weights=weights, metrics=metrics)
 
     def _write(self, files: list[tuple[Path, dict[str, Any]]]) -> None:
         try:

@@ -61,6 +61,7 @@ class TrainingState:
     best: dict[str, Any] | None = None  # the best epoch's row of metrics.jsonl
     lr_factor: float = 1.0  # halved when a loss was not finite
     seconds: float = 0.0  # spent before this process
+    processes: int = 1  # that share each batch
     epoch_seconds: dict[str, float] = field(default_factory=lambda: {"train": 0.0, "waited": 0.0})
 
     @property
@@ -95,6 +96,7 @@ class TrainingState:
             "best": self.best,
             "lr_factor": self.lr_factor,
             "seconds": self.seconds,
+            "processes": self.processes,
             "epoch_seconds": dict(self.epoch_seconds),
         }
 

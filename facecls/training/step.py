@@ -54,6 +54,11 @@ class Stepper:
             try:
                 self._add_gradients(state, batch, size)
             except torch.OutOfMemoryError as error:
+                if self.team.size > 1:  # the others wait in the middle of the step, so that it cannot be taken again
+                    raise TrainingError(
+                        f"{self.compute.device} ran out of memory in process {self.team.rank} of {self.team.size}",
+                        hint="a smaller train.batch_size, or more train.accumulate with it, takes less",
+                    ) from error
                 self._halve_pieces(state, batch, error)
             else:
                 break

@@ -1,5 +1,6 @@
 """A training from config to outcome: opens the run's folder, finds and reads the faces, and lets the loop go."""
 
+import contextlib
 from dataclasses import replace
 
 import torch
@@ -16,6 +17,7 @@ from facecls.run import Onlooker, Run, hash_of
 from facecls.training import resume
 from facecls.training.checkpoint import Checkpoint
 from facecls.training.fit import Faces, Loop, Outcome
+from facecls.training.interrupt import Interrupted
 from facecls.training.judging import judge_run, prepare_strangers
 from facecls.training.saving import NoSaver, Saver
 from facecls.training.state import TrainingState, build_state
@@ -41,7 +43,8 @@ def train(config: Config, run: Run, progress: Progress, *, go_on: bool) -> Outco
                 team.gather(run.folder)
                 return _train(config, found, run, progress, team, go_on=go_on)
         first = team.gather(run.folder)[0]
-        _train(config, found, Onlooker(first), Silence(), team, go_on=go_on)
+        with contextlib.suppress(Interrupted):  # which the first process tells
+            _train(config, found, Onlooker(first), Silence(), team, go_on=go_on)
         return None
 
 
@@ -67,9 +70,9 @@ def _train(config: Config, found: Found, run: Run, progress: Progress, team: Tea
     )
     going_on = go_on and run.last.exists()
     team.agree(0)  # all have looked before the first one writes
-    state = _fresh(config, faces, compute, team, Silence() if going_on else progress)
+    state = _fresh(config, faces, compute, team, Silence() if going_on else progress, pretrained=not going_on)
     if going_on:
-        resume.load(run, state)
+        resume.load(run, config, state)
         progress.note(f"going on from epoch {state.epoch + 1}, step {state.step}")
     elif team.rank == 0:
         _describe(run, config, compute, found, parts)
@@ -91,11 +94,13 @@ def _train(config: Config, found: Found, run: Run, progress: Progress, team: Tea
     return replace(outcome, best=judge_run(run, config, faces.train, faces.val, strangers, compute, progress))
 
 
-def _fresh(config: Config, faces: Faces, compute: Compute, team: Team, progress: Progress) -> TrainingState:
-    """The state before the first step."""
+def _fresh(
+    config: Config, faces: Faces, compute: Compute, team: Team, progress: Progress, *, pretrained: bool = True
+) -> TrainingState:
+    """The state before the first step; without its `pretrained` weights where others will take their place."""
 
     def begin(model: FaceClassifier) -> None:
-        for note in load_pretrained(model, config.model, faces.classes):
+        for note in load_pretrained(model, config.model, faces.classes) if pretrained else ():
             progress.note(note)
         if config.train.sync_batchnorm:
             if compute.device.type != "cuda":
@@ -110,7 +115,9 @@ def _fresh(config: Config, faces: Faces, compute: Compute, team: Team, progress:
             f"{team.size} processes: batch norm goes by the {config.train.batch_size} faces of each process in a step; "
             "the first one's running statistics are kept"
         )
-    return build_state(config, len(faces.classes), compute, begin)
+    state = build_state(config, len(faces.classes), compute, begin)
+    state.processes = team.size
+    return state
 
 
 def _saver(config: Config, run: Run, found: Found) -> Saver:

@@ -241,3 +241,60 @@ def test_a_checkpoint_without_a_judgement_names_everything(trained: Path, strang
     predictor = Predictor(replace(read(trained), judgement=None), pick_compute("cpu", "fp32"))
     said: list[Prediction] = list(predictor.predict(pictures(strangers, 5)))
     assert all(each.known for each in said)
+
+
+def test_a_drawing_never_takes_the_place_of_its_picture(
+    facecls: Facecls, trained: Path, faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo = tmp_path / "photo.jpg"
+    photo.write_bytes(Path(pictures(faces, 1)[0]).read_bytes())
+    before = photo.read_bytes()
+    monkeypatch.chdir(tmp_path)
+    for option in ("--annotate", "--explain"):
+        result = facecls("predict", "photo.jpg", "--checkpoint", trained, option, ".")
+        assert (result.code, result.err) == (
+            1,
+            "error: photo.jpg: is the picture itself, its drawing is not put in its place\n\nhint: name another folder\n",
+        )
+        assert photo.read_bytes() == before
+
+
+def test_drawings_do_not_go_where_pictures_arrive(facecls: Facecls, trained: Path, tmp_path: Path) -> None:
+    (tmp_path / "inbox").mkdir()
+    result = facecls("predict", "--watch", tmp_path / "inbox", "--checkpoint", trained, "--annotate", tmp_path / "inbox/named")
+    assert result.code == 1
+    assert (
+        "lies in the watched folder, so that each drawing would be named as well\n\nhint: name a folder elsewhere" in result.err
+    )
+
+
+@pytest.mark.parametrize("text", ["a,b\n1,2", "a,b", "path,labels\n", "notes"])
+def test_a_file_of_something_else_is_left_as_it_is(
+    facecls: Facecls, trained: Path, faces: Path, tmp_path: Path, text: str
+) -> None:
+    file = tmp_path / "mine.csv"
+    file.write_text(text)
+    result = facecls("predict", *pictures(faces, 1), "--checkpoint", trained, "--output", file)
+    assert result.code == 1 and f"error: {file}: holds something else than these predictions would be" in result.err
+    assert file.read_text() == text
+
+
+def test_rows_without_a_picture_keep_the_exit_code(facecls: Facecls, trained: Path, faces: Path, tmp_path: Path) -> None:
+    file = tmp_path / "names.csv"
+    words = ("predict", *pictures(faces, 1), tmp_path / "none.jpg", "--checkpoint", trained, "--output", file)
+    assert [facecls(*words).code for _ in range(2)] == [1, 1]
+    assert len(rows_of(file)) == 2
+
+
+def test_a_name_that_is_no_utf_8_is_printed_as_it_is(trained: Path, faces: Path, tmp_path: Path) -> None:
+    name = os.fsencode(tmp_path) + b"/\xff\xfe.jpg"
+    Path(os.fsdecode(name)).write_bytes(Path(pictures(faces, 1)[0]).read_bytes())
+    words = [sys.executable, "-m", "facecls", "predict", "-", "--checkpoint", str(trained), "--format", "csv"]
+    done = subprocess.run(words, input=name + b"\n", capture_output=True, timeout=60)
+    assert done.returncode == 0
+    assert done.stdout.splitlines()[1].startswith(name + b",")
+
+
+def test_output_is_csv_and_nothing_else(facecls: Facecls, trained: Path, faces: Path, tmp_path: Path) -> None:
+    result = facecls("predict", faces, "--checkpoint", trained, "--output", tmp_path / "x.csv", "--format", "json")
+    assert result.code == 2 and "--output writes CSV" in result.err

@@ -174,11 +174,11 @@ def test_patience_ends_a_run_that_gets_no_better(tiny: Tiny, tmp_path: Path) -> 
 
 def test_a_time_budget_plans_the_epochs_that_fit(tiny: Tiny) -> None:
     config = load_config(tiny(train={"epochs": 100, "max_minutes": 1.0}))
-    assert epochs_that_fit(config, 1, 2.0, 100) == 30
-    assert epochs_that_fit(config, 1, 0.1, 100) == 100
-    assert epochs_that_fit(config, 5, 70.0, 100) == 5
+    assert epochs_that_fit(config, 1, 2.0) == 30
+    assert epochs_that_fit(config, 1, 0.1) == 100
+    assert epochs_that_fit(config, 5, 70.0) == 5
     growing = load_config(tiny(data={"image_size": 64}, train={"epochs": 100, "max_minutes": 1.0, "start_size": 32}))
-    assert epochs_that_fit(growing, 1, 2.0, 100) < 30
+    assert epochs_that_fit(growing, 1, 2.0) < 30
 
 
 def test_accumulated_pieces_give_the_gradient_of_the_whole_batch(tiny: Tiny, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import random
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,9 +14,12 @@ import torch
 
 from facecls.config import Config
 from facecls.configfile import load_config
+from facecls.errors import RunError
 from facecls.run import Run
-from facecls.training import checkpoint
+from facecls.training import checkpoint, step
 from facecls.training.checkpoint import read_plain
+from facecls.training.interrupt import Interrupted
+from facecls.training.state import TrainingState
 from tests.training.runs import EVERYTHING, run_in, same, weights
 
 Tiny = Callable[..., Path]
@@ -106,3 +110,69 @@ def test_a_run_that_was_out_of_patience_stays_so(tiny: Tiny, tmp_path: Path) -> 
     outcome = run_in(tmp_path / "run", config)
     assert run_in(tmp_path / "run", config, go_on=True).stopped == outcome.stopped == "no better val_accuracy in 2 epochs"
     assert len(Run(tmp_path / "run").rows()) == 3
+
+
+def test_what_a_killed_writing_left_is_cleared_away(tiny: Tiny, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".last.pt.4711").write_bytes(b"half of it")
+    run_in(tmp_path / "run", load_config(tiny(train={"epochs": 1, "batch_size": 16})))
+    assert not list((tmp_path / "run").glob(".*.4711"))
+
+
+def test_a_run_goes_on_without_the_weights_that_it_began_with(tiny: Tiny, tmp_path: Path) -> None:
+    run_in(tmp_path / "first", load_config(tiny(train={"epochs": 1, "batch_size": 16})))
+    settings = {"model": {"name": "cnn", "pretrained": str(tmp_path / "first" / "best.pt")}}
+    run_in(tmp_path / "second", load_config(tiny(**settings, train={"epochs": 1, "batch_size": 16})))
+    (tmp_path / "first" / "best.pt").unlink()
+    run_in(tmp_path / "second", load_config(tiny(**settings, train={"epochs": 2, "batch_size": 16})), go_on=True)
+    assert len(Run(tmp_path / "second").rows()) == 2
+
+
+def test_a_lost_best_is_made_anew_while_there_is_training_left(tiny: Tiny, tmp_path: Path) -> None:
+    config = load_config(tiny(train={"epochs": 2, "batch_size": 16}))
+    run_in(tmp_path / "run", config)
+    (tmp_path / "run" / "best.pt").unlink()
+    with pytest.raises(RunError, match=r"best\.pt: is not there, and training has ended"):
+        run_in(tmp_path / "run", config, go_on=True)
+    longer = load_config(tiny(train={"epochs": 3, "batch_size": 16}))
+    assert run_in(tmp_path / "run", longer, go_on=True).best["epoch"] == 2
+
+
+def test_a_larger_time_budget_lets_a_run_that_was_cut_short_go_on(tiny: Tiny, tmp_path: Path) -> None:
+    short = tiny(train={"epochs": 6, "batch_size": 16, "max_minutes": 1e-4})
+    assert "minutes left room for 1 epochs" in run_in(tmp_path / "run", load_config(short)).stopped
+    long = tiny(train={"epochs": 6, "batch_size": 16, "max_minutes": 60.0})
+    assert run_in(tmp_path / "run", load_config(long), go_on=True).stopped == ""
+    assert len(Run(tmp_path / "run").rows()) == 6
+
+
+def test_ctrl_c_in_a_step_whose_loss_is_not_finite_still_ends_the_run(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain_step, done = step.Stepper.step, [0]
+
+    def broken(self: step.Stepper, state: TrainingState, *arguments: Any) -> None:
+        plain_step(self, state, *arguments)
+        done[0] += 1
+        if done[0] == 3:
+            state.tally.sums[0] = float("nan")
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(step.Stepper, "step", broken)
+    with pytest.raises(Interrupted):
+        run_in(tmp_path / "run", load_config(tiny(train={"epochs": 9, "batch_size": 16})))
+    assert done[0] == 4  # the first step after going back
+
+
+def test_a_run_of_two_processes_does_not_go_on_in_one(tiny: Tiny, tmp_path: Path) -> None:
+    config = load_config(tiny(train={"epochs": 1, "batch_size": 16}))
+    run_in(tmp_path / "run", config)
+    last = read_plain(tmp_path / "run" / "last.pt")
+    last["training"]["processes"] = 2
+    checkpoint.save(tmp_path / "run" / "last.pt", last)
+    with pytest.raises(RunError) as raised:
+        run_in(tmp_path / "run", config, go_on=True)
+    assert str(raised.value) == (
+        f"{tmp_path / 'run'}: was trained by 2 processes, and cannot go on with one process: a step would have other faces"
+    )
+    assert raised.value.hint == "torchrun --nproc-per-node=2"

@@ -18,6 +18,7 @@ from facecls.progress import Progress
 from facecls.run import Run
 from facecls.training.checkpoint import read_plain
 from facecls.training.step import grown, size_at
+from facecls.training.team import Team
 from facecls.training.train import train
 
 Tiny = Callable[..., Path]
@@ -100,3 +101,12 @@ def test_pictures_grow_in_steps_of_16_to_their_full_size(tiny: Tiny) -> None:
 def test_what_grows_grows_evenly_over_its_share_of_training() -> None:
     assert [grown(epoch, 10, 0.5) for epoch in (0, 2.5, 5, 9)] == [0, 0.5, 1, 1]
     assert grown(0, 10, 0.0) == 1
+
+
+def test_one_of_a_team_that_runs_out_of_memory_ends_the_run(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Team, "size", 2)
+    small_memory(monkeypatch, 5)
+    with pytest.raises(TrainingError, match="cpu ran out of memory in process 0 of 2"):
+        weights(load_config(tiny(**EXACT), ["train.epochs=1"]), tmp_path / "run")
