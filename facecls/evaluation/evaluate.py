@@ -1,4 +1,4 @@
-"""A model and a part of the data to logits, features and scores."""
+"""A model and a part of the data to logits and features."""
 
 from torch import Tensor
 from torch.nn import functional
@@ -6,7 +6,6 @@ from torch.nn import functional
 from facecls.compute import Compute
 from facecls.data.batches import eval_batches
 from facecls.data.parts import Part
-from facecls.evaluation.metrics import Scores, score
 from facecls.evaluation.outputs import BATCH, Outputs, outputs_of
 from facecls.models.classifier import FaceClassifier
 
@@ -27,11 +26,6 @@ def infer(
     """
     batches = (_shrunk(images, size) for images in eval_batches(part, BATCH, compute, rank, ranks))
     return outputs_of(model, batches, compute, mirrored=mirrored)
-
-
-def evaluate(model: FaceClassifier, part: Part, classes: tuple[str, ...], compute: Compute) -> Scores:
-    """Scores a model on a part."""
-    return score(infer(model, part, compute).logits, part.listing.labels, classes)
 
 
 def _shrunk(images: Tensor, size: int | None) -> Tensor:

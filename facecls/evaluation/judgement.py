@@ -107,13 +107,6 @@ def _without_strangers(config: UnknownConfig, known: Floats, held_out: Floats) -
     return by_classes if by_classes.value <= by_val.value else by_val
 
 
-def check_strangers(config: UnknownConfig, pictures: int) -> None:
-    """Raises DataError where so many pictures of strangers are too few for the target, before anything is trained."""
-    if pictures < strangers_needed(config.target_false_accept):
-        Threshold.from_strangers(config.score, np.zeros(pictures), config.target_false_accept)
-        raise AssertionError
-
-
 def describe(judgement: Judgement) -> list[str]:
     """What a person should know of a judgement, a sentence to a line."""
     assert judgement.ece is not None

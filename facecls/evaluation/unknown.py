@@ -19,7 +19,7 @@ Source: TypeAlias = Strangers | Literal["val"]
 Bools: TypeAlias = NDArray[np.bool_]
 
 
-def threshold_for(stranger_scores: Floats, target_false_accept: float, source: Strangers = "strangers") -> float:
+def threshold_for(stranger_scores: Floats, target_false_accept: float) -> float:
     """The score above which a picture is accepted, so that strangers are at a rate of at most the target.
 
     It is the k-th largest of the n strangers' scores with k = floor(target * (n + 1)). A further stranger, drawn as
@@ -28,14 +28,11 @@ def threshold_for(stranger_scores: Floats, target_false_accept: float, source: S
     argument of split conformal prediction, Vovk et al. 2005). Pictures of one person are not independent draws: count
     persons where they have several.
 
-    Raises DataError, in words that fit the `source`, where k would be 0: the strangers are too few for the target.
+    Raises DataError where k would be 0: the strangers are too few for the target.
     """
-    assert 0 < target_false_accept < 1
+    check_strangers(len(stranger_scores), target_false_accept)
     scores = np.sort(np.asarray(stranger_scores, dtype=np.float64))
-    accepted = _rank(target_false_accept, len(scores))
-    if accepted == 0:
-        raise _too_few(len(scores), target_false_accept, source)
-    return float(scores[-accepted])
+    return float(scores[-_rank(target_false_accept, len(scores))])
 
 
 def threshold_from_val(known_scores: Floats, keep: float = 0.95) -> float:
@@ -81,7 +78,7 @@ class Threshold:
         The interval is exact for scores without ties: the rate above the k-th largest of n draws follows
         Beta(k, n + 1 - k), whatever their distribution. Raises DataError where the strangers are too few.
         """
-        value = threshold_for(stranger_scores, target_false_accept, source)
+        value = threshold_for(stranger_scores, target_false_accept)
         return cls(
             value,
             score,
@@ -133,27 +130,28 @@ def strangers_needed(target_false_accept: float) -> int:
     return int(np.ceil(1 / target_false_accept - 1e-9)) - 1
 
 
-def _rank(share: float, n: int) -> int:
-    # The small addend undoes the rounding of products such as 0.29 * 100, which falls just short of 29.
-    return int(np.floor(share * (n + 1) + 1e-9))
-
-
-def _too_few(n: int, target: float, source: Strangers) -> DataError:
-    needed = strangers_needed(target)
-    if source == "strangers":
-        there = {0: "there are none", 1: "there is 1"}.get(n, f"there are {n}")
-        remedy = f"add {'' if n == 0 else 'another '}{_pictures(needed - n)}"
-    else:
-        there = f"only {_pictures(n)} of held-out classes can play them"
-        remedy = "name a folder of strangers' pictures in `unknown.strangers`"
+def check_strangers(n: int, target_false_accept: float) -> None:
+    """Raises DataError where n pictures of strangers are too few for the target, with the number that would do."""
+    assert 0 < target_false_accept < 1
+    needed = strangers_needed(target_false_accept)
+    if n >= needed:
+        return
+    there = {0: "there are none", 1: "there is 1"}.get(n, f"there are {n}")
+    remedy = f"add {'' if n == 0 else 'another '}{_pictures(needed - n)}"
     if n > 1:
         digits = 1 - int(np.floor(np.log10(1 / (n + 1))))
         reachable = np.ceil(10**digits / (n + 1) - 1e-9) / 10**digits
         remedy += f", or set it to {reachable:g} or more"
-    return DataError(
-        f"unknown.target_false_accept: a rate of {target:g} needs at least {_pictures(needed)} of strangers, {there}",
+    raise DataError(
+        f"unknown.target_false_accept: a rate of {target_false_accept:g} needs at least {_pictures(needed)} of strangers, "
+        f"{there}",
         hint=remedy,
     )
+
+
+def _rank(share: float, n: int) -> int:
+    # The small addend undoes the rounding of products such as 0.29 * 100, which falls just short of 29.
+    return int(np.floor(share * (n + 1) + 1e-9))
 
 
 def _pictures(n: int) -> str:

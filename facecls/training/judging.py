@@ -10,8 +10,9 @@ from facecls.compute import Compute
 from facecls.config import Config, DataConfig, UnknownConfig
 from facecls.data.parts import Part, loose_part
 from facecls.evaluation.evaluate import infer
-from facecls.evaluation.judgement import Judgement, check_strangers, describe, judge
+from facecls.evaluation.judgement import Judgement, describe, judge
 from facecls.evaluation.nearness import enrol
+from facecls.evaluation.unknown import check_strangers
 from facecls.progress import Progress
 from facecls.run import Run
 from facecls.training import checkpoint
@@ -27,7 +28,7 @@ def prepare_strangers(unknown: UnknownConfig, data: DataConfig, progress: Progre
     if not unknown.enabled or unknown.strangers is None:
         return None
     strangers = loose_part("strangers", unknown.strangers, data, progress.bar)
-    check_strangers(unknown, len(strangers))
+    check_strangers(len(strangers), unknown.target_false_accept)
     return strangers
 
 

@@ -3,8 +3,7 @@ import pytest
 from numpy.typing import NDArray
 
 from facecls.config import UnknownConfig
-from facecls.errors import DataError
-from facecls.evaluation.judgement import NO_JUDGEMENT, Judgement, check_strangers, describe, judge
+from facecls.evaluation.judgement import NO_JUDGEMENT, Judgement, describe, judge
 from facecls.evaluation.metrics import expected_calibration_error
 from facecls.evaluation.nearness import Gallery, enrol
 from facecls.evaluation.outputs import Outputs
@@ -84,16 +83,6 @@ def test_a_judgement_comes_back_from_its_plain_values(enabled: bool) -> None:
     again = Judgement.from_plain(judgement.to_plain())
     assert again.accepts(val[0]).tolist() == judgement.accepts(val[0]).tolist()
     assert (again.temperature, again.ece, again.threshold) == (judgement.temperature, judgement.ece, judgement.threshold)
-
-
-def test_too_few_strangers_are_refused_before_anything_is_trained() -> None:
-    check_strangers(UnknownConfig(target_false_accept=0.05), 19)
-    with pytest.raises(DataError) as caught:
-        check_strangers(UnknownConfig(target_false_accept=0.05), 18)
-    assert str(caught.value) == (
-        "unknown.target_false_accept: a rate of 0.05 needs at least 19 pictures of strangers, there are 18"
-    )
-    assert caught.value.hint == "add another 1 picture, or set it to 0.053 or more"
 
 
 def test_a_person_is_told_what_a_threshold_rests_on() -> None:

@@ -6,7 +6,6 @@ from scipy import stats
 
 from facecls.errors import DataError
 from facecls.evaluation.unknown import (
-    Strangers,
     Threshold,
     false_accept_interval,
     threshold_for,
@@ -36,51 +35,37 @@ def test_strangers_with_equal_scores_are_all_turned_away() -> None:
 
 
 @pytest.mark.parametrize(
-    ("n", "target", "source", "problem", "hint"),
+    ("n", "target", "problem", "hint"),
     [
         (
             40,
             0.01,
-            "strangers",
             "unknown.target_false_accept: a rate of 0.01 needs at least 99 pictures of strangers, there are 40",
             "add another 59 pictures, or set it to 0.025 or more",
         ),
         (
             98,
             0.01,
-            "strangers",
             "unknown.target_false_accept: a rate of 0.01 needs at least 99 pictures of strangers, there are 98",
             "add another 1 picture, or set it to 0.011 or more",
         ),
         (
             0,
             0.5,
-            "strangers",
             "unknown.target_false_accept: a rate of 0.5 needs at least 1 picture of strangers, there are none",
             "add 1 picture",
         ),
         (
             1,
             0.1,
-            "strangers",
             "unknown.target_false_accept: a rate of 0.1 needs at least 9 pictures of strangers, there is 1",
             "add another 8 pictures",
         ),
-        (
-            60,
-            0.001,
-            "held_out_classes",
-            "unknown.target_false_accept: a rate of 0.001 needs at least 999 pictures of strangers, "
-            "only 60 pictures of held-out classes can play them",
-            "name a folder of strangers' pictures in `unknown.strangers`, or set it to 0.017 or more",
-        ),
     ],
 )
-def test_too_few_strangers_for_the_target_are_counted(
-    n: int, target: float, source: Strangers, problem: str, hint: str
-) -> None:
+def test_too_few_strangers_for_the_target_are_counted(n: int, target: float, problem: str, hint: str) -> None:
     with pytest.raises(DataError) as caught:
-        threshold_for(np.zeros(n), target, source)
+        threshold_for(np.zeros(n), target)
     assert caught.value.problems == (problem,)
     assert caught.value.hint == hint
 
