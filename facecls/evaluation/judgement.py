@@ -16,7 +16,8 @@ from facecls.evaluation.nearness import SCORES, Gallery, known_scores
 from facecls.evaluation.outputs import Outputs
 from facecls.evaluation.unknown import Bools, Threshold, strangers_needed
 
-KEEP = 0.95  # share of the known that a threshold keeps which no real stranger has set
+KEEP = 0.95  # share of the known that a threshold keeps which nothing but known pictures has set
+LEAST_KEPT = 0.8  # classes held out may turn away the rest of the known, not more
 
 
 @dataclass(frozen=True)
@@ -79,8 +80,9 @@ def judge(
 
     `gallery` is what the training pictures' features were enrolled in for `unknown.score`. The threshold is set by the
     strangers. Without them each class of val is held out in turn: its pictures are scored against the other classes only,
-    as strangers would be, where they are enough for the target and a share KEEP of val is still kept; else the threshold
-    is set so that this share is kept. Raises DataError where the strangers are too few for `unknown.target_false_accept`.
+    as strangers would be, where they are enough for the target and a share LEAST_KEPT of val is still kept; else the
+    threshold is set so that a share KEEP of val is. Raises DataError where the strangers are too few for
+    `unknown.target_false_accept`.
     """
     temperature = fit_temperature(val.logits, val_labels)
     before, after = (
@@ -103,8 +105,8 @@ def _without_strangers(config: UnknownConfig, known: Floats, held_out: Floats) -
     if len(held_out) < strangers_needed(config.target_false_accept):
         return by_val
     by_classes = Threshold.from_strangers(config.score, held_out, config.target_false_accept, known, "held_out_classes")
-    # A network that cannot tell its own classes apart that well must not turn its known ones away for it.
-    return by_classes if by_classes.value <= by_val.value else by_val
+    # A network that cannot tell its own classes apart that well must not turn most of the known away for it.
+    return by_classes if (by_classes.known_kept or 0.0) >= LEAST_KEPT else by_val
 
 
 def describe(judgement: Judgement) -> list[str]:

@@ -3,7 +3,7 @@ import pytest
 from numpy.typing import NDArray
 
 from facecls.config import UnknownConfig
-from facecls.evaluation.judgement import NO_JUDGEMENT, Judgement, describe, judge
+from facecls.evaluation.judgement import LEAST_KEPT, NO_JUDGEMENT, Judgement, describe, judge
 from facecls.evaluation.metrics import expected_calibration_error
 from facecls.evaluation.nearness import Gallery, enrol
 from facecls.evaluation.outputs import Outputs
@@ -57,7 +57,7 @@ def test_without_strangers_classes_are_held_out() -> None:
     assert judgement.threshold is not None
     assert (judgement.threshold.source, judgement.threshold.n) == ("held_out_classes", 600)
     assert judgement.threshold.interval is not None
-    assert (judgement.threshold.known_kept or 0) >= 0.95
+    assert (judgement.threshold.known_kept or 0) >= LEAST_KEPT
 
 
 def test_too_few_held_out_pictures_leave_it_to_val() -> None:
