@@ -1,5 +1,6 @@
 """Where in a picture a classifier looked: Grad-CAM (Selvaraju et al. 2017, arXiv:1610.02391)."""
 
+import threading
 from typing import Any
 
 import numpy as np
@@ -42,8 +43,11 @@ class GradCam:
         """
         assert self.layer is not None
         kept: list[Tensor] = []
+        own = threading.get_ident()
 
         def keep(_module: nn.Module, _inputs: Any, output: Tensor) -> Tensor:
+            if threading.get_ident() != own:  # predict's workers use the same model
+                return output
             kept[:] = [output.detach().float().requires_grad_()]
             return kept[0].clone().to(output.dtype)  # what follows may change its input in place
 

@@ -2,10 +2,11 @@
 
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -19,6 +20,9 @@ from facecls.models.classifier import FaceClassifier
 from facecls.prefetch import prefetched
 from facecls.training.checkpoint import Checkpoint
 
+Rows: TypeAlias = list[tuple[str, NDArray[np.uint8] | ImageError]]  # pictures with their faces, or why there are none
+
+_LEAST_BATCH = 8  # smaller ones cost more each than another core saves
 UNKNOWN = "unknown"  # the label of a picture that shows none of the classes
 
 
@@ -52,25 +56,52 @@ class Predictor:
         self.judgement = judgement if unknown else replace(judgement, threshold=None)
         self.mirrored = mirrored
 
-    def predict(self, paths: Iterable[str], top_k: int = 1) -> Iterator[Prediction]:
-        """Names each picture, with its `top_k` likeliest classes; reads ahead in threads while the network computes."""
-        for rows in prefetched(self.read(paths)):
-            faces = [face for _, face in rows if not isinstance(face, ImageError)]
-            verdicts = self._verdicts(np.stack(faces)) if faces else iter(())
+    def predict(self, paths: Sequence[str], top_k: int = 1) -> Iterator[Prediction]:
+        """Names each picture, with its `top_k` likeliest classes, in order; reads and computes ahead in threads."""
+        on_cpu = self.compute.device.type == "cpu"
+        for rows, outputs in self._in_workers(paths) if on_cpu else map(self._answered, prefetched(self.read(paths))):
+            verdicts = iter(()) if outputs is None else self._verdicts(outputs)
             for path, face in rows:
                 if isinstance(face, ImageError):
                     yield Prediction(path, error=face.reason)
                 else:
                     yield self._named(path, *next(verdicts), top_k)
 
+    def _answered(self, rows: Rows) -> tuple[Rows, Outputs | None]:
+        """A batch with what the network says of the faces in it, if there are any."""
+        faces = [face for _, face in rows if not isinstance(face, ImageError)]
+        return rows, self.outputs(np.stack(faces)) if faces else None
+
+    def _in_workers(self, paths: Sequence[str]) -> Iterator[tuple[Rows, Outputs | None]]:
+        """The batches of the pictures, answered by as many threads as torch has, each on one core from file to scores.
+
+        Readers beside a network that computes with all cores would make each of its threads wait for the slowest one:
+        measured on two cores, that left half of the speed.
+        """
+        threads = torch.get_num_threads()
+        size = min(BATCH, max(_LEAST_BATCH, -(-len(paths) // threads)))
+
+        def answer(start: int) -> tuple[Rows, Outputs | None]:
+            return self._answered([(path, self._face(path)) for path in paths[start : start + size]])
+
+        pool = ThreadPoolExecutor(threads, initializer=lambda: torch.set_num_threads(1))
+        try:
+            left = iter(range(0, len(paths), size))
+            answering = deque(pool.submit(answer, start) for start in islice(left, 2 * threads))
+            while answering:
+                yield answering.popleft().result()
+                answering.extend(pool.submit(answer, start) for start in islice(left, 1))
+        finally:
+            pool.shutdown(cancel_futures=True)
+            torch.set_num_threads(threads)  # the workers' number is also that of threads to come
+
     def outputs(self, faces: NDArray[np.uint8]) -> Outputs:
         """Uint8 faces (B, S, S, 3) to logits (B, C) and features (B, F)."""
         images = self.compute.images(torch.from_numpy(faces))
         return outputs_of(self.model, [images], self.compute, mirrored=self.mirrored)
 
-    def _verdicts(self, faces: NDArray[np.uint8]) -> Iterator[tuple[NDArray[np.float64], bool]]:
+    def _verdicts(self, outputs: Outputs) -> Iterator[tuple[NDArray[np.float64], bool]]:
         """For each face its calibrated probabilities (C,), and whether it is taken for one of ours."""
-        outputs = self.outputs(faces)
         return zip(self.judgement.probabilities(outputs.logits), self.judgement.accepts(outputs).tolist(), strict=True)
 
     def _named(self, path: str, shares: NDArray[np.float64], known: bool, top_k: int) -> Prediction:
@@ -79,7 +110,7 @@ class Predictor:
         nearest, probability = top[0]
         return Prediction(path, nearest if known else UNKNOWN, probability, top, nearest=nearest, known=known)
 
-    def read(self, paths: Iterable[str]) -> Iterator[list[tuple[str, NDArray[np.uint8] | ImageError]]]:
+    def read(self, paths: Iterable[str]) -> Iterator[Rows]:
         """Batches of pictures in their order, each with its face or the reason why there is none."""
         left = iter(paths)
         with ThreadPoolExecutor(os.cpu_count()) as pool:

@@ -15,12 +15,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from facecls.compute import pick_compute
 from facecls.errors import DataError
 from facecls.faces.image import open_image
-from facecls.inference.drawn import place_of
+from facecls.inference.drawn import explained, place_of
 from facecls.inference.predict import UNKNOWN, Prediction, Predictor
 from facecls.inference.score import score_checkpoint
 from facecls.inference.sources import piped, watched
@@ -298,3 +299,31 @@ def test_a_name_that_is_no_utf_8_is_printed_as_it_is(trained: Path, faces: Path,
 def test_output_is_csv_and_nothing_else(facecls: Facecls, trained: Path, faces: Path, tmp_path: Path) -> None:
     result = facecls("predict", faces, "--checkpoint", trained, "--output", tmp_path / "x.csv", "--format", "json")
     assert result.code == 2 and "--output writes CSV" in result.err
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_any_number_of_threads_names_alike_and_in_order(trained: Path, faces: Path, threads: int) -> None:
+    paths = [*pictures(faces, 20), "none.jpg", *pictures(faces, 20)]
+    predictor = Predictor(read(trained), pick_compute("cpu", "fp32"))
+    alone = [next(iter(predictor.predict([path]))) for path in paths]
+    torch.set_num_threads(threads)
+    try:
+        said = list(predictor.predict(paths))
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(1)
+    assert [each.path for each in said] == paths
+    assert [each.label for each in said] == [each.label for each in alone]
+    assert said[20].error is not None
+    for one, other in zip(said, alone, strict=True):
+        assert one.probability == pytest.approx(other.probability, abs=1e-5)
+
+
+def test_heat_maps_are_the_same_while_others_compute(trained: Path, faces: Path, tmp_path: Path) -> None:
+    predictor = Predictor(read(trained), pick_compute("cpu", "fp32"))
+    paths = pictures(faces, 40)
+    list(explained(predictor.predict(paths), tmp_path / "together", predictor))
+    for path in paths[:5]:
+        list(explained(predictor.predict([path]), tmp_path / "alone", predictor))
+    for drawing in (tmp_path / "alone").rglob("*.jpg"):
+        assert drawing.read_bytes() == (tmp_path / "together" / drawing.relative_to(tmp_path / "alone")).read_bytes()
