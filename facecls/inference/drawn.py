@@ -28,7 +28,7 @@ def annotated(predictions: Iterable[Prediction], folder: Path) -> Iterator[Predi
     for prediction in predictions:
         with suppress(ImageError):  # one that is gone since has its row already
             if prediction.error is None:
-                place = _place_beside(prediction.path, folder)
+                place = _place_elsewhere(prediction.path, folder)
                 _save(_captioned(open_image(prediction.path), caption(prediction)), place)
         yield prediction
 
@@ -47,7 +47,7 @@ def explained(predictions: Iterable[Prediction], folder: Path, predictor: Predic
                 both = Image.fromarray(np.concatenate([face[0], overlay(face, heat)[0]], axis=1))
                 scale = max(1, -(-_SIDE // both.height))
                 both = both.resize((both.width * scale, both.height * scale), Image.Resampling.BICUBIC)
-                _save(_captioned(both, caption(prediction)), _place_beside(prediction.path, folder))
+                _save(_captioned(both, caption(prediction)), _place_elsewhere(prediction.path, folder))
         yield prediction
 
 
@@ -68,7 +68,7 @@ def place_of(path: str, folder: Path) -> Path:
     return folder / below.with_name(name)
 
 
-def _place_beside(path: str, folder: Path) -> Path:
+def _place_elsewhere(path: str, folder: Path) -> Path:
     place = place_of(path, folder)
     if place.resolve() == Path(path).resolve():
         raise RunError(f"{place}: is the picture itself, its drawing is not put in its place", hint="name another folder")
