@@ -81,6 +81,7 @@ class OpenSet:
     strangers: int
     strangers_accepted: int | None  # by the stored threshold
     false_accept: tuple[float, float, float] | None  # share of the strangers, low and high end of its 95 % interval
+    expected: tuple[float, float] | None  # where that share was to lie, by how the threshold was set; None: no telling
     rates: Identification | None  # None without strangers
     known_scores: NDArray[np.float64]  # (N,)
     stranger_scores: NDArray[np.float64]  # (M,)
@@ -104,6 +105,7 @@ class OpenSet:
             return plain
         if self.false_accept is not None:
             share, *interval = self.false_accept
+            plain |= {"false_accept_expected": self.expected and list(self.expected)}
             plain |= {"strangers_accepted": self.strangers_accepted, "false_accept": share, "false_accept_interval": interval}
         return plain | {
             "strangers": self.strangers,
@@ -115,8 +117,13 @@ class OpenSet:
         }
 
 
-def assess_unknown(judgement: Judgement, known: Outputs, labels: Ints, strangers: Outputs | None) -> OpenSet:
-    """Holds a judgement against the known, of true classes `labels` (N,), and against strangers that it was not set by."""
+def assess_unknown(
+    judgement: Judgement, known: Outputs, labels: Ints, strangers: Outputs | None, *, others: bool = True
+) -> OpenSet:
+    """Holds a judgement against the known, of true classes `labels` (N,), and against strangers.
+
+    `others`: they are not those that its threshold was set by.
+    """
     threshold = judgement.threshold
     kind: ScoreKind = threshold.score if threshold else "probability"
     right = known.logits.argmax(axis=1) == labels
@@ -133,6 +140,7 @@ def assess_unknown(judgement: Judgement, known: Outputs, labels: Ints, strangers
         strangers=len(theirs),
         strangers_accepted=let_in,
         false_accept=None if let_in is None else (let_in / len(theirs), *wilson(let_in, len(theirs))),
+        expected=threshold.expected(len(theirs)) if threshold and others else None,
         rates=None if strangers is None else identification_rates(ours, right, theirs),
         known_scores=ours,
         stranger_scores=theirs,

@@ -1,6 +1,6 @@
 """What a trained classifier knows of itself: how sure it may be, and when a picture shows none of its classes.
 
-Applying a judgement needs only numpy; making one loads scipy for an interval.
+Applying a judgement needs numpy and torch; making one loads scipy for an interval.
 """
 
 from dataclasses import dataclass

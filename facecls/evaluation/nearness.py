@@ -1,4 +1,4 @@
-"""Is this one of ours: scores that are higher for the known than for strangers. Only numpy is needed."""
+"""Is this one of ours: scores that are higher for the known than for strangers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,6 +6,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from facecls.errors import DataError
@@ -78,7 +79,10 @@ def nearest(features: Floats, gallery: Gallery, without: Ints | None = None) -> 
     blocks = []
     for start in range(0, max(len(features), 1), BLOCK):
         block = slice(start, start + BLOCK)
-        cosines = _unit(features[block]).astype(np.float32) @ gallery.vectors.T
+        # By torch, which keeps to the threads that it is given: numpy's library starts its own, and they go on turning
+        # for a while after each product, which took a quarter of predict's speed.
+        short = torch.from_numpy(_unit(features[block]).astype(np.float32))
+        cosines = (short @ torch.from_numpy(gallery.vectors).T).numpy()
         if without is not None:
             cosines[without[block, None] == gallery.labels] = -np.inf
         top = np.partition(cosines, -count, axis=1)[:, -count:]

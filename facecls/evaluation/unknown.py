@@ -95,6 +95,16 @@ class Threshold:
         value = threshold_from_val(known_scores, keep)
         return cls(value, score, "val", None, len(known_scores), None, _kept(known_scores, value))
 
+    def expected(self, strangers: int) -> tuple[float, float] | None:
+        """The share of so many further strangers that it lets in lies here, by `false_accepts_to_expect`.
+
+        None where it was not set by strangers: it promises nothing then.
+        """
+        if self.source != "strangers" or strangers == 0:
+            return None
+        assert self.target_false_accept is not None
+        return false_accepts_to_expect(self.n, self.target_false_accept, strangers)
+
     def accepts(self, scores: Floats) -> Bools:
         """(N,) scores of the same kind to (N,) verdicts, true for one of ours."""
         return np.asarray(scores, dtype=np.float64) > self.value
@@ -117,6 +127,20 @@ def false_accept_interval(n: int, target_false_accept: float, level: float = 0.9
     accepted = _rank(target_false_accept, n)
     assert accepted > 0
     low, high = betaincinv(accepted, n + 1 - accepted, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def false_accepts_to_expect(n: int, target_false_accept: float, further: int, level: float = 0.95) -> tuple[float, float]:
+    """What share of `further` new strangers is let in, with chance `level` or more, under a threshold set by n others.
+
+    Wider than `false_accept_interval`, which is about the rate itself: a count of few strangers has its own luck. The
+    count follows the beta-binomial distribution of that Beta(k, n + 1 - k), exact for scores without ties.
+    """
+    from scipy.stats import betabinom
+
+    accepted = _rank(target_false_accept, n)
+    assert accepted > 0 and further > 0
+    low, high = betabinom.ppf([(1 - level) / 2, (1 + level) / 2], further, accepted, n + 1 - accepted) / further
     return float(low), float(high)
 
 

@@ -21,6 +21,7 @@ from facecls.prefetch import prefetched
 from facecls.training.checkpoint import Checkpoint
 
 Rows: TypeAlias = list[tuple[str, NDArray[np.uint8] | ImageError]]  # pictures with their faces, or why there are none
+Verdict: TypeAlias = tuple[NDArray[np.float64], bool]  # calibrated probabilities (C,), and whether it is one of ours
 
 _LEAST_BATCH = 8  # smaller ones cost more each than another core saves
 UNKNOWN = "unknown"  # the label of a picture that shows none of the classes
@@ -59,21 +60,25 @@ class Predictor:
     def predict(self, paths: Sequence[str], top_k: int = 1) -> Iterator[Prediction]:
         """Names each picture, with its `top_k` likeliest classes, in order; reads and computes ahead in threads."""
         on_cpu = self.compute.device.type == "cpu"
-        for rows, outputs in self._in_workers(paths) if on_cpu else map(self._answered, prefetched(self.read(paths))):
-            verdicts = iter(()) if outputs is None else self._verdicts(outputs)
+        for rows, verdicts in self._in_workers(paths) if on_cpu else map(self._judged, prefetched(self.read(paths))):
+            left = iter(verdicts)
             for path, face in rows:
                 if isinstance(face, ImageError):
                     yield Prediction(path, error=face.reason)
                 else:
-                    yield self._named(path, *next(verdicts), top_k)
+                    yield self._named(path, *next(left), top_k)
 
-    def _answered(self, rows: Rows) -> tuple[Rows, Outputs | None]:
-        """A batch with what the network says of the faces in it, if there are any."""
+    def _judged(self, rows: Rows) -> tuple[Rows, list[Verdict]]:
+        """A batch with the verdicts on the faces in it, in order."""
         faces = [face for _, face in rows if not isinstance(face, ImageError)]
-        return rows, self.outputs(np.stack(faces)) if faces else None
+        if not faces:
+            return rows, []
+        outputs = self.outputs(np.stack(faces))
+        shares = self.judgement.probabilities(outputs.logits)
+        return rows, list(zip(shares, self.judgement.accepts(outputs).tolist(), strict=True))
 
-    def _in_workers(self, paths: Sequence[str]) -> Iterator[tuple[Rows, Outputs | None]]:
-        """The batches of the pictures, answered by as many threads as torch has, each on one core from file to scores.
+    def _in_workers(self, paths: Sequence[str]) -> Iterator[tuple[Rows, list[Verdict]]]:
+        """The batches of the pictures, judged by as many threads as torch has, each on one core from file to verdict.
 
         Readers beside a network that computes with all cores would make each of its threads wait for the slowest one:
         measured on two cores, that left half of the speed.
@@ -81,8 +86,8 @@ class Predictor:
         threads = torch.get_num_threads()
         size = min(BATCH, max(_LEAST_BATCH, -(-len(paths) // threads)))
 
-        def answer(start: int) -> tuple[Rows, Outputs | None]:
-            return self._answered([(path, self._face(path)) for path in paths[start : start + size]])
+        def answer(start: int) -> tuple[Rows, list[Verdict]]:
+            return self._judged([(path, self._face(path)) for path in paths[start : start + size]])
 
         pool = ThreadPoolExecutor(threads, initializer=lambda: torch.set_num_threads(1))
         try:
@@ -99,10 +104,6 @@ class Predictor:
         """Uint8 faces (B, S, S, 3) to logits (B, C) and features (B, F)."""
         images = self.compute.images(torch.from_numpy(faces))
         return outputs_of(self.model, [images], self.compute, mirrored=self.mirrored)
-
-    def _verdicts(self, outputs: Outputs) -> Iterator[tuple[NDArray[np.float64], bool]]:
-        """For each face its calibrated probabilities (C,), and whether it is taken for one of ours."""
-        return zip(self.judgement.probabilities(outputs.logits), self.judgement.accepts(outputs).tolist(), strict=True)
 
     def _named(self, path: str, shares: NDArray[np.float64], known: bool, top_k: int) -> Prediction:
         likeliest = np.argsort(-shares, kind="stable")[:top_k]

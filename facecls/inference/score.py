@@ -87,7 +87,11 @@ def score_checkpoint(
     return Scored(
         assessment=assess(outputs.logits, judgement.probabilities(outputs.logits), labels, checkpoint.classes),
         open_set=assess_unknown(
-            judgement, outputs, labels, None if others is None else infer(model, others, compute, mirrored=mirrored)
+            judgement,
+            outputs,
+            labels,
+            None if others is None else infer(model, others, compute, mirrored=mirrored),
+            others=not own_strangers,
         ),
         groups=None if groups is None else _by_group(groups, part, outputs, checkpoint.classes, progress),
         part=part,

@@ -95,6 +95,13 @@ def _print_groups(groups: GroupScores, console: Console) -> None:
         console.print(f"gap: {groups.gap:.1%} between {groups.best} and {groups.worst}")
 
 
+def _expected(open_set: OpenSet) -> str:
+    if open_set.expected is None:
+        return ""
+    low, high = open_set.expected
+    return f"; by how the threshold was set, {low:.1%} to {high:.1%} were to be expected"
+
+
 def _print_unknown(open_set: OpenSet, console: Console) -> None:
     threshold = open_set.threshold
     if threshold is not None:
@@ -104,7 +111,10 @@ def _print_unknown(open_set: OpenSet, console: Console) -> None:
         )
     if open_set.false_accept is not None:
         share, low, high = open_set.false_accept
-        console.print(f"of {open_set.strangers} strangers {share:.1%} are given a name ({low:.1%} to {high:.1%})")
+        console.print(
+            f"of {open_set.strangers} strangers {share:.1%} are given a name (95 % interval {low:.1%} to {high:.1%})"
+            f"{_expected(open_set)}"
+        )
     if open_set.rates is None:
         return
     table = Table(*_right("strangers let in", "known kept and named right", "at a threshold of"), box=None, pad_edge=False)

@@ -156,6 +156,7 @@ def _pooled_open_set(each: Sequence[OpenSet], sizes: NDArray[np.int64]) -> OpenS
         strangers=0,
         strangers_accepted=None,
         false_accept=None,
+        expected=None,
         rates=None,
         known_scores=np.concatenate([one.known_scores for one in each]),
         stranger_scores=np.empty(0),

@@ -194,6 +194,9 @@ def _unknown(scored: Scored) -> dict[str, Any] | None:
             f"(95 % interval {percent(low)} to {percent(high)}); of the known, {percent(open_set.accepted)} were kept, "
             f"and {percent(open_set.identified)} kept and named right."
         )
+        if open_set.expected is not None:
+            low, high = open_set.expected
+            words.append(f"By how the threshold was set, {percent(low)} to {percent(high)} of them were to be expected.")
     return {
         "words": words,
         "points": open_set.rates.points if open_set.rates else (),

@@ -8,6 +8,7 @@ from facecls.errors import DataError
 from facecls.evaluation.unknown import (
     Threshold,
     false_accept_interval,
+    false_accepts_to_expect,
     threshold_for,
     threshold_from_val,
 )
@@ -119,6 +120,22 @@ def test_the_interval_is_as_wide_as_clopper_and_pearsons_above() -> None:
     found = stats.binomtest(int(0.01 * 501) - 1, 500).proportion_ci(method="exact")
     assert high == pytest.approx(found.high)
     assert low > found.low
+
+
+@pytest.mark.parametrize(("n", "target", "further"), [(99, 0.01, 500), (500, 0.05, 500), (60, 0.1, 20)])
+def test_new_strangers_are_let_in_as_often_as_is_said(n: int, target: float, further: int) -> None:
+    rng = np.random.default_rng(0)
+    low, high = false_accepts_to_expect(n, target, further)
+    thresholds = [threshold_for(rng.normal(size=n), target) for _ in range(4000)]
+    shares = [float((rng.normal(size=further) > threshold).mean()) for threshold in thresholds]
+    inside = [low <= share <= high for share in shares]
+    assert 0.94 < np.mean(inside) < 0.99  # a count moves in steps, so that 95 % cannot be met exactly
+    narrow = false_accept_interval(n, target)
+    assert np.mean([narrow[0] <= share <= narrow[1] for share in shares]) < np.mean(inside)
+
+
+def test_the_more_new_strangers_the_nearer_their_share_comes_to_the_rate() -> None:
+    assert false_accepts_to_expect(500, 0.05, 10**6) == pytest.approx(false_accept_interval(500, 0.05), abs=1e-4)
 
 
 @pytest.mark.parametrize(

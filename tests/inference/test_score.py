@@ -13,12 +13,14 @@ from sklearn import metrics
 from facecls.compute import pick_compute
 from facecls.errors import DataError
 from facecls.evaluation.calibration import probabilities
+from facecls.evaluation.unknown import false_accepts_to_expect
 from facecls.inference.score import Scored, score_checkpoint
 from facecls.progress import Progress
 from facecls.training.checkpoint import read
 from tests.conftest import Result
 
 Facecls = Callable[..., Result]
+Tiny = Callable[..., Path]
 
 
 def scored(trained: Path, **options: Any) -> Scored:
@@ -63,6 +65,25 @@ def test_strangers_are_counted_and_ranked(facecls: Facecls, trained: Path, stran
     assert plain["curve"]["false_accept"][-1] == 1
     out = facecls("eval", trained, "--strangers", strangers).out
     assert "of 20 strangers" in out and "strangers let in" in out
+    assert plain["false_accept_expected"] is None and "to be expected" not in out  # strangers did not set the threshold
+
+
+def test_of_other_strangers_as_many_are_let_in_as_the_threshold_lets_one_expect(
+    facecls: Facecls, tiny: Tiny, strangers: Path, tmp_path: Path
+) -> None:
+    ours, others = tmp_path / "ours", tmp_path / "others"
+    for number, path in enumerate(sorted(strangers.rglob("*.*"))):
+        folder = others if number % 3 == 0 else ours
+        folder.mkdir(exist_ok=True)
+        (folder / f"{number}{path.suffix}").symlink_to(path)
+    run = tmp_path / "run"
+    facecls("train", tiny(unknown={"strangers": str(ours), "target_false_accept": 0.1}), "--out", run)
+    plain = json.loads(facecls("eval", run, "--strangers", others, "--format", "json").out)["unknown"]
+    assert plain["false_accept_expected"] == list(false_accepts_to_expect(13, 0.1, 7))
+    expected = "by how the threshold was set, 0.0% to 42.9% were to be expected"
+    assert expected in " ".join(facecls("eval", run, "--strangers", others).out.split())
+    again = facecls("eval", run, "--strangers", ours)
+    assert "to be expected" not in again.out and "set by these very strangers" in again.err
 
 
 @pytest.mark.parametrize("by", ["class", "full path", "path below the classes", "path beside the file"])
