@@ -17,7 +17,9 @@ from facecls.evaluation.outputs import Outputs
 from facecls.evaluation.unknown import Bools, Threshold, strangers_needed
 
 KEEP = 0.95  # share of the known that a threshold keeps which nothing but known pictures has set
-LEAST_KEPT = 0.8  # classes held out may turn away the rest of the known, not more
+_MANY = 0.8  # where fewer of the known are kept, the way to keep more is said
+_COMPOSITES = "faces composed of three classes' pictures"
+LEAST_KEPT = 0.5  # composites may turn away the rest of the known, not more
 
 
 @dataclass(frozen=True)
@@ -75,14 +77,14 @@ def judge(
     *,
     gallery: Gallery | None = None,
     strangers: Outputs | None = None,
+    composites: Outputs | None = None,
 ) -> Judgement:
     """Fits the temperature, and where `unknown.enabled` the threshold, to what the network says of pictures.
 
     `gallery` is what the training pictures' features were enrolled in for `unknown.score`. The threshold is set by the
-    strangers. Without them each class of val is held out in turn: its pictures are scored against the other classes only,
-    as strangers would be, where they are enough for the target and a share LEAST_KEPT of val is still kept; else the
-    threshold is set so that a share KEEP of val is. Raises DataError where the strangers are too few for
-    `unknown.target_false_accept`.
+    strangers. Without them composites of val's pictures stand in for them, where there are enough for the target and a
+    share LEAST_KEPT of val is still kept; else the threshold is set so that a share KEEP of val is. Raises DataError where
+    the strangers are too few for `unknown.target_false_accept`.
     """
     temperature = fit_temperature(val.logits, val_labels)
     before, after = (
@@ -95,18 +97,18 @@ def judge(
             scores = known_scores(config.score, strangers, gallery)
             threshold = Threshold.from_strangers(config.score, scores, config.target_false_accept, known)
         else:
-            held_out = known_scores(config.score, val, gallery, without=val_labels)
-            threshold = _without_strangers(config, known, held_out)
+            composed = None if composites is None else known_scores(config.score, composites, gallery)
+            threshold = _without_strangers(config, known, composed)
     return Judgement(temperature, (before, after), len(val_labels), threshold, gallery)
 
 
-def _without_strangers(config: UnknownConfig, known: Floats, held_out: Floats) -> Threshold:
-    by_val = Threshold.from_val(config.score, known, KEEP)
-    if len(held_out) < strangers_needed(config.target_false_accept):
-        return by_val
-    by_classes = Threshold.from_strangers(config.score, held_out, config.target_false_accept, known, "held_out_classes")
-    # A network that cannot tell its own classes apart that well must not turn most of the known away for it.
-    return by_classes if (by_classes.known_kept or 0.0) >= LEAST_KEPT else by_val
+def _without_strangers(config: UnknownConfig, known: Floats, composed: Floats | None) -> Threshold:
+    if composed is not None and len(composed) >= strangers_needed(config.target_false_accept):
+        by_composites = Threshold.from_strangers(config.score, composed, config.target_false_accept, known, "composites")
+        # A network that cannot tell its own classes apart that well must not turn most of the known away for it.
+        if (by_composites.known_kept or 0.0) >= LEAST_KEPT:
+            return by_composites
+    return Threshold.from_val(config.score, known, KEEP, composed)
 
 
 def describe(judgement: Judgement) -> list[str]:
@@ -124,11 +126,15 @@ def explain_threshold(threshold: Threshold) -> str:
     """When a picture is called unknown, and what that rests on, in one sentence."""
     head = f"unknown below {threshold.value:.3g} ({SCORES[threshold.score]})"
     kept = "" if threshold.known_kept is None else f"; {100 * threshold.known_kept:.1f} % of val are kept"
+    if threshold.known_kept is not None and threshold.known_kept < _MANY:
+        kept += ", more with a higher unknown.target_false_accept"
     if threshold.source == "val":
-        return f"{head}, set by {threshold.n} val pictures{kept}; how many strangers get in is not known"
+        let_in = threshold.composites_accepted
+        known = "how many strangers get in is not known" if let_in is None else f"{100 * let_in:.1f} % of {_COMPOSITES} get in"
+        return f"{head}, set by {threshold.n} val pictures{kept}; {known}"
     assert threshold.target_false_accept is not None and threshold.interval is not None
     low, high = threshold.interval
     aim = f"so that {threshold.target_false_accept:.3g} of them get in (95 % interval {low:.2g} to {high:.2g}){kept}"
     if threshold.source == "strangers":
         return f"{head}, set by {threshold.n} pictures of strangers {aim}"
-    return f"{head}, set by {threshold.n} pictures of classes held out {aim}; real strangers get in more often"
+    return f"{head}, set by {threshold.n} {_COMPOSITES} {aim}; real strangers may get in more or less often"

@@ -54,26 +54,20 @@ def enrol(kind: ScoreKind, features: Floats, labels: Ints, classes: Sequence[str
     return None
 
 
-def known_scores(
-    kind: ScoreKind, outputs: "Outputs", gallery: Gallery | None, without: Ints | None = None
-) -> NDArray[np.float64]:
-    """The score of one kind for N pictures, (N,), as if class `without[i]` (N,) were none of ours for picture i."""
+def known_scores(kind: ScoreKind, outputs: "Outputs", gallery: Gallery | None) -> NDArray[np.float64]:
+    """The score of one kind for N pictures, (N,)."""
     if kind in ("centroid", "neighbours"):
         assert gallery is not None
-        scores = nearest(outputs.features, gallery, without)
+        scores = nearest(outputs.features, gallery)
     else:
-        logits = np.array(outputs.logits, dtype=np.float64)
-        if without is not None:
-            logits[np.arange(len(logits)), without] = -np.inf
-        scores = probability(logits) if kind == "probability" else energy(logits)
+        scores = probability(outputs.logits) if kind == "probability" else energy(outputs.logits)
     return np.asarray(scores.round(_DIGITS))
 
 
-def nearest(features: Floats, gallery: Gallery, without: Ints | None = None) -> NDArray[np.float64]:
+def nearest(features: Floats, gallery: Gallery) -> NDArray[np.float64]:
     """The mean cosine of each of (N, F) features with the nearest of a gallery, (N,) in [-1, 1].
 
-    For picture i the gallery is that without class `without[i]`. A class with fewer pictures than are averaged is not at a
-    disadvantage: of those pictures that are there, at most as many as the smallest class has are.
+    A class with fewer pictures than are averaged is not at a disadvantage: at most as many are as the smallest class has.
     """
     count = min(gallery.nearest, int(np.bincount(gallery.labels)[np.unique(gallery.labels)].min()))
     blocks = []
@@ -83,8 +77,6 @@ def nearest(features: Floats, gallery: Gallery, without: Ints | None = None) -> 
         # for a while after each product, which took a quarter of predict's speed.
         short = torch.from_numpy(_unit(features[block]).astype(np.float32))
         cosines = (short @ torch.from_numpy(gallery.vectors).T).numpy()
-        if without is not None:
-            cosines[without[block, None] == gallery.labels] = -np.inf
         top = np.partition(cosines, -count, axis=1)[:, -count:]
         blocks.append(top.mean(axis=1, dtype=np.float64))
     return np.concatenate(blocks)

@@ -14,7 +14,7 @@ from facecls.errors import DataError
 from facecls.evaluation.calibration import Floats
 from facecls.evaluation.nearness import ScoreKind
 
-Strangers: TypeAlias = Literal["strangers", "held_out_classes"]
+Strangers: TypeAlias = Literal["strangers", "composites"]
 Source: TypeAlias = Strangers | Literal["val"]
 Bools: TypeAlias = NDArray[np.bool_]
 
@@ -60,9 +60,10 @@ class Threshold:
     score: ScoreKind
     source: Source
     target_false_accept: float | None  # None where it was set by known pictures alone
-    n: int  # pictures behind it: strangers, held-out, or known ones
-    interval: tuple[float, float] | None  # the true rate of false accepts lies here for 95 of 100 draws of n strangers
+    n: int  # pictures behind it: strangers, composites, or known ones
+    interval: tuple[float, float] | None  # their true rate lies here for 95 of 100 draws of n strangers, or composites
     known_kept: float | None  # share of known pictures that it accepts, where measured
+    composites_accepted: float | None = None  # share of composites that it lets in, where measured
 
     @classmethod
     def from_strangers(
@@ -86,14 +87,17 @@ class Threshold:
             target_false_accept,
             len(stranger_scores),
             false_accept_interval(len(stranger_scores), target_false_accept),
-            None if known_scores is None or len(known_scores) == 0 else _kept(known_scores, value),
+            None if known_scores is None or len(known_scores) == 0 else _share_above(known_scores, value),
         )
 
     @classmethod
-    def from_val(cls, score: ScoreKind, known_scores: Floats, keep: float = 0.95) -> "Threshold":
-        """Set by `threshold_from_val`. Raises DataError where there are no known pictures."""
+    def from_val(
+        cls, score: ScoreKind, known_scores: Floats, keep: float = 0.95, composite_scores: Floats | None = None
+    ) -> "Threshold":
+        """Set by `threshold_from_val`; `composite_scores` measure what it lets in. Raises DataError without known pictures."""
         value = threshold_from_val(known_scores, keep)
-        return cls(value, score, "val", None, len(known_scores), None, _kept(known_scores, value))
+        let_in = None if composite_scores is None else _share_above(composite_scores, value)
+        return cls(value, score, "val", None, len(known_scores), None, _share_above(known_scores, value), let_in)
 
     def expected(self, strangers: int) -> tuple[float, float] | None:
         """The share of so many further strangers that it lets in lies here, by `false_accepts_to_expect`.
@@ -144,9 +148,9 @@ def false_accepts_to_expect(n: int, target_false_accept: float, further: int, le
     return float(low), float(high)
 
 
-def _kept(known_scores: Floats, threshold: float) -> float:
+def _share_above(scores: Floats, threshold: float) -> float:
     # In float64: beside float32 scores, numpy would round the threshold itself to float32.
-    return float(np.mean(np.asarray(known_scores, dtype=np.float64) > threshold))
+    return float(np.mean(np.asarray(scores, dtype=np.float64) > threshold))
 
 
 def strangers_needed(target_false_accept: float) -> int:

@@ -9,6 +9,7 @@ from facecls import chance
 from facecls.compute import Compute
 from facecls.config import Config, DataConfig, UnknownConfig
 from facecls.data.parts import Part, loose_part
+from facecls.evaluation.composites import composites
 from facecls.evaluation.evaluate import infer
 from facecls.evaluation.judgement import Judgement, describe, judge
 from facecls.evaluation.nearness import enrol
@@ -48,11 +49,15 @@ def judge_run(
         features = infer(model, chosen, compute, size=size).features
         gallery = enrol(config.unknown.score, features, chosen.listing.labels, best.classes)
 
+    nobody = composites(val, config.seed) if config.unknown.enabled and strangers is None else None
+
     def judged(*, mirrored: bool) -> Judgement:
         """With flips all scores are others, so that they have a temperature and a threshold of their own."""
         known = infer(model, val, compute, size=size, mirrored=mirrored)
-        others = None if strangers is None else infer(model, strangers, compute, size=size, mirrored=mirrored)
-        return judge(known, val.listing.labels, config.unknown, gallery=gallery, strangers=others)
+        others, composed = (
+            None if part is None else infer(model, part, compute, size=size, mirrored=mirrored) for part in (strangers, nobody)
+        )
+        return judge(known, val.listing.labels, config.unknown, gallery=gallery, strangers=others, composites=composed)
 
     judgement = judged(mirrored=False)
     with_flips = None if config.data.labels_are_handed else judged(mirrored=True)

@@ -20,10 +20,11 @@ import torch
 from facecls.compute import pick_compute
 from facecls.config import UnknownConfig
 from facecls.data.parts import find_parts, load_part, loose_part
+from facecls.evaluation.composites import composites
 from facecls.evaluation.evaluate import infer
 from facecls.evaluation.judgement import KEEP, judge
 from facecls.evaluation.nearness import SCORES, enrol, known_scores
-from facecls.evaluation.unknown import Threshold
+from facecls.evaluation.unknown import Threshold, strangers_needed
 from facecls.progress import Progress
 from facecls.run import run_of
 from facecls.training.checkpoint import read
@@ -46,14 +47,17 @@ def main() -> None:
     parts = {name: load_part(name, found.parts[name], trained.classes, data, progress.bar) for name in ("train", "val")}
     parts["train"] = some_of_each_class(parts["train"], trained.config.seed)
     parts["strangers"] = loose_part("strangers", args.strangers, data, progress.bar)
+    nobody = composites(parts["val"], trained.config.seed)
+    if nobody is None:
+        parser.error("composites need three classes")
+    parts["composites"] = nobody
     model = trained.build(compute)
     labels = {name: part.listing.labels for name, part in parts.items()}
     gallery = enrol(args.score, infer(model, parts.pop("train"), compute).features, labels["train"], trained.classes)
     outputs = {name: infer(model, part, compute, mirrored=args.tta == "flip") for name, part in parts.items()}
     config = UnknownConfig(score=args.score)
-    judgement = judge(outputs["val"], labels["val"], config, gallery=gallery)
+    judgement = judge(outputs["val"], labels["val"], config, gallery=gallery, composites=outputs["composites"])
     right = outputs["val"].logits.argmax(axis=1) == labels["val"]
-    held_out = known_scores(args.score, outputs["val"], gallery, without=labels["val"])
     scores = {name: known_scores(args.score, each, gallery) for name, each in outputs.items()}
     result: dict[str, Any] = {
         "known": len(right),
@@ -63,8 +67,12 @@ def main() -> None:
         "temperature": judgement.temperature,
         "score": args.score,
         "tta": args.tta,
-        "halves": [halves(target, scores["val"], right, scores["strangers"], args.halvings, config) for target in args.target],
-        "without_strangers": without(scores, held_out, right, args.target, config),
+        "halves": [
+            halves(target, scores["val"], right, scores["strangers"], args.halvings, config)
+            for target in args.target
+            if len(scores["strangers"]) // 2 >= strangers_needed(target)
+        ],
+        "without_strangers": without(scores, right, args.target, config),
         "chosen_without_strangers": judgement.threshold and judgement.threshold.to_plain(),
         "model": f"{trained.model.name}, {trained.geometry.image_size} pixels",
         "torch": torch.__version__,
@@ -100,11 +108,11 @@ def halves(
 
 
 def without(
-    scores: dict[str, np.ndarray], held_out: np.ndarray, right: np.ndarray, targets: list[float], config: UnknownConfig
+    scores: dict[str, np.ndarray], right: np.ndarray, targets: list[float], config: UnknownConfig
 ) -> list[dict[str, Any]]:
-    """What thresholds set by val and by classes of it that are held out let in."""
+    """What thresholds set by val and by composites of it let in."""
     thresholds = {f"val, {KEEP:.0%} kept": Threshold.from_val(config.score, scores["val"], KEEP)} | {
-        f"classes held out, {target:g}": Threshold.from_strangers(config.score, held_out, target, source="held_out_classes")
+        f"composites, {target:g}": Threshold.from_strangers(config.score, scores["composites"], target, source="composites")
         for target in targets
     }
     return [

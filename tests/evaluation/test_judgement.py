@@ -51,27 +51,29 @@ def test_strangers_are_turned_away_at_the_rate_that_was_asked_for(score: str) ->
     assert (judgement.gallery is not None) == (score in ("centroid", "neighbours"))
 
 
-def test_without_strangers_classes_are_held_out() -> None:
-    train, val = pictures(600, 0), pictures(600, 1)
-    judgement = judge(*val, UnknownConfig(), gallery=enrolled(*train))
+def test_without_strangers_composites_stand_in_for_them() -> None:
+    train, val, nobody = pictures(600, 0), pictures(600, 1), pictures(500, 2, strange=True)
+    judgement = judge(*val, UnknownConfig(), gallery=enrolled(*train), composites=nobody[0])
     assert judgement.threshold is not None
-    assert (judgement.threshold.source, judgement.threshold.n) == ("held_out_classes", 600)
+    assert (judgement.threshold.source, judgement.threshold.n) == ("composites", 500)
     assert judgement.threshold.interval is not None
     assert (judgement.threshold.known_kept or 0) >= LEAST_KEPT
+    assert judgement.accepts(nobody[0]).sum() == 4  # the fifth highest of them is not above itself
 
 
-def test_too_few_held_out_pictures_leave_it_to_val() -> None:
-    train, val = pictures(600, 0), pictures(98, 1)
-    judgement = judge(*val, UnknownConfig(), gallery=enrolled(*train))
+def test_too_few_composites_leave_it_to_val() -> None:
+    train, val, nobody = pictures(600, 0), pictures(600, 1), pictures(98, 2, strange=True)
+    judgement = judge(*val, UnknownConfig(), gallery=enrolled(*train), composites=nobody[0])
     assert judgement.threshold is not None and judgement.threshold.source == "val"
 
 
 @pytest.mark.parametrize("score", ["centroid", "neighbours", "probability", "energy"])
 def test_a_network_that_knows_little_still_keeps_the_known(score: str) -> None:
-    train, val = pictures(600, 0, spread=2.0), pictures(600, 1, spread=2.0)
+    train, val, nobody = (pictures(600, seed, spread=2.0, strange=seed == 2) for seed in range(3))
     config = UnknownConfig.model_validate({"score": score})
-    judgement = judge(*val, config, gallery=enrolled(*train, config))
+    judgement = judge(*val, config, gallery=enrolled(*train, config), composites=nobody[0])
     assert judgement.threshold is not None and judgement.threshold.source == "val"
+    assert judgement.threshold.composites_accepted == judgement.accepts(nobody[0]).mean() > 0.5
     assert judgement.accepts(val[0]).mean() >= 0.95
 
 
@@ -87,11 +89,19 @@ def test_a_judgement_comes_back_from_its_plain_values(enabled: bool) -> None:
 
 def test_a_person_is_told_what_a_threshold_rests_on() -> None:
     train, val, strangers = pictures(600, 0), pictures(100, 1, spread=2), pictures(600, 2, strange=True)
-    by_strangers, by_classes, by_val = (
-        describe(judge(*known, UnknownConfig(), gallery=enrolled(*own), strangers=others))
-        for known, own, others in ((val, train, strangers[0]), (pictures(100, 1), train, None), (val, pictures(9, 0), None))
+    by_strangers, by_composites, by_val, by_val_alone = (
+        describe(judge(*known, UnknownConfig(), gallery=enrolled(*train), strangers=others, composites=nobody))
+        for known, others, nobody in (
+            (val, strangers[0], None),
+            (pictures(100, 1), None, strangers[0]),
+            (val, None, strangers[0]),
+            (val, None, None),
+        )
     )
     assert "set by 600 pictures of strangers so that 0.01 of them get in (95 % interval 0.0037 to 0.019)" in by_strangers[1]
-    assert by_classes[1].endswith(" % of val are kept; real strangers get in more often")
-    assert by_val[1].endswith("set by 100 val pictures; 96.0 % of val are kept; how many strangers get in is not known")
+    assert "set by 600 faces composed of three classes' pictures so that 0.01 of them get in (95 % i" in by_composites[1]
+    assert by_composites[1].endswith("100.0 % of val are kept; real strangers may get in more or less often")
+    kept = "set by 100 val pictures; 96.0 % of val are kept; "
+    assert by_val[1].endswith(f"{kept}74.5 % of faces composed of three classes' pictures get in")
+    assert by_val_alone[1].endswith(f"{kept}how many strangers get in is not known")
     assert by_val[0].startswith("calibrated on 100 val pictures: temperature ")

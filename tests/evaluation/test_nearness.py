@@ -12,11 +12,9 @@ from facecls.evaluation.nearness import (
     class_centroids,
     energy,
     enrol,
-    known_scores,
     nearest,
     probability,
 )
-from facecls.evaluation.outputs import Outputs
 
 CLASSES = list("abcdef")
 
@@ -76,25 +74,6 @@ def test_neighbours_are_at_most_so_many_of_a_class_and_no_more_than_its_smallest
     )
 
 
-@pytest.mark.parametrize("kind", ["centroid", "neighbours"])
-def test_a_class_that_is_left_out_is_compared_with_all_others(kind: str) -> None:
-    features, labels = clusters()
-    gallery = gallery_of(kind, features, labels)
-    scores = nearest(features, gallery, without=labels)
-    for number in range(6):
-        own, others = labels == number, gallery.labels != number
-        rest = Gallery(gallery.vectors[others], gallery.labels[others], gallery.nearest)
-        assert scores[own] == pytest.approx(nearest(features[own], rest), abs=1e-6)
-
-
-@pytest.mark.parametrize("kind", ["probability", "energy"])
-def test_a_class_that_is_left_out_has_no_logit(kind: str) -> None:
-    logits, labels = np.random.default_rng(0).normal(size=(8, 3)).astype(np.float32), np.full(8, 1)
-    without = known_scores(kind, Outputs(logits, logits), None, without=labels)  # type: ignore[arg-type]
-    rest = np.ascontiguousarray(logits[:, [0, 2]])
-    assert without == pytest.approx(known_scores(kind, Outputs(rest, rest), None), abs=1e-6)  # type: ignore[arg-type]
-
-
 def test_a_feature_of_no_length_is_near_to_nobody() -> None:
     assert nearest(np.zeros((1, 16)), gallery_of("centroid", *clusters())).tolist() == [0]
 
@@ -102,10 +81,9 @@ def test_a_feature_of_no_length_is_near_to_nobody() -> None:
 def test_more_pictures_than_a_block_keep_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
     features, labels = clusters()
     gallery = gallery_of("centroid", features, labels)
-    whole, held_out = nearest(features, gallery), nearest(features, gallery, without=labels)
+    whole = nearest(features, gallery)
     monkeypatch.setattr("facecls.evaluation.nearness.BLOCK", 7)
     assert nearest(features, gallery) == pytest.approx(whole, abs=1e-6)
-    assert nearest(features, gallery, without=labels) == pytest.approx(held_out, abs=1e-6)
 
 
 def test_no_picture_has_no_scores() -> None:

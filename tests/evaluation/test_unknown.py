@@ -94,6 +94,11 @@ def test_a_threshold_by_a_few_known_pictures_keeps_them_all() -> None:
     assert not threshold.accepts(np.array([0.2499]))[0]
 
 
+def test_a_threshold_by_known_pictures_says_what_composites_it_lets_in() -> None:
+    threshold = Threshold.from_val("energy", np.linspace(1, 2, 100), 0.5, np.linspace(0, 2, 201))
+    assert threshold.composites_accepted == pytest.approx(0.25, abs=0.01)
+
+
 def test_no_known_picture_sets_no_threshold() -> None:
     with pytest.raises(DataError) as caught:
         threshold_from_val(np.zeros(0))
@@ -141,8 +146,9 @@ def test_the_more_new_strangers_the_nearer_their_share_comes_to_the_rate() -> No
 @pytest.mark.parametrize(
     "threshold",
     [
-        Threshold.from_strangers("probability", np.linspace(0, 1, 123), 0.02, source="held_out_classes"),
+        Threshold.from_strangers("probability", np.linspace(0, 1, 123), 0.02, source="composites"),
         Threshold.from_val("energy", np.linspace(0, 1, 123)),
+        Threshold.from_val("energy", np.linspace(0, 1, 123), composite_scores=np.linspace(-1, 1, 50)),
     ],
 )
 def test_a_threshold_comes_back_from_its_plain_values(threshold: Threshold) -> None:
