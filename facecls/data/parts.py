@@ -22,8 +22,6 @@ from facecls.errors import DataError, ImageError
 from facecls.faces.geometry import Geometry
 from facecls.faces.listing import Paths, pictures_below
 
-_CPU = torch.device("cpu")
-
 
 @dataclass(frozen=True)
 class Listing:
@@ -142,7 +140,7 @@ def load_part(
     classes: Sequence[str],
     data: DataConfig,
     progress: Progress,
-    device: torch.device = _CPU,
+    device: torch.device,
 ) -> Part:
     """Has a part's faces read into the store that `data.store` names; `device` is where they will be computed with.
 
@@ -206,7 +204,7 @@ def _refuse_two_splits(folders: dict[str, Path], split: SplitConfig, root: Path)
         raise DataError(*twice, hint=f"leave the key out, or set data.root to {root / 'train'}")
 
 
-def loose_part(name: str, folder: Path, data: DataConfig, progress: Progress) -> Part:
+def loose_part(name: str, folder: Path, data: DataConfig, progress: Progress, device: torch.device) -> Part:
     """The pictures of a folder, whatever folders they lie in, all of one class that is called `name`.
 
     Raises DataError where there are none, and as `load_part` does.
@@ -214,7 +212,7 @@ def loose_part(name: str, folder: Path, data: DataConfig, progress: Progress) ->
     paths = Paths.of(existing_folder(folder), pictures_below(folder, "", Counter()))
     if len(paths) == 0:
         raise DataError(f"{folder}: holds no pictures", hint="name a folder with pictures in it, or in folders in it")
-    return load_part(name, Listing(paths, np.zeros(len(paths), np.int32)), (name,), data, progress)
+    return load_part(name, Listing(paths, np.zeros(len(paths), np.int32)), (name,), data, progress, device)
 
 
 def _passed_over(root: str | Path, counts: Counter[str]) -> list[str]:

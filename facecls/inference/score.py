@@ -75,12 +75,12 @@ def score_checkpoint(
     own = settings.model_copy(update={"split_file": split_file or settings.split_file})
     listing = _own(checkpoint, own, split) if data is None else _foreign(checkpoint, data, split, progress)
     begun = time.perf_counter()
-    part = load_part(split, listing, checkpoint.classes, settings, progress.bar)
+    part = load_part(split, listing, checkpoint.classes, settings, progress.bar, compute.device)
     model = checkpoint.build(compute)
     outputs = infer(model, part, compute, mirrored=mirrored)
     seconds = time.perf_counter() - begun
     labels, judgement = part.listing.labels, checkpoint.judged(mirrored=mirrored)
-    others = None if strangers is None else loose_part("strangers", strangers, settings, progress.bar)
+    others = None if strangers is None else loose_part("strangers", strangers, settings, progress.bar, compute.device)
     own_strangers = strangers is not None and strangers.absolute() == config.unknown.strangers
     if own_strangers:
         progress.note(f"{strangers}: the threshold was set by these very strangers, so what it does to others is not seen here")

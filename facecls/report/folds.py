@@ -78,10 +78,10 @@ def score_folds(runs: Sequence[Run], compute: Compute, progress: Progress) -> Cr
         best = checkpoint.read(run.best)
         folds.append(Fold(number, run, best, score_checkpoint(best, compute, progress, split_file=run.kept_split)))
     calibrated = np.concatenate([each.checkpoint.judged().probabilities(each.scored.outputs.logits) for each in folds])
-    return CrossValidation(tuple(folds), _pooled(folds, calibrated, progress), calibrated)
+    return CrossValidation(tuple(folds), _pooled(folds, calibrated, compute, progress), calibrated)
 
 
-def _pooled(folds: Sequence[Fold], calibrated: NDArray[np.float64], progress: Progress) -> Scored:
+def _pooled(folds: Sequence[Fold], calibrated: NDArray[np.float64], compute: Compute, progress: Progress) -> Scored:
     parts = [fold.scored for fold in folds]
     logits = np.concatenate([part.outputs.logits for part in parts])
     labels = np.concatenate([part.part.listing.labels for part in parts])
@@ -93,7 +93,7 @@ def _pooled(folds: Sequence[Fold], calibrated: NDArray[np.float64], progress: Pr
         assessment=assess(logits, calibrated, labels, first.classes),
         open_set=_pooled_open_set([part.open_set for part in parts], np.array([fold.n for fold in folds])),
         groups=None,
-        part=load_part("all folds", Listing(paths, labels), first.classes, first.config.data, progress.bar),
+        part=load_part("all folds", Listing(paths, labels), first.classes, first.config.data, progress.bar, compute.device),
         outputs=Outputs(logits, np.zeros((len(logits), 0), np.float32)),
         strangers=None,
         skipped=tuple(error for part in parts for error in part.skipped),

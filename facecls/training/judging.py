@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import torch
 
 from facecls import chance
 from facecls.compute import Compute
@@ -21,14 +22,14 @@ from facecls.training import checkpoint
 _PER_CLASS = 200  # training pictures of a class that it is known by: more would hardly move its centroid
 
 
-def prepare_strangers(unknown: UnknownConfig, data: DataConfig, progress: Progress) -> Part | None:
+def prepare_strangers(unknown: UnknownConfig, data: DataConfig, progress: Progress, device: torch.device) -> Part | None:
     """The strangers' pictures, if the config names some and a threshold is wanted.
 
     Raises DataError for a folder that is not there or holds too few of them for the target.
     """
     if not unknown.enabled or unknown.strangers is None:
         return None
-    strangers = loose_part("strangers", unknown.strangers, data, progress.bar)
+    strangers = loose_part("strangers", unknown.strangers, data, progress.bar, device)
     check_strangers(len(strangers), unknown.target_false_accept)
     return strangers
 

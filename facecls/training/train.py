@@ -57,7 +57,7 @@ def _train(config: Config, found: Found, run: Run, progress: Progress, team: Tea
         for name, listing in found.parts.items()
         if name in ("train", "val")
     ]
-    strangers = prepare_strangers(config.unknown, config.data, progress) if team.rank == 0 else None
+    strangers = prepare_strangers(config.unknown, config.data, progress, compute.device) if team.rank == 0 else None
     for part in (*parts, *([strangers] if strangers else [])):
         for note in [*part.notes, *(f"skipped {error}" for error in part.skipped)]:
             progress.note(note)

@@ -68,7 +68,7 @@ class Ours:
     def __init__(self, config: Config, compute: Compute) -> None:
         found = find_parts(config.data, config.split)
         self.classes = len(found.classes)
-        self.part = load_part("train", found.parts["train"], found.classes, config.data, Progress().bar)
+        self.part = load_part("train", found.parts["train"], found.classes, config.data, Progress().bar, compute.device)
         self.config = config
         self.state = build_state(config, self.classes, compute, lambda _: None)
         self.batches = TrainBatches(self.part, config.train.batch_size, config.seed, compute)

@@ -44,9 +44,12 @@ def main() -> None:
     compute = pick_compute("auto", "auto")
     data = trained.config.data.model_copy(update={"split_file": run.kept_split or trained.config.data.split_file})
     found = find_parts(data, trained.config.split, progress.bar)
-    parts = {name: load_part(name, found.parts[name], trained.classes, data, progress.bar) for name in ("train", "val")}
+    parts = {
+        name: load_part(name, found.parts[name], trained.classes, data, progress.bar, compute.device)
+        for name in ("train", "val")
+    }
     parts["train"] = some_of_each_class(parts["train"], trained.config.seed)
-    parts["strangers"] = loose_part("strangers", args.strangers, data, progress.bar)
+    parts["strangers"] = loose_part("strangers", args.strangers, data, progress.bar, compute.device)
     nobody = composites(parts["val"], trained.config.seed)
     if nobody is None:
         parser.error("composites need three classes")

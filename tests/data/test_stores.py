@@ -32,7 +32,7 @@ def load(root: Path, store: str, **keys: Any) -> Part:
     folder = FaceFolder(root)
     keys = {"image_size": 16, "cache_dir": root.parent / "cache", **keys}
     data = DataConfig(root=root, store=store, **keys)
-    return load_part("train", Listing(folder.paths, folder.labels), folder.classes, data, silent)
+    return load_part("train", Listing(folder.paths, folder.labels), folder.classes, data, silent, torch.device("cpu"))
 
 
 @pytest.mark.parametrize("store", STORES)
