@@ -1,6 +1,7 @@
 """The commands that put a trained classifier to work: eval, predict, report, cross-validate."""
 
 import shlex
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
@@ -165,17 +166,16 @@ def cross_validate(
     from facecls.training.folds import train_folds
     from facecls.training.interrupt import Interrupted
 
-    progress = Progress(epochs=sys.stderr)
+    progress, compute = Progress(epochs=sys.stderr), pick_compute(settings.device, settings.precision)
     try:
-        runs = train_folds(settings, folds, folder, progress, go_on=resume)
-    except Interrupted as interrupted:
-        words = ["facecls", "cross-validate", str(config), "--folds", str(folds)]
-        words += [word for text in set_ or () for word in ("--set", text)]
-        progress.note(f"\nstopped, and saved in {folder}; this goes on:\n")
-        progress.note(f"    {shlex.join([*words, '--out', str(folder), '--resume'])}")
-        raise typer.Exit(128 + interrupted.signal) from None
-    compute = pick_compute(settings.device, settings.precision)
-    validation = score_folds(runs, compute, progress)
+        validation = score_folds(train_folds(settings, folds, folder, progress, go_on=resume), compute, progress)
+    except (Interrupted, KeyboardInterrupt) as stopped:
+        if folder.exists():
+            words = ["facecls", "cross-validate", str(config), "--folds", str(folds)]
+            words += [word for text in set_ or () for word in ("--set", text)]
+            progress.note(f"\nstopped, and saved in {folder}; this goes on:\n")
+            progress.note(f"    {shlex.join([*words, '--out', str(folder), '--resume'])}")
+        raise typer.Exit(128 + getattr(stopped, "signal", signal.SIGINT)) from None
     path = folder / "report.html"
     write_page(path, folds_page(validation, settings, compute, folder.resolve().name))
     if format_ == "json":

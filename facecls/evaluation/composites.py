@@ -5,6 +5,7 @@ out would not do: the network has learned to tell that class from the others, an
 """
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,9 +16,12 @@ from facecls import chance
 from facecls.compute import Compute
 from facecls.data.parts import Part
 from facecls.data.store import Faces, Store
+from facecls.evaluation.evaluate import infer
+from facecls.evaluation.outputs import Composed
 from facecls.faces.listing import Indices
+from facecls.models.classifier import FaceClassifier
 
-COUNT = 1000  # that many for any part: pictures of a few dozen make as many different ones
+COUNT = 1000  # at the most: fewer where a part's few pictures make no more different ones
 _BANDS = 3
 _SEAM = 1 / 16  # of the height, over which one picture goes over into the next: a hard edge would be a feature of its own
 
@@ -27,27 +31,30 @@ class Composites:
 
     def __init__(self, faces: Store, sources: NDArray[np.int64]) -> None:
         self._faces = faces
-        self._sources = sources  # (N, 3), numbers of faces
+        self.sources = sources  # (N, 3), numbers of faces
 
     def __len__(self) -> int:
-        return len(self._sources)
+        return len(self.sources)
 
     def __getitem__(self, indices: Indices) -> Faces:
-        bands = [self._faces[numbers].astype(np.float32) for numbers in self._sources[indices].T]
+        bands = [self._faces[numbers].astype(np.float32) for numbers in self.sources[indices].T]
         shares = _shares(bands[0].shape[1])
         composed = sum(share[:, None, None] * band for share, band in zip(shares, bands, strict=True))
         return np.asarray(np.rint(composed), np.uint8)
 
     def take(self, indices: Indices) -> "Composites":
-        return Composites(self._faces, self._sources[indices])
+        return Composites(self._faces, self.sources[indices])
 
     def batches(self, plan: Sequence[Indices], compute: Compute) -> Iterator[Tensor]:
         for indices in plan:
             yield compute.send(torch.from_numpy(self[indices]))
 
 
-def composites(part: Part, seed: int, count: int = COUNT) -> Part | None:
-    """So many composites of a part's pictures, each of three classes drawn by the seed; None where it has fewer classes."""
+def composites(part: Part, seed: int, count: int = COUNT) -> Composites | None:
+    """Composites of a part's faces, each of three classes; None where it has fewer classes.
+
+    `count` are drawn by the seed; those that come again are left out.
+    """
     labels = part.listing.labels
     order = np.argsort(labels, kind="stable")
     starts, sizes = np.unique(labels[order], return_index=True, return_counts=True)[1:]
@@ -56,8 +63,14 @@ def composites(part: Part, seed: int, count: int = COUNT) -> Part | None:
     draws = np.random.default_rng(chance.seed_of("composites", seed))
     classes = np.stack([draws.choice(len(sizes), _BANDS, replace=False) for _ in range(count)])
     sources = order[starts[classes] + draws.integers(sizes[classes])]
+    return Composites(part.faces, np.unique(sources, axis=0))
+
+
+def infer_composites(model: FaceClassifier, part: Part, faces: Composites, compute: Compute, **options: Any) -> Composed:
+    """Runs composites of a part's faces through a model; options are those of `infer`."""
     # Listed by their upper third, for want of a picture of their own.
-    return Part("composites", part.listing.take(sources[:, 0]), Composites(part.faces, sources))
+    nobody = Part("composites", part.listing.take(faces.sources[:, 0]), faces)
+    return Composed(infer(model, nobody, compute, **options), faces.sources)
 
 
 def _shares(side: int) -> NDArray[np.float32]:

@@ -18,14 +18,15 @@ def infer(
     ranks: int = 1,
     *,
     mirrored: bool = False,
+    scored: bool = True,
     size: int | None = None,
 ) -> Outputs:
     """Runs all faces of a part through the model, or the share of them that process `rank` of `ranks` takes on.
 
-    With `mirrored`, each counts together with its mirror image. `size` pixels are what a side is shrunk to, if it is larger.
+    `mirrored` and `scored` are as `outputs_of` takes them; `size` pixels are what a side is shrunk to, if it is larger.
     """
     batches = (_shrunk(images, size) for images in eval_batches(part, BATCH, compute, rank, ranks))
-    return outputs_of(model, batches, compute, mirrored=mirrored)
+    return outputs_of(model, batches, compute, mirrored=mirrored, scored=scored)
 
 
 def _shrunk(images: Tensor, size: int | None) -> Tensor:

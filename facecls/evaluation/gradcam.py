@@ -88,6 +88,12 @@ def _last_map(model: FaceClassifier, images: Tensor) -> nn.Module | None:
     return found[0]
 
 
+def resized(heat: NDArray[np.float32], side: int) -> NDArray[np.float32]:
+    """Heat maps (B, S, S) at another size, (B, side, side)."""
+    grown = functional.interpolate(torch.from_numpy(heat)[:, None], (side, side), mode="bilinear", align_corners=False)
+    return np.asarray(grown[:, 0].numpy())
+
+
 def overlay(faces: NDArray[np.uint8], heat: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Faces (B, S, S, 3), greyed, under the colours of their heat (B, S, S) in [0, 1]."""
     grey = (faces.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32))[..., None]

@@ -40,8 +40,8 @@ def identification_rates(
     """Detection and identification rate against false accept rate (Phillips, Grother and Micheals 2011, open-set ROC).
 
     `known_scores` (N,), `known_correct` (N,): the right name came first; `stranger_scores` (M,). Thresholds are set by
-    `calibration_scores`, those of other strangers, or without them by the same strangers: then `false_accept` is at
-    most the rate by construction, and `identified` a little rosy. Rates for which the strangers are too few are
+    `calibration_scores`, those of other strangers, or without them by the same strangers: then `false_accept` stays
+    below the rate by construction. Rates for which the strangers are too few are
     left out.
     """
     known = np.asarray(known_scores, dtype=np.float64)

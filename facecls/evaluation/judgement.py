@@ -13,12 +13,11 @@ from facecls.config import UnknownConfig
 from facecls.evaluation.calibration import Floats, Ints, fit_temperature, probabilities
 from facecls.evaluation.metrics import expected_calibration_error
 from facecls.evaluation.nearness import SCORES, Gallery, known_scores
-from facecls.evaluation.outputs import Outputs
+from facecls.evaluation.outputs import Composed, Outputs
 from facecls.evaluation.unknown import Bools, Threshold, strangers_needed
 
 KEEP = 0.95  # share of the known that a threshold keeps which nothing but known pictures has set
 _MANY = 0.8  # where fewer of the known are kept, the way to keep more is said
-_COMPOSITES = "faces composed of three classes' pictures"
 LEAST_KEPT = 0.5  # composites may turn away the rest of the known, not more
 
 
@@ -77,7 +76,7 @@ def judge(
     *,
     gallery: Gallery | None = None,
     strangers: Outputs | None = None,
-    composites: Outputs | None = None,
+    composites: Composed | None = None,
 ) -> Judgement:
     """Fits the temperature, and where `unknown.enabled` the threshold, to what the network says of pictures.
 
@@ -97,18 +96,21 @@ def judge(
             scores = known_scores(config.score, strangers, gallery)
             threshold = Threshold.from_strangers(config.score, scores, config.target_false_accept, known)
         else:
-            composed = None if composites is None else known_scores(config.score, composites, gallery)
-            threshold = _without_strangers(config, known, composed)
+            threshold = _without_strangers(config, known, composites, gallery)
     return Judgement(temperature, (before, after), len(val_labels), threshold, gallery)
 
 
-def _without_strangers(config: UnknownConfig, known: Floats, composed: Floats | None) -> Threshold:
-    if composed is not None and len(composed) >= strangers_needed(config.target_false_accept):
-        by_composites = Threshold.from_strangers(config.score, composed, config.target_false_accept, known, "composites")
+def _without_strangers(config: UnknownConfig, known: Floats, composites: Composed | None, gallery: Gallery | None) -> Threshold:
+    score, target = config.score, config.target_false_accept
+    if composites is None:
+        return Threshold.from_val(score, known, KEEP)
+    composed = known_scores(score, composites.outputs, gallery)
+    if len(composed) >= strangers_needed(target):
+        by_composites = Threshold.from_composites(score, composed, composites.sources, target, known)
         # A network that cannot tell its own classes apart that well must not turn most of the known away for it.
         if (by_composites.known_kept or 0.0) >= LEAST_KEPT:
             return by_composites
-    return Threshold.from_val(config.score, known, KEEP, composed)
+    return Threshold.from_val(score, known, KEEP, composed)
 
 
 def describe(judgement: Judgement) -> list[str]:
@@ -130,11 +132,16 @@ def explain_threshold(threshold: Threshold) -> str:
         kept += ", more with a higher unknown.target_false_accept"
     if threshold.source == "val":
         let_in = threshold.composites_accepted
-        known = "how many strangers get in is not known" if let_in is None else f"{100 * let_in:.1f} % of {_COMPOSITES} get in"
-        return f"{head}, set by {threshold.n} val pictures{kept}; {known}"
+        strangers = "how many strangers get in is not known"
+        if let_in is not None:
+            strangers = f"of faces composed of three classes' pictures {100 * let_in:.1f} % get in"
+        return f"{head}, set by {threshold.n} val pictures and not by unknown.target_false_accept{kept}; {strangers}"
     assert threshold.target_false_accept is not None and threshold.interval is not None
     low, high = threshold.interval
     aim = f"so that {threshold.target_false_accept:.3g} of them get in (95 % interval {low:.2g} to {high:.2g}){kept}"
     if threshold.source == "strangers":
         return f"{head}, set by {threshold.n} pictures of strangers {aim}"
-    return f"{head}, set by {threshold.n} {_COMPOSITES} {aim}; real strangers may get in more or less often"
+    if threshold.source == "composites":
+        composed = f"{threshold.n} faces composed of three classes' pictures each, of {threshold.composed_of} in all"
+        return f"{head}, set by {composed}, {aim}; real strangers may get in more or less often"
+    return f"{head}, set by a version of facecls that held classes out {aim}; real strangers get in more often"

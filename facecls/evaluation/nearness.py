@@ -3,27 +3,25 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from facecls.errors import DataError
-from facecls.evaluation.calibration import Floats, Ints, probabilities
-
-if TYPE_CHECKING:
-    from facecls.evaluation.outputs import Outputs  # it brings torch along
+from facecls.evaluation.calibration import Floats, Ints
+from facecls.evaluation.outputs import Outputs
 
 ScoreKind: TypeAlias = Literal["centroid", "neighbours", "probability", "energy"]
 
 SCORES: dict[ScoreKind, str] = {
     "centroid": "cosine with the nearest class",
     "neighbours": "cosine with the nearest training pictures",
-    "probability": "largest probability, uncalibrated",
+    "probability": "log-odds of the largest probability, uncalibrated",
     "energy": "negative energy",
 }
-BLOCK = 4096  # pictures compared with all of a gallery at a time, to bound the memory
+COSINES = 2**24  # at a time, to bound the memory: pictures times what they are compared with
 NEAREST = 3  # neighbours whose cosines are averaged
 PER_CLASS = 50  # pictures of a class among which neighbours are looked for
 _DIGITS = 6  # what is left of a score: more would differ with how many pictures are computed at once
@@ -48,19 +46,20 @@ def enrol(kind: ScoreKind, features: Floats, labels: Ints, classes: Sequence[str
     if kind == "neighbours":
         _refuse_empty(labels, classes)
         order = np.argsort(labels, kind="stable")
-        rank = np.arange(len(labels)) - np.searchsorted(labels[order], labels[order])
-        chosen = np.sort(order[rank < PER_CLASS])
+        members = np.split(order, np.cumsum(np.bincount(labels))[:-1])
+        # Evenly through a class: pictures that follow one another are often of one moment.
+        chosen = np.sort(np.concatenate([some[_evenly(len(some), PER_CLASS)] for some in members]))
         return Gallery(_short(_unit(features[chosen])), labels[chosen].astype(np.int32), NEAREST)
     return None
 
 
-def known_scores(kind: ScoreKind, outputs: "Outputs", gallery: Gallery | None) -> NDArray[np.float64]:
+def known_scores(kind: ScoreKind, outputs: Outputs, gallery: Gallery | None) -> NDArray[np.float64]:
     """The score of one kind for N pictures, (N,)."""
     if kind in ("centroid", "neighbours"):
         assert gallery is not None
         scores = nearest(outputs.features, gallery)
     else:
-        scores = probability(outputs.logits) if kind == "probability" else energy(outputs.logits)
+        scores = log_odds(outputs.logits) if kind == "probability" else energy(outputs.logits)
     return np.asarray(scores.round(_DIGITS))
 
 
@@ -71,8 +70,9 @@ def nearest(features: Floats, gallery: Gallery) -> NDArray[np.float64]:
     """
     count = min(gallery.nearest, int(np.bincount(gallery.labels)[np.unique(gallery.labels)].min()))
     blocks = []
-    for start in range(0, max(len(features), 1), BLOCK):
-        block = slice(start, start + BLOCK)
+    rows = max(1, COSINES // len(gallery.vectors))
+    for start in range(0, max(len(features), 1), rows):
+        block = slice(start, start + rows)
         # By torch, which keeps to the threads that it is given: numpy's library starts its own, and they go on turning
         # for a while after each product, which took a quarter of predict's speed.
         short = torch.from_numpy(_unit(features[block]).astype(np.float32))
@@ -94,9 +94,13 @@ def class_centroids(features: Floats, labels: Ints, classes: Sequence[str]) -> N
     return _unit(np.stack([_unit(features[order[start:end]]).mean(axis=0) for start, end in pairwise(bounds)]))
 
 
-def probability(logits: Floats) -> NDArray[np.float64]:
-    """The largest softmax probability of (N, C) logits, (N,) in [1 / C, 1] (Hendrycks and Gimpel, arXiv:1610.02136)."""
-    return np.asarray(probabilities(logits).max(axis=1))
+def log_odds(logits: Floats) -> NDArray[np.float64]:
+    """log p - log(1 - p) of the largest softmax probability p of (N, C) logits, (N,).
+
+    It ranks as p itself does (Hendrycks and Gimpel, arXiv:1610.02136), also where p is 1 in all digits that it has.
+    """
+    ordered = np.sort(np.asarray(logits, dtype=np.float64), axis=1)
+    return np.asarray(ordered[:, -1] - energy(ordered[:, :-1]))
 
 
 def energy(logits: Floats) -> NDArray[np.float64]:
@@ -104,6 +108,11 @@ def energy(logits: Floats) -> NDArray[np.float64]:
     logits = np.asarray(logits, dtype=np.float64)
     top = logits.max(axis=1)
     return np.asarray(top + np.log(np.exp(logits - top[:, None]).sum(axis=1)))
+
+
+def _evenly(n: int, most: int) -> NDArray[np.int64]:
+    """Up to `most` of the numbers below n, as far from one another as they can be."""
+    return np.linspace(0, n - 1, min(n, most)).round().astype(np.int64)
 
 
 def _refuse_empty(labels: Ints, classes: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""One pass of a classifier: what it says of some faces; predict and eval share it, so that both compute the same bits."""
+"""One pass of a classifier: what it says of some faces; predict and eval share it, so that both say the same."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -20,11 +20,19 @@ BATCH = 64  # faces at once
 class Outputs:
     """What a model says of N faces, in their order."""
 
-    logits: NDArray[np.float32]  # (N, C)
+    logits: NDArray[np.float32]  # (N, C), or (N, 0) where only features were wanted
     features: NDArray[np.float32]  # (N, F)
 
     def take(self, indices: NDArray[np.int64]) -> "Outputs":
         return Outputs(self.logits[indices], self.features[indices])
+
+
+@dataclass(frozen=True)
+class Composed:
+    """What a model says of N composites, and which pictures they are made of."""
+
+    outputs: Outputs
+    sources: NDArray[np.int64]  # (N, 3), numbers of pictures
 
 
 def mirror_allowed(wanted: bool, data: DataConfig, progress: Progress) -> bool:
@@ -34,24 +42,29 @@ def mirror_allowed(wanted: bool, data: DataConfig, progress: Progress) -> bool:
     return wanted and not data.labels_are_handed
 
 
-def outputs_of(model: FaceClassifier, batches: Iterable[Tensor], compute: Compute, *, mirrored: bool = False) -> Outputs:
+def outputs_of(
+    model: FaceClassifier, batches: Iterable[Tensor], compute: Compute, *, mirrored: bool = False, scored: bool = True
+) -> Outputs:
     """Runs batches of images (B, 3, S, S) in [0, 1] through the model; sets it to eval mode.
 
-    With `mirrored`, logits and features are the mean of the picture's and its mirror image's.
+    With `mirrored`, logits and features are the mean of the picture's and its mirror image's. `scored` false leaves the
+    logits out, which of many classes take the most memory.
     """
     model.eval()
     logits, features = [], []
     with torch.inference_mode(), compute.autocast():
         for images in batches:
-            embedded = model.embed(images)
-            scores = model.score(embedded).float()
-            embedded = embedded.float()
-            if mirrored:
-                other = model.embed(images.flip(3))
-                scores = (scores + model.score(other).float()) / 2
-                embedded = (embedded + other.float()) / 2
-            logits.append(scores)
-            features.append(embedded)
+            views = [images, images.flip(3)] if mirrored else [images]
+            embedded = [model.embed(view) for view in views]
+            features.append(_mean(embedded))
+            logits.append(_mean([model.score(each) for each in embedded]) if scored else features[-1][:, :0])
     if not logits:
         return Outputs(np.zeros((0, 0), np.float32), np.zeros((0, 0), np.float32))
-    return Outputs(torch.cat(logits).cpu().numpy(), torch.cat(features).cpu().numpy())
+    return Outputs(np.concatenate(logits), np.concatenate(features))
+
+
+def _mean(views: list[Tensor]) -> NDArray[np.float32]:
+    """The mean of (B, ...) tensors in float32, on the host at once: a device would have to hold all of a large set."""
+    first, *others = (view.float() for view in views)
+    mean: NDArray[np.float32] = (sum(others, first) / len(views)).cpu().numpy()
+    return mean

@@ -1,6 +1,6 @@
 """Thresholds on scores of being known, which let few strangers in.
 
-Applying a stored threshold needs only numpy; setting one loads scipy for its interval.
+Applying a stored threshold needs numpy and torch; setting one loads scipy for its interval.
 """
 
 from collections.abc import Mapping
@@ -14,8 +14,7 @@ from facecls.errors import DataError
 from facecls.evaluation.calibration import Floats
 from facecls.evaluation.nearness import ScoreKind
 
-Strangers: TypeAlias = Literal["strangers", "composites"]
-Source: TypeAlias = Strangers | Literal["val"]
+Source: TypeAlias = Literal["strangers", "composites", "val"]
 Bools: TypeAlias = NDArray[np.bool_]
 
 
@@ -63,7 +62,8 @@ class Threshold:
     n: int  # pictures behind it: strangers, composites, or known ones
     interval: tuple[float, float] | None  # their true rate lies here for 95 of 100 draws of n strangers, or composites
     known_kept: float | None  # share of known pictures that it accepts, where measured
-    composites_accepted: float | None = None  # share of composites that it lets in, where measured
+    composed_of: int | None = None  # pictures that the composites are made of which it was set by
+    composites_accepted: float | None = None  # share of composites that it lets in, where it was not set by them
 
     @classmethod
     def from_strangers(
@@ -72,7 +72,6 @@ class Threshold:
         stranger_scores: Floats,
         target_false_accept: float,
         known_scores: Floats | None = None,
-        source: Strangers = "strangers",
     ) -> "Threshold":
         """Set by `threshold_for`; `known_scores`, of pictures not trained on, measure what share of the known it keeps.
 
@@ -83,11 +82,37 @@ class Threshold:
         return cls(
             value,
             score,
-            source,
+            "strangers",
             target_false_accept,
             len(stranger_scores),
             false_accept_interval(len(stranger_scores), target_false_accept),
             None if known_scores is None or len(known_scores) == 0 else _share_above(known_scores, value),
+        )
+
+    @classmethod
+    def from_composites(
+        cls,
+        score: ScoreKind,
+        composite_scores: Floats,
+        sources: NDArray[np.int64],
+        target_false_accept: float,
+        known_scores: Floats,
+    ) -> "Threshold":
+        """Set by `threshold_for`, composites standing in for strangers; `sources` (N, 3) are the pictures each is made of.
+
+        The interval is that of the rate of composites of further pictures, not of strangers. Raises DataError where the
+        composites are too few.
+        """
+        value = threshold_for(composite_scores, target_false_accept)
+        return cls(
+            value,
+            score,
+            "composites",
+            target_false_accept,
+            len(composite_scores),
+            composites_interval(composite_scores, sources, target_false_accept),
+            _share_above(known_scores, value),
+            composed_of=len(np.unique(sources)),
         )
 
     @classmethod
@@ -97,7 +122,8 @@ class Threshold:
         """Set by `threshold_from_val`; `composite_scores` measure what it lets in. Raises DataError without known pictures."""
         value = threshold_from_val(known_scores, keep)
         let_in = None if composite_scores is None else _share_above(composite_scores, value)
-        return cls(value, score, "val", None, len(known_scores), None, _share_above(known_scores, value), let_in)
+        kept = _share_above(known_scores, value)
+        return cls(value, score, "val", None, len(known_scores), None, kept, composites_accepted=let_in)
 
     def expected(self, strangers: int) -> tuple[float, float] | None:
         """The share of so many further strangers that it lets in lies here, by `false_accepts_to_expect`.
@@ -145,6 +171,23 @@ def false_accepts_to_expect(n: int, target_false_accept: float, further: int, le
     accepted = _rank(target_false_accept, n)
     assert accepted > 0 and further > 0
     low, high = betabinom.ppf([(1 - level) / 2, (1 + level) / 2], further, accepted, n + 1 - accepted) / further
+    return float(low), float(high)
+
+
+def composites_interval(
+    scores: Floats, sources: NDArray[np.int64], target_false_accept: float, level: float = 0.95, draws: int = 1000
+) -> tuple[float, float]:
+    """Where the rate of further composites lies, with chance `level`, under a threshold set by these N.
+
+    Bootstrap over the pictures, not over the composites, which share them: a picture that is drawn twice counts its
+    composites twice, and thresholds set by such samples are tried on all (percentiles; Efron 1979).
+    """
+    pictures, places = np.unique(sources[np.argsort(-np.asarray(scores, np.float64), kind="stable")], return_inverse=True)
+    each = np.full(len(pictures), 1 / len(pictures))
+    weights = np.random.default_rng(0).multinomial(len(pictures), each, size=draws)
+    above = np.cumsum(weights[:, places.reshape(sources.shape)].prod(axis=2), axis=1)  # (draws, N), from the highest score
+    rates = (above <= target_false_accept * above[:, -1:]).mean(axis=1)
+    low, high = np.quantile(rates, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
 

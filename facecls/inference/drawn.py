@@ -58,7 +58,7 @@ def caption(prediction: Prediction) -> str:
 
 
 def place_of(path: str, folder: Path) -> Path:
-    """Where below `folder` a picture's drawing goes: its own path, from here or from the root, so that none meets another.
+    """Where below `folder` a picture's drawing goes: its own path, from here or from the root, so that equal names do not meet.
 
     What is no JPEG or PNG becomes a JPEG, with `.jpg` behind its name.
     """

@@ -36,12 +36,7 @@ def name_pictures(predictor: Predictor, task: Task, progress: Progress) -> int:
 
     Ctrl-C ends a watch as a matter of course; elsewhere it is passed on, once it is said what stands in the output.
     """
-    for drawings in (task.annotate, task.explain):
-        if task.watch and drawings and drawings.resolve().is_relative_to(task.watch.resolve()):
-            raise RunError(
-                f"{drawings}: lies in the watched folder, so that each drawing would be named as well",
-                hint="name a folder elsewhere",
-            )
+    _refuse_mixed_drawings(task)
     results = None if task.output is None else Results(task.output, task.top_k)
     groups, total = _groups(task, results.paths if results else set())
     predictions: Iterator[Prediction] = (each for group in groups for each in predictor.predict(group, task.top_k))
@@ -72,10 +67,24 @@ def name_pictures(predictor: Predictor, task: Task, progress: Progress) -> int:
     return unread_before + failed
 
 
+def _refuse_mixed_drawings(task: Task) -> None:
+    """Raises RunError where drawings would meet pictures or one another."""
+    if task.annotate and task.explain and task.annotate.resolve() == task.explain.resolve():
+        raise RunError(f"{task.annotate}: cannot take both kinds of drawings", hint="name two folders")
+    named = [task.watch] if task.watch else [Path(path) for path in task.paths]
+    for drawings in filter(None, (task.annotate, task.explain)):
+        for folder in named:
+            if folder.is_dir() and drawings.resolve().is_relative_to(folder.resolve()):
+                raise RunError(
+                    f"{drawings}: lies in {folder}, so that its drawings would be taken for pictures to name",
+                    hint="name a folder elsewhere",
+                )
+
+
 def _groups(task: Task, held: set[str]) -> tuple[Iterable[list[str]], int | None]:
     """The pictures that are not `held` yet, in groups as they come, and how many they are, where that is known."""
     if task.watch is not None:
-        return _without(held, watched(task.watch)), None
+        return watched(task.watch, held), None
     found = [path for path in find_pictures(name for name in task.paths if name != STDIN) if path not in held]
     if STDIN not in task.paths:
         return [found], len(found)

@@ -20,9 +20,11 @@ from facecls.models.classifier import FaceClassifier
 from facecls.prefetch import prefetched
 from facecls.training.checkpoint import Checkpoint
 
-Rows: TypeAlias = list[tuple[str, NDArray[np.uint8] | ImageError]]  # pictures with their faces, or why there are none
+Face: TypeAlias = NDArray[np.uint8] | ImageError  # (S, S, 3), or why there is none
 Verdict: TypeAlias = tuple[NDArray[np.float64], bool]  # calibrated probabilities (C,), and whether it is one of ours
+Answer: TypeAlias = tuple[str, Verdict | ImageError]  # of a picture
 
+_IN_WORK = 2 * BATCH  # faces that are computed at the same time, by all workers
 _LEAST_BATCH = 8  # smaller ones cost more each than another core saves
 UNKNOWN = "unknown"  # the label of a picture that shows none of the classes
 
@@ -60,33 +62,35 @@ class Predictor:
     def predict(self, paths: Sequence[str], top_k: int = 1) -> Iterator[Prediction]:
         """Names each picture, with its `top_k` likeliest classes, in order; reads and computes ahead in threads."""
         on_cpu = self.compute.device.type == "cpu"
-        for rows, verdicts in self._in_workers(paths) if on_cpu else map(self._judged, prefetched(self.read(paths))):
-            left = iter(verdicts)
-            for path, face in rows:
-                if isinstance(face, ImageError):
-                    yield Prediction(path, error=face.reason)
+        for answers in self._in_workers(paths) if on_cpu else map(self._judged, prefetched(self.read(paths))):
+            for path, answer in answers:
+                if isinstance(answer, ImageError):
+                    yield Prediction(path, error=answer.reason)
                 else:
-                    yield self._named(path, *next(left), top_k)
+                    yield self._named(path, *answer, top_k)
 
-    def _judged(self, rows: Rows) -> tuple[Rows, list[Verdict]]:
-        """A batch with the verdicts on the faces in it, in order."""
-        faces = [face for _, face in rows if not isinstance(face, ImageError)]
-        if not faces:
-            return rows, []
-        outputs = self.outputs(np.stack(faces))
+    def _judged(self, pictures: list[tuple[str, Face]]) -> list[Answer]:
+        """What is to be said of a batch of pictures."""
+        faces = [face for _, face in pictures if not isinstance(face, ImageError)]
+        verdicts = self._verdicts(np.stack(faces)) if faces else iter(())
+        return [(path, face if isinstance(face, ImageError) else next(verdicts)) for path, face in pictures]
+
+    def _verdicts(self, faces: NDArray[np.uint8]) -> Iterator[Verdict]:
+        outputs = self.outputs(faces)
         shares = self.judgement.probabilities(outputs.logits)
-        return rows, list(zip(shares, self.judgement.accepts(outputs).tolist(), strict=True))
+        return zip(shares, self.judgement.accepts(outputs).tolist(), strict=True)
 
-    def _in_workers(self, paths: Sequence[str]) -> Iterator[tuple[Rows, list[Verdict]]]:
+    def _in_workers(self, paths: Sequence[str]) -> Iterator[list[Answer]]:
         """The batches of the pictures, judged by as many threads as torch has, each on one core from file to verdict.
 
         Readers beside a network that computes with all cores would make each of its threads wait for the slowest one:
-        measured on two cores, that left half of the speed.
+        measured on two cores, that left half of the speed. Many cores get smaller batches, so that the memory does not
+        grow with them.
         """
         threads = torch.get_num_threads()
-        size = min(BATCH, max(_LEAST_BATCH, -(-len(paths) // threads)))
+        size = max(_LEAST_BATCH, min(BATCH, _IN_WORK // threads, -(-len(paths) // threads)))
 
-        def answer(start: int) -> tuple[Rows, list[Verdict]]:
+        def answer(start: int) -> list[Answer]:
             return self._judged([(path, self._face(path)) for path in paths[start : start + size]])
 
         pool = ThreadPoolExecutor(threads, initializer=lambda: torch.set_num_threads(1))
@@ -111,18 +115,18 @@ class Predictor:
         nearest, probability = top[0]
         return Prediction(path, nearest if known else UNKNOWN, probability, top, nearest=nearest, known=known)
 
-    def read(self, paths: Iterable[str]) -> Iterator[Rows]:
+    def read(self, paths: Iterable[str]) -> Iterator[list[tuple[str, Face]]]:
         """Batches of pictures in their order, each with its face or the reason why there is none."""
         left = iter(paths)
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            reading: deque[tuple[str, Future[NDArray[np.uint8] | ImageError]]] = deque()
+            reading: deque[tuple[str, Future[Face]]] = deque()
             while True:
                 reading.extend((path, pool.submit(self._face, path)) for path in islice(left, 2 * BATCH - len(reading)))
                 if not reading:
                     return
                 yield [(path, future.result()) for path, future in (reading.popleft() for _ in range(min(BATCH, len(reading))))]
 
-    def _face(self, path: str) -> NDArray[np.uint8] | ImageError:
+    def _face(self, path: str) -> Face:
         try:
             return read_face(path, self.geometry)
         except ImageError as error:

@@ -4,6 +4,7 @@ import csv
 import io
 import os
 from collections.abc import Iterable, Iterator
+from io import FileIO
 from pathlib import Path
 
 from facecls.errors import RunError
@@ -40,15 +41,30 @@ class Results:
             elif end < len(held):
                 os.truncate(path, end)
         except OSError as error:
-            raise RunError(f"{path}: cannot be written: {error.strerror}", hint="name another with --output") from None
+            raise self._refused(error) from None
         self.paths = {row[0] for row in rows[1:] if row}
         self.unread = sum(bool(row and row[-1]) for row in rows[1:])  # the last column is the error
 
     def added(self, predictions: Iterable[Prediction]) -> Iterator[Prediction]:
-        """Passes predictions on once they stand in the file."""
-        with self.path.open("a", newline="", encoding="utf-8", errors="surrogateescape", buffering=1) as file:
-            writer = csv.writer(file, lineterminator="\n")
+        """Passes predictions on once they stand in the file. Raises RunError where no more can be written."""
+        with self._opened() as file:
             for prediction in predictions:
-                writer.writerow(csv_row(prediction, self.top_k))
+                text = io.StringIO()
+                csv.writer(text, lineterminator="\n").writerow(csv_row(prediction, self.top_k))
+                line = text.getvalue().encode("utf-8", "surrogateescape")
+                try:
+                    while line:  # of a disk that is nearly full, a part is taken first
+                        line = line[file.write(line) :]
+                except OSError as error:
+                    raise self._refused(error) from None
                 self.paths.add(prediction.path)
                 yield prediction
+
+    def _opened(self) -> FileIO:
+        try:
+            return FileIO(self.path, "a")  # without a buffer: each line is a write of its own
+        except OSError as error:
+            raise self._refused(error) from None
+
+    def _refused(self, error: OSError) -> RunError:
+        return RunError(f"{self.path}: cannot be written: {error.strerror}", hint="name another with --output")

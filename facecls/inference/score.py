@@ -14,6 +14,7 @@ from facecls.evaluation.assessment import Assessment, OpenSet, assess, assess_un
 from facecls.evaluation.evaluate import infer
 from facecls.evaluation.metrics import GroupScores, by_group
 from facecls.evaluation.outputs import Outputs, mirror_allowed
+from facecls.evaluation.unknown import Threshold
 from facecls.inference.groups import groups_of
 from facecls.progress import Progress
 from facecls.training.checkpoint import Checkpoint
@@ -81,7 +82,7 @@ def score_checkpoint(
     seconds = time.perf_counter() - begun
     labels, judgement = part.listing.labels, checkpoint.judged(mirrored=mirrored)
     others = None if strangers is None else loose_part("strangers", strangers, settings, progress.bar, compute.device)
-    own_strangers = strangers is not None and strangers.absolute() == config.unknown.strangers
+    own_strangers = strangers is not None and _set_by(judgement.threshold, strangers, config.unknown.strangers)
     if own_strangers:
         progress.note(f"{strangers}: the threshold was set by these very strangers, so what it does to others is not seen here")
     return Scored(
@@ -101,6 +102,12 @@ def score_checkpoint(
         seconds=seconds,
         strangers_set_threshold=own_strangers,
     )
+
+
+def _set_by(threshold: Threshold | None, strangers: Path, named: Path | None) -> bool:
+    """Whether a threshold was set by the strangers of this very folder."""
+    by_strangers = threshold is not None and threshold.source == "strangers"
+    return by_strangers and named is not None and strangers.resolve() == named.resolve()
 
 
 def _by_group(file: Path, part: Part, outputs: Outputs, classes: tuple[str, ...], progress: Progress) -> GroupScores:

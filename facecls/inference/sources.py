@@ -5,7 +5,7 @@ import queue
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import TextIO
 
@@ -61,18 +61,19 @@ def piped(lines: TextIO) -> Iterator[list[str]]:
             yield paths
 
 
-def watched(folder: Path, poll_seconds: float = _POLL_SECONDS) -> Iterator[list[str]]:
+def watched(folder: Path, held: Collection[str] = (), poll_seconds: float = _POLL_SECONDS) -> Iterator[list[str]]:
     """The pictures in a folder and the folders in it, then without end those that arrive or change.
 
-    A picture counts as arrived when its size and time have stood still from one look to the next. Raises DataError where
-    the folder is missing.
+    A picture counts as arrived when its size and time have stood still from one look to the next. Those of `held` that are
+    there at the start are passed over until they change. Raises DataError where the folder is missing.
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder to watch", hint="make it first: pictures are named as they arrive in it")
     seen: dict[str, tuple[int, int]] = {}
-    given: dict[str, tuple[int, int]] = {}
+    given: dict[str, tuple[int, int]] = {path: state for path, state in _look(folder).items() if path in held}
     while True:
         before, seen = seen, _look(folder)
+        given = {path: state for path, state in given.items() if path in seen}  # one that comes again is another picture
         ready = [path for path, state in seen.items() if before.get(path) == state and given.get(path) != state]
         given |= {path: seen[path] for path in ready}
         if ready:

@@ -20,7 +20,7 @@ def scores_to_json(scored: Scored) -> str:
 
 def print_scores(scored: Scored) -> None:
     """An evaluation as tables on stdout."""
-    scores, console = scored.assessment.scores, Console(highlight=False)
+    scores, console = scored.assessment.scores, Console(highlight=False, markup=False, emoji=False)
     head = Table(Column(), Column(justify="right"), Column(), box=None, show_header=False, pad_edge=False)
     for row in _headline(scored):
         head.add_row(*row)
@@ -117,7 +117,8 @@ def _print_unknown(open_set: OpenSet, console: Console) -> None:
         )
     if open_set.rates is None:
         return
-    table = Table(*_right("strangers let in", "known kept and named right", "at a threshold of"), box=None, pad_edge=False)
+    columns = "strangers let in", "known kept and named right (DIR)", "at a threshold of"
+    table = Table(*_right(*columns), box=None, pad_edge=False)
     for point in open_set.rates.points:
-        table.add_row(f"{point.rate:.0%}", f"{point.identified:.1%}", f"{point.threshold:.3g}")
+        table.add_row(f"at most {point.rate:.0%}", f"{point.identified:.1%}", f"{point.threshold:.3g}")
     console.print(table)

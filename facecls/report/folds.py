@@ -15,6 +15,7 @@ from facecls.compute import Compute
 from facecls.config import Config
 from facecls.data.parts import Listing, load_part
 from facecls.evaluation.assessment import OpenSet, assess
+from facecls.evaluation.gradcam import resized
 from facecls.evaluation.outputs import Outputs
 from facecls.inference.score import Scored, score_checkpoint
 from facecls.progress import Progress
@@ -110,7 +111,7 @@ def print_folds(validation: CrossValidation) -> None:
     spreads = [validation.spread(name) for name in FIGURES]
     table.add_row("mean", "", *(f"{mean:.2%}" for mean, _ in spreads))
     table.add_row("deviation", "", *(f"{deviation:.2%}" for _, deviation in spreads))
-    Console(highlight=False).print(table)
+    Console(highlight=False, markup=False, emoji=False).print(table)
 
 
 def folds_page(validation: CrossValidation, config: Config, compute: Compute, title: str) -> str:
@@ -121,7 +122,8 @@ def folds_page(validation: CrossValidation, config: Config, compute: Compute, ti
         heat_of(model, fold.checkpoint, fold.scored, compute) for model, fold in zip(models, validation.folds, strict=True)
     ]
     ends = np.cumsum([fold.n for fold in validation.folds])
-    heat = _joined_heat([each for each, _ in heats if each is not None], ends) if heats[0][0] is not None else None
+    there = [each for each, _ in heats if each is not None]
+    heat = _joined_heat(there, ends, first.checkpoint.config.data.image_size) if there else None
     mean, deviation = validation.spread("accuracy")
     count = len(validation.folds)
     scored_on = f"{len(pooled.part):,} pictures, each by the fold that was not trained on it"
@@ -163,10 +165,13 @@ def _pooled_open_set(each: Sequence[OpenSet], sizes: NDArray[np.int64]) -> OpenS
     )
 
 
-def _joined_heat(heats: Sequence[Heat], ends: NDArray[np.int64]) -> Heat:
+def _joined_heat(heats: Sequence[Heat], ends: NDArray[np.int64], side: int) -> Heat:
+    """The folds' maps as one; a fold that ended while its pictures were growing has smaller ones than `side` pixels."""
+
     def heat(numbers: NDArray[np.int64]) -> NDArray[np.float32]:
         owner = np.searchsorted(ends, numbers, side="right")
         begins = np.concatenate([[0], ends[:-1]])
-        return np.stack([heats[fold](numbers[n : n + 1] - begins[fold])[0] for n, fold in enumerate(owner)])
+        each = [heats[fold](numbers[n : n + 1] - begins[fold]) for n, fold in enumerate(owner)]
+        return np.concatenate([resized(one, side) for one in each])
 
     return heat

@@ -12,6 +12,8 @@ from PIL import Image
 
 from facecls.run import write_whole
 
+_THUMBNAIL = 256  # pixels: a page shows some sixty pictures and is to stay below 5 MB
+
 
 def render(template: str, **values: Any) -> str:
     """A template of this package, filled in; what values hold is escaped."""
@@ -44,7 +46,8 @@ def sentence(words: str) -> str:
 
 
 def picture(face: NDArray[np.uint8]) -> str:
-    """Uint8 (S, S, 3) as a `data:` address, about 4 kB at 112 pixels."""
-    buffer = io.BytesIO()
-    Image.fromarray(face).save(buffer, "WEBP", quality=80)
+    """Uint8 (S, S, 3) as a `data:` address, about 4 kB at 112 pixels; no side has more than `_THUMBNAIL` there."""
+    buffer, image = io.BytesIO(), Image.fromarray(face)
+    image.thumbnail((_THUMBNAIL, _THUMBNAIL))
+    image.save(buffer, "WEBP", quality=80)
     return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -10,7 +10,7 @@ from facecls import chance
 from facecls.compute import Compute
 from facecls.config import Config, DataConfig, UnknownConfig
 from facecls.data.parts import Part, loose_part
-from facecls.evaluation.composites import composites
+from facecls.evaluation.composites import composites, infer_composites
 from facecls.evaluation.evaluate import infer
 from facecls.evaluation.judgement import Judgement, describe, judge
 from facecls.evaluation.nearness import enrol
@@ -47,7 +47,7 @@ def judge_run(
     size = best.geometry.image_size  # of a run that ended while its pictures were growing, less than the config's
     gallery = None
     if config.unknown.enabled:
-        features = infer(model, chosen, compute, size=size).features
+        features = infer(model, chosen, compute, size=size, scored=False).features
         gallery = enrol(config.unknown.score, features, chosen.listing.labels, best.classes)
 
     nobody = composites(val, config.seed) if config.unknown.enabled and strangers is None else None
@@ -55,9 +55,8 @@ def judge_run(
     def judged(*, mirrored: bool) -> Judgement:
         """With flips all scores are others, so that they have a temperature and a threshold of their own."""
         known = infer(model, val, compute, size=size, mirrored=mirrored)
-        others, composed = (
-            None if part is None else infer(model, part, compute, size=size, mirrored=mirrored) for part in (strangers, nobody)
-        )
+        others = None if strangers is None else infer(model, strangers, compute, size=size, mirrored=mirrored)
+        composed = None if nobody is None else infer_composites(model, val, nobody, compute, size=size, mirrored=mirrored)
         return judge(known, val.listing.labels, config.unknown, gallery=gallery, strangers=others, composites=composed)
 
     judgement = judged(mirrored=False)

@@ -20,7 +20,7 @@ import torch
 from facecls.compute import pick_compute
 from facecls.config import UnknownConfig
 from facecls.data.parts import find_parts, load_part, loose_part
-from facecls.evaluation.composites import composites
+from facecls.evaluation.composites import composites, infer_composites
 from facecls.evaluation.evaluate import infer
 from facecls.evaluation.judgement import KEEP, judge
 from facecls.evaluation.nearness import SCORES, enrol, known_scores
@@ -53,13 +53,15 @@ def main() -> None:
     nobody = composites(parts["val"], trained.config.seed)
     if nobody is None:
         parser.error("composites need three classes")
-    parts["composites"] = nobody
     model = trained.build(compute)
     labels = {name: part.listing.labels for name, part in parts.items()}
-    gallery = enrol(args.score, infer(model, parts.pop("train"), compute).features, labels["train"], trained.classes)
+    gallery = enrol(
+        args.score, infer(model, parts.pop("train"), compute, scored=False).features, labels["train"], trained.classes
+    )
     outputs = {name: infer(model, part, compute, mirrored=args.tta == "flip") for name, part in parts.items()}
+    composed = infer_composites(model, parts["val"], nobody, compute, mirrored=args.tta == "flip")
     config = UnknownConfig(score=args.score)
-    judgement = judge(outputs["val"], labels["val"], config, gallery=gallery, composites=outputs["composites"])
+    judgement = judge(outputs["val"], labels["val"], config, gallery=gallery, composites=composed)
     right = outputs["val"].logits.argmax(axis=1) == labels["val"]
     scores = {name: known_scores(args.score, each, gallery) for name, each in outputs.items()}
     result: dict[str, Any] = {
@@ -75,7 +77,9 @@ def main() -> None:
             for target in args.target
             if len(scores["strangers"]) // 2 >= strangers_needed(target)
         ],
-        "without_strangers": without(scores, right, args.target, config),
+        "without_strangers": without(
+            scores, right, known_scores(args.score, composed.outputs, gallery), composed.sources, args.target, config
+        ),
         "chosen_without_strangers": judgement.threshold and judgement.threshold.to_plain(),
         "model": f"{trained.model.name}, {trained.geometry.image_size} pixels",
         "torch": torch.__version__,
@@ -111,17 +115,23 @@ def halves(
 
 
 def without(
-    scores: dict[str, np.ndarray], right: np.ndarray, targets: list[float], config: UnknownConfig
+    scores: dict[str, np.ndarray],
+    right: np.ndarray,
+    composed: np.ndarray,
+    sources: np.ndarray,
+    targets: list[float],
+    config: UnknownConfig,
 ) -> list[dict[str, Any]]:
     """What thresholds set by val and by composites of it let in."""
     thresholds = {f"val, {KEEP:.0%} kept": Threshold.from_val(config.score, scores["val"], KEEP)} | {
-        f"composites, {target:g}": Threshold.from_strangers(config.score, scores["composites"], target, source="composites")
+        f"composites, {target:g}": Threshold.from_composites(config.score, composed, sources, target, scores["val"])
         for target in targets
     }
     return [
         {
             "set_by": name,
             "threshold": threshold.value,
+            "interval": threshold.interval,
             "false_accept": float(threshold.accepts(scores["strangers"]).mean()),
             "known_kept": float(threshold.accepts(scores["val"]).mean()),
             "identified": float((threshold.accepts(scores["val"]) & right).mean()),

@@ -1,5 +1,7 @@
 """Faces of nobody, composed of three classes' pictures."""
 
+from itertools import permutations
+
 import numpy as np
 import pytest
 
@@ -20,38 +22,45 @@ def part(labels: list[int], side: int = 48) -> Part:
 def test_a_composite_is_of_three_classes_a_third_each() -> None:
     labels = np.arange(40) % 5
     nobody = composites(part(labels.tolist()), seed=0)
-    assert nobody is not None and len(nobody) == len(nobody.faces) == 1000
-    faces = nobody.faces[np.arange(1000)]
-    assert faces.shape == (1000, 48, 48, 3) and faces.dtype == np.uint8
+    assert nobody is not None and 970 < len(nobody) == len(nobody.sources) <= 1000
+    faces = nobody[np.arange(len(nobody))]
+    assert faces.shape == (len(nobody), 48, 48, 3) and faces.dtype == np.uint8
     bands = faces[:, [0, 8, 14], 0, 0], faces[:, [18, 24, 29], 0, 0], faces[:, [34, 40, 47], 0, 0]
     for band in bands:
         assert (band == band[:, :1]).all()
         assert set(band[:, 0].tolist()) == set(range(40))
     classes = np.stack([labels[band[:, 0]] for band in bands], axis=1)
     assert all(len(set(row)) == 3 for row in classes.tolist())
-    assert (classes[:, 0] == nobody.listing.labels).all()
+    assert (np.stack([band[:, 0] for band in bands], axis=1) == nobody.sources).all()
 
 
 def test_from_one_third_to_the_next_there_is_no_edge() -> None:
     nobody = composites(part([0, 1, 2], side=96), seed=0, count=20)
     assert nobody is not None
-    rows = nobody.faces[np.arange(20)][:, :, 0, 0].astype(int)
+    rows = nobody[np.arange(len(nobody))][:, :, 0, 0].astype(int)
     assert np.abs(np.diff(rows, axis=1)).max() <= 1
-    bright = Part("val", nobody.listing, ArrayStore(np.full((3, 96, 96, 3), 255, np.uint8)))
-    same = composites(Part("val", part([0, 1, 2]).listing, bright.faces), seed=0, count=5)
-    assert same is not None and (same.faces[np.arange(5)] == 255).all()
+    bright = ArrayStore(np.full((3, 96, 96, 3), 255, np.uint8))
+    same = composites(Part("val", part([0, 1, 2]).listing, bright), seed=0)
+    assert same is not None and (same[np.arange(6)] == 255).all()
+
+
+def test_a_few_pictures_make_a_few_composites_each_of_them_once() -> None:
+    nobody = composites(part([0, 1, 2]), seed=0)
+    assert nobody is not None
+    assert sorted(map(tuple, nobody.sources.tolist())) == sorted(permutations(range(3)))
 
 
 def test_the_seed_draws_them_and_batches_give_the_same() -> None:
     first, again, other = (composites(part([0, 1, 2, 3] * 6), seed, count=50) for seed in (0, 0, 1))
     assert first is not None and again is not None and other is not None
     every = np.arange(50)
-    assert (first.faces[every] == again.faces[every]).all()
-    assert (first.faces[every] != other.faces[every]).any()
+    assert len(first) == len(again) == len(other) == 50
+    assert (first[every] == again[every]).all()
+    assert (first[every] != other[every]).any()
     plan = [every[:32], every[32:]]
-    batches = [batch.numpy() for batch in first.faces.batches(plan, pick_compute("cpu", "fp32"))]
-    assert (np.concatenate(batches) == first.faces[every]).all()
-    assert (first.faces.take(every[5:9])[np.array([1])] == first.faces[np.array([6])]).all()
+    batches = [batch.numpy() for batch in first.batches(plan, pick_compute("cpu", "fp32"))]
+    assert (np.concatenate(batches) == first[every]).all()
+    assert (first.take(every[5:9])[np.array([1])] == first[np.array([6])]).all()
 
 
 @pytest.mark.parametrize("labels", [[0, 1] * 10, [3, 3, 3, 7]])

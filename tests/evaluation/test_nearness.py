@@ -12,9 +12,11 @@ from facecls.evaluation.nearness import (
     class_centroids,
     energy,
     enrol,
+    known_scores,
+    log_odds,
     nearest,
-    probability,
 )
+from facecls.evaluation.outputs import Outputs
 
 CLASSES = list("abcdef")
 
@@ -82,7 +84,7 @@ def test_more_pictures_than_a_block_keep_their_order(monkeypatch: pytest.MonkeyP
     features, labels = clusters()
     gallery = gallery_of("centroid", features, labels)
     whole = nearest(features, gallery)
-    monkeypatch.setattr("facecls.evaluation.nearness.BLOCK", 7)
+    monkeypatch.setattr("facecls.evaluation.nearness.COSINES", 7 * len(gallery.vectors))
     assert nearest(features, gallery) == pytest.approx(whole, abs=1e-6)
 
 
@@ -92,10 +94,25 @@ def test_no_picture_has_no_scores() -> None:
 
 def test_probability_and_energy_are_what_their_papers_say() -> None:
     logits = np.array([[1.0, 2.0, 3.0], [900.0, 0.0, -900.0]])
-    assert probability(logits) == pytest.approx(probabilities(logits).max(axis=1))
+    assert special.expit(log_odds(logits)) == pytest.approx(probabilities(logits).max(axis=1))
     assert energy(logits.astype(np.float32)) == pytest.approx(special.logsumexp(logits, axis=1))
 
 
 def test_what_is_stored_in_half_precision_is_what_was_compared_with() -> None:
     gallery = gallery_of("neighbours", *clusters())
     assert np.array_equal(gallery.vectors.astype(np.float16).astype(np.float32), gallery.vectors)
+
+
+def test_the_surest_are_still_told_apart_where_all_their_probabilities_are_one() -> None:
+    logits = np.array([[60.0, 0, 0], [50, 0, 0], [40, 0, 0]])
+    outputs = Outputs(logits.astype(np.float32), np.zeros((3, 1), np.float32))
+    assert known_scores("probability", outputs, None) == pytest.approx(np.array([60, 50, 40]) - np.log(2), abs=1e-6)
+
+
+def test_the_pictures_that_neighbours_are_looked_for_among_lie_all_through_a_class() -> None:
+    angles = np.linspace(0, 1, 2 * PER_CLASS)
+    features = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    gallery = enrol("neighbours", features, np.zeros(len(angles), np.int32), ["a"])
+    assert gallery is not None and len(gallery.vectors) == PER_CLASS
+    kept = np.arctan2(gallery.vectors[:, 1], gallery.vectors[:, 0])
+    assert (kept[0], kept[-1]) == pytest.approx((0, 1), abs=1e-3) and np.diff(kept).max() < 0.04

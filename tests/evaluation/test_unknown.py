@@ -2,11 +2,13 @@ import json
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from scipy import stats
 
 from facecls.errors import DataError
 from facecls.evaluation.unknown import (
     Threshold,
+    composites_interval,
     false_accept_interval,
     false_accepts_to_expect,
     threshold_for,
@@ -146,10 +148,33 @@ def test_the_more_new_strangers_the_nearer_their_share_comes_to_the_rate() -> No
 @pytest.mark.parametrize(
     "threshold",
     [
-        Threshold.from_strangers("probability", np.linspace(0, 1, 123), 0.02, source="composites"),
+        Threshold.from_strangers("probability", np.linspace(0, 1, 123), 0.02),
+        Threshold.from_composites("centroid", np.linspace(0, 1, 123), np.arange(369).reshape(123, 3), 0.02, np.ones(5)),
         Threshold.from_val("energy", np.linspace(0, 1, 123)),
         Threshold.from_val("energy", np.linspace(0, 1, 123), composite_scores=np.linspace(-1, 1, 50)),
     ],
 )
 def test_a_threshold_comes_back_from_its_plain_values(threshold: Threshold) -> None:
     assert Threshold.from_plain(json.loads(json.dumps(threshold.to_plain()))) == threshold
+
+
+@pytest.mark.parametrize(("pictures", "classes"), [(30, 10), (200, 20)])
+def test_the_interval_of_composites_knows_that_they_share_pictures(pictures: int, classes: int) -> None:
+    rng = np.random.default_rng(0)
+
+    def composites(n: int, count: int) -> NDArray[np.int64]:
+        chosen = np.stack([rng.choice(classes, 3, replace=False) for _ in range(count)])
+        return np.unique(chosen + classes * rng.integers(n // classes, size=chosen.shape), axis=0)
+
+    further = composites(4000, 20_000)
+    rest = rng.normal(size=4000)[further].sum(axis=1) + rng.normal(size=len(further))
+    inside, narrow = [], []
+    for _ in range(40):
+        sources = composites(pictures, 1000)
+        scores = rng.normal(size=pictures)[sources].sum(axis=1) + rng.normal(size=len(sources))
+        rate = np.mean(rest > threshold_for(scores, 0.05))
+        low, high = composites_interval(scores, sources, 0.05, draws=300)
+        inside.append(low <= rate <= high)
+        low, high = false_accept_interval(len(scores), 0.05)
+        narrow.append(low <= rate <= high)
+    assert np.mean(inside) >= 0.85 > np.mean(narrow)

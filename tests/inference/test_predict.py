@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -19,10 +20,11 @@ import torch
 from PIL import Image
 
 from facecls.compute import pick_compute
-from facecls.errors import DataError
+from facecls.errors import DataError, RunError
 from facecls.faces.image import open_image
 from facecls.inference.drawn import explained, place_of
 from facecls.inference.predict import UNKNOWN, Prediction, Predictor
+from facecls.inference.results import Results
 from facecls.inference.score import score_checkpoint
 from facecls.inference.sources import piped, watched
 from facecls.progress import Progress
@@ -264,9 +266,50 @@ def test_drawings_do_not_go_where_pictures_arrive(facecls: Facecls, trained: Pat
     (tmp_path / "inbox").mkdir()
     result = facecls("predict", "--watch", tmp_path / "inbox", "--checkpoint", trained, "--annotate", tmp_path / "inbox/named")
     assert result.code == 1
-    assert (
-        "lies in the watched folder, so that each drawing would be named as well\n\nhint: name a folder elsewhere" in result.err
-    )
+    inbox, told = tmp_path / "inbox", "so that its drawings would be taken for pictures to name"
+    assert result.err == f"error: {inbox / 'named'}: lies in {inbox}, {told}\n\nhint: name a folder elsewhere\n"
+
+
+def test_drawings_do_not_go_where_the_same_command_would_find_them_again(
+    facecls: Facecls, trained: Path, faces: Path, tmp_path: Path
+) -> None:
+    result = facecls("predict", faces, "--checkpoint", trained, "--explain", faces / "seen")
+    assert (result.code, (faces / "seen").exists()) == (1, False)
+    told = "so that its drawings would be taken for pictures to name"
+    assert result.err == f"error: {faces / 'seen'}: lies in {faces}, {told}\n\nhint: name a folder elsewhere\n"
+    both = tmp_path / "both"
+    result = facecls("predict", faces, "--checkpoint", trained, "--explain", both, "--annotate", both)
+    assert result.err == f"error: {both}: cannot take both kinds of drawings\n\nhint: name two folders\n"
+
+
+def test_what_a_watched_folder_held_before_is_named_again_when_it_changes(tmp_path: Path) -> None:
+    old, new = tmp_path / "latest.jpg", tmp_path / "new.jpg"
+    old.write_bytes(b"1")
+    new.write_bytes(b"1")
+    looks = watched(tmp_path, held={str(old)}, poll_seconds=0)
+    assert next(looks) == [str(new)]
+    old.write_bytes(b"another")
+    assert next(looks) == [str(old)]
+    new.unlink()
+    (tmp_path / "third.jpg").write_bytes(b"1")
+    assert next(looks) == [str(tmp_path / "third.jpg")]
+    new.write_bytes(b"1")  # one that comes again is another picture
+    assert next(looks) == [str(new)]
+
+
+def test_a_disk_that_fills_up_while_rows_are_added_is_told(tmp_path: Path) -> None:
+    file = tmp_path / "names.csv"
+    results = Results(file, top_k=1)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (file.stat().st_size + 20, before[1]))  # the second row's middle
+    try:
+        with pytest.raises(RunError) as caught:
+            list(results.added([Prediction("a.jpg", "ada", 0.5), Prediction("b.jpg", "ada", 0.5)]))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert str(caught.value) == f"{file}: cannot be written: File too large"
+    assert caught.value.hint == "name another with --output"
+    assert Results(file, top_k=1).paths == {"a.jpg"}
 
 
 @pytest.mark.parametrize("text", ["a,b\n1,2", "a,b", "path,labels\n", "notes"])

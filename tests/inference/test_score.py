@@ -3,18 +3,22 @@
 import csv
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from sklearn import metrics
 
 from facecls.compute import pick_compute
 from facecls.errors import DataError
 from facecls.evaluation.calibration import probabilities
+from facecls.evaluation.outputs import outputs_of
 from facecls.evaluation.unknown import false_accepts_to_expect
 from facecls.inference.score import Scored, score_checkpoint
+from facecls.inference.tables import print_scores
 from facecls.progress import Progress
 from facecls.training.checkpoint import read
 from tests.conftest import Result
@@ -49,11 +53,14 @@ def test_the_figures_of_real_outputs_equal_scikit_learns(trained: Path) -> None:
     assert said.images_per_second > 0
 
 
-def test_a_mirrored_picture_scores_as_the_picture(trained: Path) -> None:
+def test_a_picture_and_its_mirror_image_count_by_their_mean(trained: Path) -> None:
     plain, both = scored(trained), scored(trained, mirrored=True)
-    assert not np.array_equal(plain.outputs.logits, both.outputs.logits)
-    faces = plain.part.faces[np.arange(len(plain.part))]
-    assert np.abs(plain.outputs.logits - both.outputs.logits).max() < 5 < len(faces)
+    model, compute = read(trained).build(pick_compute("cpu", "fp32")), pick_compute("cpu", "fp32")
+    faces = torch.from_numpy(plain.part.faces[np.arange(len(plain.part))])
+    mirror = outputs_of(model, [compute.images(faces).flip(3)], compute)
+    assert np.abs(mirror.logits - plain.outputs.logits).max() > 1e-3
+    assert both.outputs.logits == pytest.approx((plain.outputs.logits + mirror.logits) / 2, abs=1e-4)
+    assert both.outputs.features == pytest.approx((plain.outputs.features + mirror.features) / 2, abs=1e-4)
 
 
 def test_strangers_are_counted_and_ranked(facecls: Facecls, trained: Path, strangers: Path) -> None:
@@ -82,8 +89,21 @@ def test_of_other_strangers_as_many_are_let_in_as_the_threshold_lets_one_expect(
     assert plain["false_accept_expected"] == list(false_accepts_to_expect(13, 0.1, 7))
     expected = "by how the threshold was set, 0.0% to 42.9% were to be expected"
     assert expected in " ".join(facecls("eval", run, "--strangers", others).out.split())
-    again = facecls("eval", run, "--strangers", ours)
+    (tmp_path / "link").symlink_to(ours)
+    again = facecls("eval", run, "--strangers", tmp_path / "link")
     assert "to be expected" not in again.out and "set by these very strangers" in again.err
+
+
+def test_names_are_shown_as_they_are(capsys: pytest.CaptureFixture[str], trained: Path) -> None:
+    said = scored(trained)
+    classes = ("ada [b]", "[/a]", ":smile:", "[red]")
+    scores = replace(said.assessment.scores, classes=classes)
+    scores = replace(
+        scores, per_class=tuple(replace(each, name=name) for each, name in zip(scores.per_class, classes, strict=True))
+    )
+    print_scores(replace(said, assessment=replace(said.assessment, scores=scores)))
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in classes)
 
 
 @pytest.mark.parametrize("by", ["class", "full path", "path below the classes", "path beside the file"])

@@ -62,6 +62,16 @@ def test_the_threshold_can_be_set_anew_without_training(tiny: Tiny, tmp_path: Pa
     assert after.config.unknown.target_false_accept == 0.2
 
 
+def test_without_strangers_the_threshold_is_set_by_composites_of_val(tiny: Tiny, tmp_path: Path) -> None:
+    run = Run(tmp_path / "run")
+    train(load_config(tiny(train={"epochs": 6}, unknown={"target_false_accept": 0.9})), run, Progress(), go_on=False)
+    best = read(run.best)
+    for threshold in (best.judged().threshold, best.judged(mirrored=True).threshold):
+        assert threshold is not None and threshold.composed_of is not None
+        assert (threshold.source, threshold.target_false_accept) == ("composites", 0.9)
+        assert 3 <= threshold.composed_of <= 48 and 99 < threshold.n <= 1000
+
+
 def test_too_few_strangers_end_a_run_before_it_trains(tiny: Tiny, tmp_path: Path, strangers: Path) -> None:
     with pytest.raises(DataError, match="needs at least 99 pictures of strangers, there are 20"):
         train(load_config(tiny(unknown={"strangers": str(strangers)})), Run(tmp_path / "run"), Progress(), go_on=False)
