@@ -138,10 +138,11 @@ def explain_threshold(threshold: Threshold) -> str:
         return f"{head}, set by {threshold.n} val pictures and not by unknown.target_false_accept{kept}; {strangers}"
     assert threshold.target_false_accept is not None and threshold.interval is not None
     low, high = threshold.interval
-    aim = f"so that {threshold.target_false_accept:.3g} of them get in (95 % interval {low:.2g} to {high:.2g}){kept}"
+    rate = f"so that {100 * threshold.target_false_accept:.3g} % of them get in"
+    aim = f"{rate} (95 % interval {100 * low:.2g} to {100 * high:.2g} %){kept}"
     if threshold.source == "strangers":
         return f"{head}, set by {threshold.n} pictures of strangers {aim}"
     if threshold.source == "composites":
-        composed = f"{threshold.n} faces composed of three classes' pictures each, of {threshold.composed_of} in all"
-        return f"{head}, set by {composed}, {aim}; real strangers may get in more or less often"
+        composed = f"{threshold.n} faces composed of three classes' pictures ({threshold.composed_of} pictures in all)"
+        return f"{head}, set by {composed} {aim}; real strangers may get in more or less often"
     return f"{head}, set by a version of facecls that held classes out {aim}; real strangers get in more often"

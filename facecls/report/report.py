@@ -188,7 +188,9 @@ def _unknown(scored: Scored) -> dict[str, Any] | None:
     words = [] if open_set.threshold is None else [explain_threshold(open_set.threshold)]
     if open_set.false_accept is not None:
         share, low, high = open_set.false_accept
-        whose = "strangers that set it" if scored.strangers_set_threshold else "other strangers"
+        whose = "strangers"
+        if open_set.threshold is not None and open_set.threshold.source == "strangers":
+            whose = "strangers that set it" if scored.strangers_set_threshold else "other strangers"
         words.append(
             f"Of {open_set.strangers:,} {whose}, {percent(share)} were given a name "
             f"(95 % interval {percent(low)} to {percent(high)}); of the known, {percent(open_set.accepted)} were kept, "

@@ -104,9 +104,9 @@ def test_a_person_is_told_what_a_threshold_rests_on() -> None:
             (val, None, None),
         )
     )
-    assert "set by 600 pictures of strangers so that 0.01 of them get in (95 % interval 0.0037 to 0.019)" in by_strangers[1]
+    assert "set by 600 pictures of strangers so that 1 % of them get in (95 % interval 0.37 to 1.9 %)" in by_strangers[1]
     pictures_in_all = len(np.unique(composed(600, 2).sources))
-    composites = f"set by 600 faces composed of three classes' pictures each, of {pictures_in_all} in all, so that 0.01 of them"
+    composites = f"600 faces composed of three classes' pictures ({pictures_in_all} pictures in all) so that 1 % of them get in"
     assert composites in by_composites[1]
     assert by_composites[1].endswith("100.0 % of val are kept; real strangers may get in more or less often")
     kept = "set by 100 val pictures and not by unknown.target_false_accept; 96.0 % of val are kept; "
