@@ -1,6 +1,7 @@
 """A run's folder: the names of its files, its metrics, and the environment it ran in."""
 
 import contextlib
+import errno
 import glob
 import hashlib
 import json
@@ -15,13 +16,17 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import filelock
-import yaml
 
 from facecls import __version__
 from facecls.errors import RunError
+from facecls.yamlfile import to_yaml
 
 RUNS = Path("runs")
 
+_HINTS = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "is the disk full?"),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "may this account write there?"),
+}
 _VERSIONS = ("torch", "torchvision", "pillow", "numpy", "pydantic")
 
 
@@ -111,7 +116,7 @@ class Run:
 
     def write_config(self, plain: Mapping[str, Any]) -> None:
         """Writes the resolved config, loadable as it is."""
-        write_whole(self.config, yaml.safe_dump(dict(plain), sort_keys=False, allow_unicode=True).encode())
+        write_whole(self.config, to_yaml(plain).encode())
 
     def write_environment(self, **more: Any) -> None:
         """Writes what the run's figures depend on and its config does not say."""
@@ -138,10 +143,12 @@ def new_run(out: Path | None, config: Path) -> Run:
 
 def newest_run(config: Path, runs: Path = RUNS, holding: str = "last.pt") -> Run:
     """The newest run that was named after the config and holds something; raises RunError where there is none."""
-    found = sorted(runs.glob(f"{glob.escape(config.stem)}-*/{holding}"), key=lambda path: path.stat().st_mtime)
+    # `*` in the place of the time would also find the runs of a config that is called NAME-more.
+    named = f"{glob.escape(config.stem)}-{'[0-9]' * 8}-{'[0-9]' * 6}"
+    found = sorted(runs.glob(f"{named}/{holding}"), key=lambda path: path.stat().st_mtime)
     if not found:
         raise RunError(
-            f"there is no run in {runs}/{config.stem}-* to go on with", hint="name its folder: --resume --out runs/NAME"
+            f"there is no run in {runs}/{config.stem}-DATE-TIME to go on with", hint="name its folder: --resume --out runs/NAME"
         )
     return Run(found[-1].parent)
 
@@ -184,7 +191,7 @@ def whole(path: Path) -> Iterator[BinaryIO]:
 
 
 def _not_written(path: Path, error: OSError) -> RunError:
-    return RunError(f"{path}: cannot be written: {error.strerror}", hint="is the disk full?")
+    return RunError(f"{path}: cannot be written: {error.strerror}", hint=_HINTS.get(error.errno or 0, ""))
 
 
 def hash_of(lines: Iterable[str]) -> str:

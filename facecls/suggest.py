@@ -16,7 +16,7 @@ from facecls.faces.listing import Paths
 
 _LOOKED_AT = 64  # pictures whose size is measured
 _SEEN = 90_000  # faces that a recipe shows the network in all: some seven minutes on two processor cores at 96 pixels
-_HANDED = ("left", "right")  # words in class names that mirroring would turn into lies
+_SIDES = {"left", "right"}  # words in class names that mirroring would turn into lies
 
 
 @dataclass(frozen=True)
@@ -58,10 +58,10 @@ def suggest(look: Look) -> str:
         f"  image_size: {size}  # {_why_size(look, size)}",
         "  crop: 1.0  # lower it where the face fills only the middle: 0.5 keeps the central half of each side",
     ]
+    if _are_handed(look.classes):
+        lines.append("  labels_are_handed: true  # class names speak of left and right: a mirror image is of another class")
     if not look.has_val:
         lines += ["split:", "  val: 0.2  # a fifth of each class is held out, to choose the best epoch and to score by"]
-    if any(word in name.lower() for name in look.classes for word in _HANDED):
-        lines += ["augment:", "  flip: 0.0  # class names speak of left and right: a mirrored face would be in the wrong class"]
     stem = "small" if size < 64 else "standard"
     lines += ["model:", "  name: resnet18", f"  stem: {stem}  # {_why_stem(size)}"]
     if len(look.classes) > 2:
@@ -81,6 +81,13 @@ def suggest(look: Look) -> str:
     if smallest * 5 < largest:
         lines.append("  best: val_macro_f1  # classes differ in size more than five times: each is to count alike")
     return "\n".join(lines) + "\n"
+
+
+def _are_handed(classes: Sequence[str]) -> bool:
+    """Whether some class names speak of the left side and others of the right one, as in `leftEye` and `right_eye`."""
+    words = (re.findall(r"[A-Z]?[a-z]+|[A-Z]+", name) for name in classes)
+    sides = [{word.lower() for word in each} & _SIDES for each in words]
+    return all({side} in sides for side in _SIDES)
 
 
 def _median_side(paths: Paths) -> int:

@@ -1,6 +1,7 @@
 """Reads YAML keeping the line of every key, and without YAML 1.1's surprises."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,19 +14,32 @@ Key = tuple[str, ...]
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.2's scalars: `1e-3` is a number, and `no`, `on`, `y` are words (class names, say), not booleans."""
+    """YAML 1.2's scalars: `1e-3` and `010`, ten, are numbers; `no`, `12:30:00`, `2024-01-01` are words (class names, say)."""
 
 
+class _Dumper(yaml.SafeDumper):
+    """Puts quotes around a text that a reader of YAML 1.1 or 1.2 would take for something else."""
+
+
+def _whole_number(loader: _Loader, node: yaml.ScalarNode) -> int:
+    text = str(loader.construct_scalar(node))
+    return int(text, 0 if text.startswith(("0o", "0x")) else 10)
+
+
+_BOOL, _INT, _FLOAT, _TIME = (f"tag:yaml.org,2002:{kind}" for kind in ("bool", "int", "float", "timestamp"))
 _Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag not in {"tag:yaml.org,2002:bool", "tag:yaml.org,2002:float"}]
+    first: [(tag, pattern) for tag, pattern in resolvers if tag not in {_BOOL, _INT, _FLOAT, _TIME}]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
-_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"(true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"([-+]?(\d+\.\d*|\.\d+|\d+)([eE][-+]?\d+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN))$"),
-    list("-+0123456789."),
-)
+for _side in (_Loader, _Dumper):
+    # In this order: what is a whole number would also be a float.
+    for _tag, _pattern, _firsts in (
+        (_BOOL, r"true|True|TRUE|false|False|FALSE", "tTfF"),
+        (_INT, r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", "-+0123456789"),
+        (_FLOAT, r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)", "-+.0123456789"),
+    ):
+        _side.add_implicit_resolver(_tag, re.compile(rf"({_pattern})$"), list(_firsts))
+_Loader.add_constructor(_INT, _whole_number)
 
 
 @dataclass
@@ -41,8 +55,13 @@ def parse_value(text: str) -> Any:
     """The value that `text` has as YAML; raises ConfigError where it is none."""
     try:
         return yaml.load(text, _Loader)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(f"`{text}` is not YAML: {_first_line(error)}") from None
+
+
+def to_yaml(plain: Mapping[str, Any]) -> str:
+    """YAML text that reads as `plain` again."""
+    return yaml.dump(dict(plain), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 
 def read_document(path: Path) -> Document:
@@ -60,7 +79,8 @@ def read_document(path: Path) -> Document:
     try:
         loader = _Loader(text)
         node = loader.get_single_node()
-    except yaml.YAMLError as error:
+        values = loader.construct_document(node) if isinstance(node, yaml.MappingNode) else {}
+    except (yaml.YAMLError, ValueError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{path}:{mark.line + 1}" if mark is not None else str(path)
         hint = "sections and keys are written `key: value`, indented with spaces"
@@ -70,9 +90,8 @@ def read_document(path: Path) -> Document:
             f"{path}: a config is a mapping of sections, this is {_kind(node)}",
             hint="it begins like this:\n\ndata:\n  root: faces/",
         )
-    document = Document({})
+    document = Document(values)
     _note_keys(node, (), path, document)
-    document.values = loader.construct_document(node)
     return document
 
 
@@ -95,5 +114,5 @@ def _kind(node: yaml.Node | None) -> str:
     return "a list" if isinstance(node, yaml.SequenceNode) else "a single value"
 
 
-def _first_line(error: yaml.YAMLError) -> str:
+def _first_line(error: Exception) -> str:
     return str(getattr(error, "problem", None) or error).splitlines()[0]

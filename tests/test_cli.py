@@ -1,7 +1,9 @@
 """The three commands as a person types them, and what they say to bad input."""
 
 import csv
+import errno
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -186,10 +188,39 @@ def test_a_foreign_checkpoint_is_refused(facecls: Facecls, tmp_path: Path) -> No
     assert error_of(facecls("eval", path)).startswith(f"error: {path}: is a torch file, but no checkpoint of facecls\n\nhint: ")
 
 
+@pytest.mark.parametrize(("writings", "name"), [(0, "config.yaml"), (3, "best.pt")])  # the latter in a thread of its own
+def test_a_disk_that_fills_up_ends_a_training_with_words(
+    facecls: Facecls, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, writings: int, name: str
+) -> None:
+    plain, done = os.fsync, [0]
+
+    def fill_up(file: int) -> None:
+        done[0] += 1
+        if done[0] > writings:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        plain(file)
+
+    monkeypatch.setattr("os.fsync", fill_up)
+    result = facecls("train", tiny(), "--out", tmp_path / "run")
+    assert result.code == 1 and "Traceback" not in result.err
+    assert result.err.endswith(
+        f"error: {tmp_path / 'run' / name}: cannot be written: No space left on device\n\nhint: is the disk full?\n"
+    )
+    assert not (tmp_path / "run" / name).exists()
+
+
+def test_a_run_folder_that_cannot_be_written_to_is_refused(
+    facecls: Facecls, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = os.access  # permissions do not bind root
+    monkeypatch.setattr("os.access", lambda path, mode: path != tmp_path / "run" and plain(path, mode))
+    result = facecls("train", tiny(), "--out", tmp_path / "run")
+    assert result.code == 1
+    assert result.err.endswith(f"error: {tmp_path / 'run'}: cannot be written to\n\nhint: name another with --out\n")
+
+
 class Evil:
     def __reduce__(self) -> tuple[object, tuple[str]]:
-        import os
-
         return os.system, ("true",)
 
 

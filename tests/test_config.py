@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from facecls.config import Config, flat
 from facecls.configfile import load_config
 from facecls.errors import ConfigError
+from facecls.yamlfile import parse_value, to_yaml
 
 
 def write(folder: Path, text: str) -> Path:
@@ -52,6 +53,40 @@ def test_numbers_with_an_exponent_are_numbers_and_no_is_a_word(tmp_path: Path) -
     config = load_config(path)
     assert config.data.root == Path("no")
     assert (config.optimizer.weight_decay, config.optimizer.lr, config.optimizer.nesterov) == (1e-3, 5e-2, False)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("010", 10), ("-7", -7), ("0o17", 15), ("0x1F", 31), ("1e3", 1000.0), (".5", 0.5), ("1_000", "1_000"), ("0b1", "0b1")]
+    + [(text, text) for text in ("12:30:00", "190:20:30", "2024-01-01", "2001-12-14t21:59:43.10-05:00", "no", "0o8")],
+)
+def test_scalars_are_those_of_yaml_1_2(text: str, value: object) -> None:
+    read = parse_value(text)
+    assert (read, type(read)) == (value, type(value))
+
+
+def test_a_folder_may_be_called_like_a_date(tmp_path: Path) -> None:
+    assert load_config(write(tmp_path, "data: {root: a}\n"), ["data.root=2024-01-01"]).data.root == Path("2024-01-01")
+    assert load_config(write(tmp_path, "data: {root: 2024-01-01}\n")).data.root == Path("2024-01-01")
+
+
+@pytest.mark.parametrize("text", ["09", "1e3", "0o17", "010", "no", "2024-01-01", "12:30", "0x1F", "null", "true", "é: 1"])
+def test_a_text_is_written_so_that_it_is_read_as_a_text(text: str) -> None:
+    assert parse_value(to_yaml({"key": text})) == {"key": text}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("data: {root: =}", "could not determine a constructor for the tag 'tag:yaml.org,2002:value'"),
+        ("data: {root: !mine x}", "could not determine a constructor for the tag '!mine'"),
+        ("seed: !!int x", "invalid literal for int() with base 10: 'x'"),
+    ],
+)
+def test_a_value_that_yaml_cannot_make_is_a_mistake(text: str, said: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as raised:
+        load_config(write(tmp_path, text))
+    assert said in str(raised.value) and str(raised.value).startswith(str(tmp_path / "faces.yaml"))
 
 
 def test_set_wins_over_the_file_and_the_file_over_the_default(tmp_path: Path) -> None:

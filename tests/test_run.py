@@ -1,5 +1,6 @@
 """A run's folder: its files, its metrics, its lock."""
 
+import errno
 import os
 from pathlib import Path
 
@@ -41,10 +42,12 @@ def test_the_newest_best_is_found_and_none_is_an_error(tmp_path: Path) -> None:
 def test_the_newest_run_of_a_config_is_found_and_none_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(RunError) as raised:
         newest_run(Path("faces.yaml"), tmp_path)
-    assert str(raised.value) == f"there is no run in {tmp_path}/faces-* to go on with"
-    for name in ("faces-20260101-000000", "others-20260102-000000"):
+    assert str(raised.value) == f"there is no run in {tmp_path}/faces-DATE-TIME to go on with"
+    held = ("faces-20260101-000000", "others-20260102-000000", "faces-big-20260103-000000", "faces-20260104-000000-kept")
+    for number, name in enumerate(held):
         (tmp_path / name).mkdir()
         (tmp_path / name / "last.pt").touch()
+        os.utime(tmp_path / name / "last.pt", (number, number))
     assert newest_run(Path("configs/faces.yaml"), tmp_path).folder == tmp_path / "faces-20260101-000000"
 
 
@@ -60,15 +63,28 @@ def test_a_file_where_the_folder_should_be_is_named(tmp_path: Path) -> None:
     assert str(raised.value) == f"{tmp_path / 'run'}: is a file, not a run folder"
 
 
-def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("code", "hint"),
+    [
+        (errno.ENOSPC, "is the disk full?"),
+        (errno.EDQUOT, "is the disk full?"),
+        (errno.EACCES, "may this account write there?"),
+        (errno.EROFS, "may this account write there?"),
+        (errno.EIO, ""),
+    ],
+)
+def test_a_write_that_fails_leaves_the_old_file_and_says_why(
+    code: int, hint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "best.pt"
     write_whole(path, b"old")
 
-    def full(_: int) -> None:
-        raise OSError(28, "No space left on device")
+    def fail(_: int) -> None:
+        raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr("os.fsync", full)
+    monkeypatch.setattr("os.fsync", fail)
     with pytest.raises(RunError) as raised:
         write_whole(path, b"new")
-    assert str(raised.value) == f"{path}: cannot be written: No space left on device"
+    assert str(raised.value) == f"{path}: cannot be written: {os.strerror(code)}"
+    assert raised.value.hint == hint
     assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from facecls.config import AugmentConfig, Config
 from facecls.configfile import load_config
 from facecls.suggest import Look, suggest
 from tests.conftest import Result
@@ -13,7 +14,7 @@ from tests.conftest import Result
 Facecls = Callable[..., Result]
 
 
-def load(look: Look, folder: Path) -> object:
+def load(look: Look, folder: Path) -> Config:
     path = folder / "suggested.yaml"
     path.write_text(suggest(look))
     return load_config(path)
@@ -48,7 +49,7 @@ def test_a_config_that_is_there_is_not_overwritten(facecls: Facecls, faces: Path
             ["name: linear", "batch_size: 64", "image_size: 96"],
         ),
         (Look(Path("my fer"), ["happy", "sad", "angry"], [900, 1200, 100], 48, True), ["stem: small", "best: val_macro_f1"]),
-        (Look(Path("gaze"), ["looks_left", "looks_right"], [50, 50], 200, True), ["flip: 0.0"]),
+        (Look(Path("gaze"), ["looks_left", "looks_right"], [50, 50], 200, True), ["labels_are_handed: true"]),
     ],
 )
 def test_the_recipe_follows_from_classes_pictures_and_size(look: Look, lines: list[str], tmp_path: Path) -> None:
@@ -57,6 +58,22 @@ def test_the_recipe_follows_from_classes_pictures_and_size(look: Look, lines: li
     assert ("split:" in text) != look.has_val
     assert load(look, tmp_path)
     assert max(map(len, text.splitlines())) <= 128
+
+
+@pytest.mark.parametrize(
+    ("classes", "handed"),
+    [
+        (["looks_left", "looks_right"], True),
+        (["LeftEye", "ahead", "rightEye"], True),
+        (["Teresa Wright", "lefteris", "bright"], False),
+        (["Ada Left", "Teresa Wright"], False),
+        (["ahead", "left or right"], False),
+    ],
+)
+def test_only_class_names_of_both_sides_forbid_mirroring(classes: list[str], handed: bool, tmp_path: Path) -> None:
+    config = load(Look(Path("gaze"), classes, [50] * len(classes), 200, True), tmp_path)
+    assert config.data.labels_are_handed == handed
+    assert config.augment.flip == AugmentConfig().flip
 
 
 def test_unreadable_pictures_do_not_hinder_a_look(facecls: Facecls, tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ class Augment:
 
         `strength`, 0 to 1, scales everything but flips.
         """
-        draws = draws.to(faces.device, non_blocking=True)
+        draws = draws.to(faces.device)
         images = faces.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format)
         colour, offset = self._colour(draws, images.mean((2, 3)), strength)
         # Sampling comes before colour: it may leave fewer pixels, and both are linear, so the order changes nothing.
@@ -63,7 +63,8 @@ class Augment:
             (1 + strength * most * _signed(draws[:, column])).view(-1, 1, 1)
             for column, most in ((5, config.brightness), (6, config.contrast), (7, config.saturation))
         )
-        luma = torch.tensor(_LUMA).to(draws.device, non_blocking=True)
+        # Made on the device: a copy from the host would have to be waited for.
+        luma = torch.stack([draws.new_full((), weight) for weight in _LUMA])
         mixing = saturation * torch.eye(3, device=draws.device) + (1 - saturation) * luma
         grey = (mean @ luma).view(-1, 1, 1).expand(-1, 3, 1)
         return mixing * (bright * contrast / 255), grey * (bright * (1 - contrast) / 255)

@@ -1,8 +1,9 @@
-"""Which faces form step k of epoch e; fetched ahead of time."""
+"""Which faces form step k of epoch e; fetched ahead of time, where that saves any."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -13,8 +14,11 @@ from facecls.compute import Compute
 from facecls.data import augment
 from facecls.data.balance import Balance, balanced_order
 from facecls.data.parts import Part
+from facecls.data.store import ArrayStore
 from facecls.faces.listing import Indices
 from facecls.prefetch import prefetched
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,7 @@ class TrainBatches:
         self.rank = rank
         self.ranks = ranks
         self.balance = balance
-        self.steps = max(1, round(len(part) / batch_size))
+        self.steps = steps_of(len(part), batch_size)
         self.waited = 0.0
 
     def order(self, epoch: int) -> Indices:
@@ -77,8 +81,10 @@ class TrainBatches:
         steps = np.array_split(self.order(epoch), self.steps)[first_step:]
         mine = [np.array_split(np.arange(len(members)), self.ranks)[self.rank] for members in steps]
         faces = self.part.faces.batches([members[some] for members, some in zip(steps, mine, strict=True)], self.compute)
-        batches = prefetched(
-            self._batch(step, epoch, *batch) for step, batch in enumerate(zip(steps, mine, faces, strict=True), first_step)
+        batches = _ahead(
+            (self._batch(step, epoch, *batch) for step, batch in enumerate(zip(steps, mine, faces, strict=True), first_step)),
+            self.part,
+            self.compute,
         )
         while True:
             begun = time.perf_counter()
@@ -104,5 +110,19 @@ def eval_batches(part: Part, batch_size: int, compute: Compute, rank: int = 0, r
     """
     starts = np.array_split(np.arange(0, len(part), batch_size), ranks)[rank].tolist()
     plan = [np.arange(start, min(start + batch_size, len(part))) for start in starts]
-    for faces in prefetched(part.faces.batches(plan, compute)):
+    for faces in _ahead(part.faces.batches(plan, compute), part, compute):
         yield compute.images(faces)
+
+
+def steps_of(faces: int, batch_size: int) -> int:
+    """How many steps an epoch has that goes through so many faces: those whose size comes nearest to `batch_size`."""
+    return max(1, round(faces / batch_size))
+
+
+def _ahead(batches: Iterable[T], part: Part, compute: Compute) -> Iterator[T]:
+    """The batches, made in a thread before they are asked for.
+
+    But not those that a processor copies from its own memory: that takes less time than a thread takes from the network's.
+    """
+    copied = isinstance(part.faces, ArrayStore) and part.faces.in_memory and compute.device.type == "cpu"
+    return iter(batches) if copied else prefetched(batches)

@@ -4,7 +4,6 @@ A near-duplicate is a photograph saved again: in another format or quality, resi
 cent, mirrored. Two photographs of one person in one light are none, however alike.
 """
 
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from facecls.data.likeness import likeness
 from facecls.data.looks import Looks, Progress, look_at_all
+from facecls.faces.reading import cores
 
 Pairs = NDArray[np.int64]  # (P, 2), the first number of each smaller than the second
 
@@ -143,7 +143,7 @@ def _candidates(hashes: NDArray[np.uint8]) -> tuple[Pairs, NDArray[np.bool_]]:
             found.append(np.stack([left[close], right[close]], axis=1))
         return np.concatenate(found)
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         pairs = np.concatenate(list(pool.map(in_one_order, range(_ORDERS))))
     # A pair of mirror images is the pair of the pictures; one image and its own mirror are no pair.
     mirrored = (pairs[:, 0] >= count) != (pairs[:, 1] >= count)

@@ -17,6 +17,7 @@ from PIL import Image
 from facecls.data.lookcache import LookCache
 from facecls.errors import ImageError
 from facecls.faces.image import open_with_source
+from facecls.faces.reading import cores
 
 Progress = Callable[..., AbstractContextManager[Any]]  # tqdm, or what is called like it
 
@@ -101,7 +102,7 @@ def look_at_all(paths: Sequence[str], progress: Progress | None = None, cache_di
             cache.keep((paths[i], stamps[i], table[i].tobytes(), reasons.get(i, "")) for i in unsaved)
             unsaved.clear()
 
-        with show(total=len(new), desc="looking", unit="picture") as bar, ThreadPoolExecutor(os.cpu_count()) as pool:
+        with show(total=len(new), desc="looking", unit="picture") as bar, ThreadPoolExecutor(cores()) as pool:
             try:
                 for done in pool.map(look, chunks):
                     bar.update(len(done))

@@ -88,7 +88,8 @@ class _Row:
 
 def _rows(path: Path, problems: list[str]) -> Iterator[_Row]:
     try:
-        with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+        # `-sig`, because Excel begins a file with a byte order mark
+        with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
             reader = csv.DictReader(file)
             lacking = [name for name in _HEADER[:3] if name not in (reader.fieldnames or ())]
             if lacking:

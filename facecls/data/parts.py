@@ -81,7 +81,7 @@ def find_parts(data: DataConfig, split: SplitConfig, progress: Progress = silent
             if name in folders:
                 parts[name], said = onto_classes(folders[name], classes)
                 notes += said
-        if "val" not in parts:
+        if "val" not in parts or split.test > 0 or split.by_name:
             parts, said = _split(parts, classes, data, split, progress)
             notes += said
     return Found(classes, parts, notes)
@@ -90,14 +90,14 @@ def find_parts(data: DataConfig, split: SplitConfig, progress: Progress = silent
 def _split(
     given: dict[str, Listing], classes: tuple[str, ...], data: DataConfig, split: SplitConfig, progress: Progress
 ) -> tuple[dict[str, Listing], list[str]]:
-    """Shares `train` out, and says what the user should hear about it."""
+    """Shares `train` out to the parts that are not given, and says what the user should hear about it."""
     train = given["train"]
-    if split.val == 0 and split.folds is None and "val" not in split.by_name:
+    if "val" not in given and split.val == 0 and split.folds is None and "val" not in split.by_name:
         raise DataError(
             "split.val: is 0, which leaves nothing to choose the best epoch by", hint="hold some out: split.val=0.2"
         )
-    if "test" in given:
-        split = split.model_copy(update={"test": 0.0})
+    if "val" in given:
+        split = split.model_copy(update={"val": 0.0})
     groups = group_numbers(train.paths, data, split, progress)
     where = Path(train.paths.root)
     chosen = split_pictures(train.paths, train.labels, groups, classes, split, where)
@@ -198,7 +198,11 @@ def _two_classes(classes: Sequence[str], data: DataConfig) -> None:
 
 def _refuse_two_splits(folders: dict[str, Path], split: SplitConfig, root: Path) -> None:
     """Raises DataError where folders and the config both say what a part is."""
-    asked = {f"by_name.{part}": part for part in split.by_name} | ({"folds": "val"} if split.folds is not None else {})
+    asked = {
+        **{f"by_name.{part}": part for part in split.by_name},
+        **({"folds": "val"} if split.folds is not None else {}),
+        **({"test": "test"} if split.test > 0 else {}),
+    }
     twice = [f"split.{key}: {folders[part]} is {part} already" for key, part in asked.items() if part in folders]
     if twice:
         raise DataError(*twice, hint=f"leave the key out, or set data.root to {root / 'train'}")

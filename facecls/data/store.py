@@ -1,6 +1,5 @@
 """Faces by number: where a part's decoded faces lie, as uint8 (N, S, S, 3), and how batches come from there."""
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
@@ -15,6 +14,7 @@ from facecls.compute import Compute
 from facecls.errors import DataError, ImageError
 from facecls.faces.geometry import Geometry, read_face
 from facecls.faces.listing import Indices
+from facecls.faces.reading import cores
 
 Faces = NDArray[np.uint8]  # (N, S, S, 3)
 Bad = list[tuple[int, ImageError]]  # pictures that cannot be read, by number
@@ -57,6 +57,11 @@ class ArrayStore:
     def take(self, indices: Indices) -> "ArrayStore":
         return ArrayStore(self._faces, self._rows[indices])
 
+    @property
+    def in_memory(self) -> bool:
+        """Whether a batch takes a copy from memory and no more."""
+        return not isinstance(self._faces, np.memmap)
+
     def batches(self, plan: Sequence[Indices], compute: Compute) -> Iterator[Tensor]:
         pinned = compute.device.type == "cuda"
         for indices in plan:
@@ -77,7 +82,8 @@ class DeviceStore:
         return len(self._rows)
 
     def __getitem__(self, indices: Indices) -> Faces:
-        faces: Faces = self._gather(indices).cpu().numpy()
+        rows = self._rows[torch.from_numpy(indices)]
+        faces: Faces = self._faces[rows.to(self._faces.device)].cpu().numpy()
         return faces
 
     def take(self, indices: Indices) -> "DeviceStore":
@@ -86,13 +92,10 @@ class DeviceStore:
     def batches(self, plan: Sequence[Indices], compute: Compute) -> Iterator[Tensor]:
         assert self._faces.device.type == compute.device.type, (self._faces.device, compute.device)
         for indices in plan:
-            yield self._gather(indices)
-
-    def _gather(self, indices: Indices) -> Tensor:
-        rows = self._rows[torch.from_numpy(indices)]
-        if self._faces.device.type == "cuda":
-            rows = rows.pin_memory()
-        return self._faces.index_select(0, rows.to(self._faces.device, non_blocking=True))
+            rows = self._rows[torch.from_numpy(indices)]
+            if compute.device.type == "cuda":
+                rows = rows.pin_memory()
+            yield self._faces.index_select(0, compute.send(rows))
 
 
 def silent(**_: object) -> Any:
@@ -170,10 +173,3 @@ def refuse_bad(bad: Sequence[ImageError]) -> None:
             *more,
             hint="mend or remove them, or train without them: --set data.on_bad_image=skip",
         )
-
-
-def cores() -> int:
-    """How many processor cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

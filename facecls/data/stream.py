@@ -13,11 +13,11 @@ from torch.utils.data import DataLoader, Sampler
 
 from facecls.compute import Compute
 from facecls.data.stamps import find, folder_for, read_stamps, stamps_of, write_stamps
-from facecls.data.store import Bad, Faces, cores, decode
+from facecls.data.store import Bad, Faces, decode
 from facecls.errors import DataError, FaceclsError, ImageError
 from facecls.faces.geometry import Geometry
 from facecls.faces.listing import Indices, Paths
-from facecls.faces.reading import ReadFaces, Reason, as_it_is, leave_interrupts_to_the_parent
+from facecls.faces.reading import ReadFaces, Reason, as_it_is, cores, leave_interrupts_to_the_parent
 
 
 class StreamStore:

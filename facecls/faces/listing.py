@@ -98,14 +98,13 @@ def class_folders(root: Path, passed_over: Counter[str]) -> list[str]:
     Raises DataError where `root` cannot be read.
     """
     names = []
-    with _scan(os.fsencode(root)) as entries:
-        for entry in entries:
-            if entry.name.startswith(b".") or entry.name in _SYSTEM:
-                passed_over["hidden or system"] += 1
-            elif entry.is_dir():
-                names.append(os.fsdecode(entry.name))
-            else:
-                passed_over["beside the class folders"] += 1
+    for entry in _entries(os.fsencode(root)):
+        if entry.name.startswith(b".") or entry.name in _SYSTEM:
+            passed_over["hidden or system"] += 1
+        elif entry.is_dir():
+            names.append(os.fsdecode(entry.name))
+        else:
+            passed_over["beside the class folders"] += 1
     return sorted(names, key=_naturally)
 
 
@@ -113,7 +112,7 @@ def pictures_below(root: Path, folder: str, passed_over: Counter[str]) -> Iterat
     """The pictures in `root/folder` and the folders in it, as sorted names relative to `root`; all else is counted.
 
     What counts is the suffix: whether a file can be read is found out when it is. Raises DataError for a folder that
-    cannot be read.
+    cannot be read; one in `folder` that is gone by the time it is opened holds no pictures.
     """
     for names in _walk(os.fsencode(root), os.fsencode(folder), passed_over, frozenset()):
         yield from map(os.fsdecode, names)
@@ -122,8 +121,7 @@ def pictures_below(root: Path, folder: str, passed_over: Counter[str]) -> Iterat
 def _walk(root: bytes, folder: bytes, passed_over: Counter[str], above: frozenset[tuple[int, int]]) -> Iterator[list[bytes]]:
     """The names of the pictures of one folder after the other; bytes, because a million names are not decoded for nothing."""
     where = os.path.join(root, folder)  # noqa: PTH118
-    with _scan(where) as scanned:
-        entries = list(scanned)
+    entries = _entries(where, may_be_gone=bool(above))
     # Nearly every entry of nearly every folder is one of these, and then nothing more has to be asked.
     files = [
         name for entry in entries if (name := entry.name)[-4:] in _COMMON and not name.startswith(b".") and not entry.is_dir()
@@ -150,22 +148,34 @@ def _walk(root: bytes, folder: bytes, passed_over: Counter[str], above: frozense
     yield [prefix + name for name in files]
     if not folders:
         return
-    status = os.stat(where)  # noqa: PTH116
-    above |= {(status.st_dev, status.st_ino)}
+    above |= _identity(where)
     for name in sorted(folders, key=lambda name: _naturally(os.fsdecode(name))):
-        status = os.stat(os.path.join(where, name))  # noqa: PTH116, PTH118
-        if (status.st_dev, status.st_ino) in above:  # a link to a folder that holds it
+        if _identity(os.path.join(where, name)) & above:  # noqa: PTH118 -- a link to a folder that holds it
             passed_over["links that go round in a circle"] += 1
         else:
             yield from _walk(root, prefix + name, passed_over, above)
 
 
-def _scan(folder: bytes) -> "os._ScandirIterator[bytes]":
+def _identity(folder: bytes) -> frozenset[tuple[int, int]]:
+    """What tells a folder from all others, whatever its path; nothing where it is gone."""
     try:
-        return os.scandir(folder)
+        status = os.stat(folder)  # noqa: PTH116
+    except FileNotFoundError:
+        return frozenset()
+    return frozenset({(status.st_dev, status.st_ino)})
+
+
+def _entries(folder: bytes, *, may_be_gone: bool = False) -> list["os.DirEntry[bytes]"]:
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
     except OSError as error:
+        if may_be_gone and isinstance(error, FileNotFoundError | NotADirectoryError):
+            return []
         reason = str(error.strerror).lower()
-        raise DataError(f"{os.fsdecode(folder)}: cannot be read: {reason}", hint="may this account read the folder?") from None
+        raise DataError(
+            f"{Path(os.fsdecode(folder))}: cannot be read: {reason}", hint="may this account read the folder?"
+        ) from None
 
 
 def _naturally(name: str) -> tuple[list[tuple[int, str]], str]:

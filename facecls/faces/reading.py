@@ -1,5 +1,6 @@
 """Faces as the workers of a torch `DataLoader` read them; light to import, because a spawned worker imports it first."""
 
+import os
 import signal
 from typing import Any
 
@@ -32,6 +33,13 @@ class ReadFaces(Dataset[Tensor]):
             except ImageError as error:
                 return error.path, error.reason
         return faces
+
+
+def cores() -> int:
+    """How many processor cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def as_it_is(batch: Any) -> Any:

@@ -1,6 +1,5 @@
 """A trained classifier at work: pictures in, names and probabilities out, in the order of the pictures."""
 
-import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,6 +15,7 @@ from facecls.compute import Compute
 from facecls.errors import ImageError
 from facecls.evaluation.outputs import BATCH, Outputs, outputs_of
 from facecls.faces.geometry import Geometry, read_face
+from facecls.faces.reading import cores
 from facecls.models.classifier import FaceClassifier
 from facecls.prefetch import prefetched
 from facecls.training.checkpoint import Checkpoint
@@ -118,7 +118,7 @@ class Predictor:
     def read(self, paths: Iterable[str]) -> Iterator[list[tuple[str, Face]]]:
         """Batches of pictures in their order, each with its face or the reason why there is none."""
         left = iter(paths)
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        with ThreadPoolExecutor(cores()) as pool:
             reading: deque[tuple[str, Future[Face]]] = deque()
             while True:
                 reading.extend((path, pool.submit(self._face, path)) for path in islice(left, 2 * BATCH - len(reading)))

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from facecls.compute import Compute, pick_compute
-from facecls.config import Config, settled
+from facecls.config import Config, TrainConfig, settled
 from facecls.data.audit import Audit, audit
+from facecls.data.batches import steps_of
 from facecls.data.finding import Finding, Item
 from facecls.data.folder import FaceFolder, part_folders
 from facecls.data.parts import Found, Listing, find_parts
@@ -150,7 +151,7 @@ def facts(inspection: Inspection) -> list[tuple[str, str]]:
         (
             "config",
             f"{config.model.name}, {config.head.name} head, {train.epochs} epochs, "
-            f"{train.batch_size * train.accumulate} faces a step, {config.data.image_size} pixels",
+            f"{_step_size(found, train)} faces a step, {config.data.image_size} pixels",
         ),
     ]
     if rehearsal is None:
@@ -177,6 +178,13 @@ def facts(inspection: Inspection) -> list[tuple[str, str]]:
         ),
         ("memory", f"{peak}all decoded faces take {amount(rehearsal.faces_bytes)} more ({store})"),
     ]
+
+
+def _step_size(found: Found, train: TrainConfig) -> str:
+    """`64`, or `63 or 64` where not all steps are of one size."""
+    faces = len(found.parts["train"].labels)
+    smaller, larger = divmod(faces, steps_of(faces, train.batch_size * train.accumulate))
+    return f"{smaller} or {smaller + 1}" if larger else f"{smaller}"
 
 
 def _many(count: int, thing: str) -> str:

@@ -1,12 +1,12 @@
 """A check as one HTML file, with a small picture of everything that was found; pairs stand side by side."""
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from facecls.errors import ImageError
 from facecls.faces.geometry import Geometry, read_face
+from facecls.faces.reading import cores
 from facecls.inspection.check import Inspection, facts, relative
 from facecls.report.page import picture, render, write_page
 
@@ -43,7 +43,7 @@ def write_html(path: Path, inspection: Inspection) -> None:
             for number in item.pictures[:_OF_A_GROUP]
         }
     )
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         sources = dict(
             zip(numbers, pool.map(lambda number: _source(inspection.audit.pictures.paths[number]), numbers), strict=True)
         )

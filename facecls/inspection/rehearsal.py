@@ -13,7 +13,7 @@ from facecls import chance
 from facecls.compute import Compute
 from facecls.config import Config
 from facecls.data.balance import loss_weights
-from facecls.data.batches import Batch, TrainBatches
+from facecls.data.batches import Batch, TrainBatches, steps_of
 from facecls.data.parts import Found, Part
 from facecls.data.room import measure_room, pick_store
 from facecls.data.store import in_memory
@@ -69,7 +69,9 @@ def rehearse(config: Config, found: Found, compute: Compute, progress: Progress)
     classes = len(found.classes)
     listing = found.parts["train"]
     at_once = config.train.batch_size * config.train.accumulate
-    chosen = torch.randperm(len(listing.labels), generator=chance.generator("order", config.seed, 0)).numpy()[:at_once]
+    steps = steps_of(len(listing.labels), at_once)
+    order = torch.randperm(len(listing.labels), generator=chance.generator("order", config.seed, 0)).numpy()
+    chosen = np.array_split(order, steps)[0]  # of an epoch's steps, none is larger
     geometry = Geometry(config.data.image_size, config.data.crop, config.data.fit)
     sample = listing.take(chosen)
     begun = time.perf_counter()
@@ -85,7 +87,6 @@ def rehearse(config: Config, found: Found, compute: Compute, progress: Progress)
     state = build_state(
         config, classes, compute, lambda model: notes.extend(load_pretrained(model, config.model, found.classes))
     )
-    steps = max(1, round(len(listing.labels) / at_once))
     stepper = Stepper(
         config,
         compute,

@@ -9,6 +9,7 @@ after the other, so that a machine that is busy for a while is so for all; what 
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -124,7 +125,9 @@ def bare(config: Config, compute: Compute, classes: int, steps: int) -> float:
 def peer(args: argparse.Namespace, more: list[str]) -> float:
     """The second epoch of the yardstick; the first starts its workers and prepares its kernels."""
     words = [sys.executable, str(args.loop), str(args.folders), "--size", str(args.size), "--epochs", "2", *more]
-    said = subprocess.run(words, check=True, capture_output=True, text=True, env={"OMP_NUM_THREADS": str(args.threads)})
+    said = subprocess.run(
+        words, check=True, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": str(args.threads)}
+    )
     return float(json.loads(said.stdout.splitlines()[-1])["train_images_per_second"])
 
 

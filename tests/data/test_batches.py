@@ -1,17 +1,22 @@
 """Which faces form step k of epoch e."""
 
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from facecls.compute import Compute
 from facecls.data.balance import Balance, balanced_order, class_weights, loss_weights
 from facecls.data.batches import Batch, TrainBatches, eval_batches
 from facecls.data.parts import Listing, Part
-from facecls.data.store import ArrayStore, DeviceStore, Store
-from facecls.faces.listing import Paths
+from facecls.data.store import ArrayStore, DeviceStore, Faces, Store
+from facecls.faces.listing import Indices, Paths
 
 CPU = Compute(torch.device("cpu"), torch.float32)
 
@@ -88,10 +93,54 @@ def test_a_batch_goes_through_in_pieces() -> None:
     assert len(list(batch.pieces(100))) == 7
 
 
-def test_waiting_for_faces_is_counted() -> None:
-    batches = TrainBatches(part([80]), 8, 0, CPU)
+class Watched(ArrayStore):
+    """Takes its time, and notes in which thread its batches are made."""
+
+    def __init__(self, faces: Faces, seconds: float) -> None:
+        super().__init__(faces)
+        self.seconds = seconds
+        self.threads: set[str] = set()
+
+    def batches(self, plan: Sequence[Indices], compute: Compute) -> Iterator[Tensor]:
+        for faces in super().batches(plan, compute):
+            self.threads.add(threading.current_thread().name)
+            time.sleep(self.seconds)
+            yield faces
+
+
+def watched(folder: Path, *, mapped: bool, seconds: float = 0.0) -> tuple[Part, Watched]:
+    plain = part([50, 30])
+    faces = plain.faces[np.arange(80)]
+    if mapped:
+        faces.tofile(folder / "faces")
+        faces = np.memmap(folder / "faces", np.uint8, "r", shape=faces.shape)
+    store = Watched(faces, seconds)
+    return replace(plain, faces=store), store
+
+
+@pytest.mark.parametrize("mapped", [False, True])
+def test_waiting_for_faces_is_counted_and_nothing_else(mapped: bool, tmp_path: Path) -> None:
+    slow, _ = watched(tmp_path, mapped=mapped, seconds=0.06)
+    batches = TrainBatches(slow, 16, 0, CPU)
     list(batches.epoch(0))
-    assert 0 < batches.waited < 10
+    assert batches.waited >= 0.3
+    fast, _ = watched(tmp_path, mapped=mapped)
+    batches = TrainBatches(fast, 16, 0, CPU)
+    for _ in batches.epoch(0):
+        time.sleep(0.1)
+    assert batches.waited < 0.25
+
+
+def test_faces_are_read_ahead_unless_they_are_copied_from_memory_alone(tmp_path: Path) -> None:
+    from_memory, memory = watched(tmp_path, mapped=False)
+    from_disk, disk = watched(tmp_path, mapped=True)
+    for one, other in zip(
+        TrainBatches(from_memory, 8, 0, CPU).epoch(1), TrainBatches(from_disk, 8, 0, CPU).epoch(1), strict=True
+    ):
+        assert torch.equal(one.faces, other.faces) and torch.equal(one.labels, other.labels)
+        assert torch.equal(one.draws, other.draws)
+    assert memory.threads == {threading.current_thread().name}
+    assert disk.threads == {"facecls-prefetch"}
 
 
 @pytest.mark.parametrize("on_device", [False, True])

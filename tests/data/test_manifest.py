@@ -64,6 +64,16 @@ def test_classes_are_in_natural_order(noise: Noise, tmp_path: Path) -> None:
     assert read_manifest(tmp_path / "split.csv", root)[0] == ("s2", "s10")
 
 
+def test_a_split_file_that_excel_has_saved_is_read(noise: Noise, tmp_path: Path) -> None:
+    root = noise(ada=2, bob=2)
+    rows = [
+        f"{name}/{name}{number}.png,{name},{part}" for name in ("ada", "bob") for number, part in enumerate(("train", "val"))
+    ]
+    (tmp_path / "split.csv").write_bytes(b"\xef\xbb\xbf" + "\r\n".join(["path,class,split", *rows]).encode())
+    classes, parts = read_manifest(tmp_path / "split.csv", root)
+    assert classes == ("ada", "bob") and list(parts["val"][0]) == [str(root / name / f"{name}1.png") for name in classes]
+
+
 def test_all_mistakes_are_named_with_their_lines(noise: Noise, tmp_path: Path) -> None:
     root = noise(ada=2, bob=2)
     path = tmp_path / "split.csv"

@@ -58,15 +58,27 @@ def test_part_folders_are_the_parts(noise: Noise, name: str, tmp_path: Path) -> 
     assert found.notes == [f"{root / 'test'}: has no pictures of `bob`"]
 
 
+def sizes(found: Found) -> dict[str, int]:
+    return {part: len(listing.labels) for part, listing in found.parts.items()}
+
+
 def test_without_a_val_folder_train_is_split_and_test_is_left_alone(noise: Noise, tmp_path: Path) -> None:
     root = tmp_path / "parts"
     noise(root / "train", ada=10, bob=10)
     noise(root / "test", ada=2)
-    assert {part: len(listing.labels) for part, listing in find(root, test=0.3).parts.items()} == {
-        "train": 16,
-        "val": 4,
-        "test": 2,
-    }
+    assert sizes(find(root)) == {"train": 16, "val": 4, "test": 2}
+
+
+def test_without_a_test_folder_train_is_split_and_val_is_left_alone(noise: Noise, tmp_path: Path) -> None:
+    root = tmp_path / "parts"
+    noise(root / "train", ada=10, bob=10)
+    noise(root / "val", ada=2, bob=1)
+    assert sizes(find(root)) == {"train": 20, "val": 3}
+    assert sizes(find(root, val=0)) == {"train": 20, "val": 3}
+    assert sizes(find(root, test=0.2)) == {"train": 16, "val": 3, "test": 4}
+    assert names(find(root, by_name={"test": "[ab]..[0-2]"}))["test"] == [
+        f"{who}{n}.png" for who in ("ada", "bob") for n in range(3)
+    ]
 
 
 def test_classes_that_train_lacks_are_named(noise: Noise, tmp_path: Path) -> None:
@@ -104,6 +116,7 @@ def test_folders_and_config_do_not_both_say_what_a_part_is(noise: Noise, tmp_pat
         noise(root / part, ada=2, bob=2)
     hint = f"leave the key out, or set data.root to {root / 'train'}"
     assert refusal(lambda: find(root, folds=2)) == ((f"split.folds: {root / 'val'} is val already",), hint)
+    assert refusal(lambda: find(root, test=0.1)) == ((f"split.test: {root / 'test'} is test already",), hint)
     problems, _ = refusal(lambda: find(root, by_name={"val": "0", "test": "1"}))
     assert problems == (
         f"split.by_name.val: {root / 'val'} is val already",

@@ -7,14 +7,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from facecls.compute import Compute
-from facecls.config import Config, DataConfig
+from facecls.config import AugmentConfig, Config, DataConfig
 from facecls.configfile import load_config
+from facecls.data import augment
+from facecls.data.augment import Augment
 from facecls.data.folder import FaceFolder
 from facecls.data.parts import Listing, Part, load_part
 from facecls.data.room import Kind, Room, _container_available, free_memory, measure_room, pick_store, refuse_too_large
-from facecls.data.store import decode, silent
+from facecls.data.store import DeviceStore, decode, silent
 from facecls.errors import DataError
 from facecls.faces.geometry import Geometry, read_face
 from facecls.progress import Progress
@@ -53,6 +56,29 @@ def test_every_store_hands_out_the_batches_of_a_plan(noise: Noise, store: str) -
         batches = list(part.faces.batches(plan, CPU))
         assert [tuple(batch.shape) for batch in batches] == [(3, 16, 16, 3), (1, 16, 16, 3), (2, 16, 16, 3)]
         assert all(np.array_equal(batch, part.faces[indices]) for batch, indices in zip(batches, plan, strict=True))
+
+
+class Copies(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's stub
+    """Notes of each copy of a tensor whether it is waited for."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # torch's stub
+        self.waited_for: list[bool] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in (torch.ops.aten._to_copy.default, torch.ops.aten.copy_.default):
+            self.waited_for.append(not (kwargs or {}).get("non_blocking", False))
+        return func(*args, **(kwargs or {}))
+
+
+def test_copies_to_another_device_than_cuda_are_waited_for() -> None:
+    device = torch.device("meta")  # as Apple's MPS, which would read the memory when it may hold something else
+    faces = torch.empty((9, 16, 16, 3), dtype=torch.uint8, device=device)
+    with Copies() as copies:
+        (batch,) = DeviceStore(faces).batches([np.array([8, 1, 1])], Compute(device, torch.float32))
+        images = Augment(AugmentConfig())(batch, augment.draw(3, 0, 0, 0), 16)
+    assert images.shape == (3, 3, 16, 16)
+    assert copies.waited_for and all(copies.waited_for)
 
 
 @pytest.mark.parametrize("store", STORES)

@@ -1,5 +1,6 @@
 """Faces decoded anew in every epoch."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -7,11 +8,16 @@ import pytest
 import torch
 
 from facecls.compute import Compute
+from facecls.configfile import load_config
 from facecls.data.folder import FaceFolder
 from facecls.data.stream import StreamStore, streamed
 from facecls.errors import ImageError
 from facecls.faces.geometry import Geometry, read_face
+from facecls.training.checkpoint import read_plain
+from facecls.training.interrupt import Interrupted
 from tests.data.conftest import Noise
+from tests.training.runs import EVERYTHING, run_in, same, weights
+from tests.training.test_fit import interrupted_at
 
 GEOMETRY = Geometry(16)
 CPU = Compute(torch.device("cpu"), torch.float32)
@@ -61,6 +67,20 @@ def test_a_file_that_breaks_later_is_named(noise: Noise) -> None:
         assert caught.value.path == str(broken)
         assert str(caught.value).endswith("; it could be read when this began")
         assert caught.value.hint == "put it back as it was, and go on with --resume"
+
+
+def test_a_resumed_stream_ends_with_the_weights_of_an_unbroken_one(
+    tiny: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = load_config(tiny(**EVERYTHING, data={"store": "stream", "cache_dir": str(tmp_path / "cache")}))
+    run_in(tmp_path / "unbroken", config)
+    with monkeypatch.context() as patch:
+        interrupted_at(3, patch)  # of the six steps, in the middle of an epoch
+        with pytest.raises(Interrupted):
+            run_in(tmp_path / "broken", config)
+    assert read_plain(tmp_path / "broken" / "last.pt")["training"]["step"] == 1
+    run_in(tmp_path / "broken", config, go_on=True)
+    assert same(weights(tmp_path / "unbroken"), weights(tmp_path / "broken"))
 
 
 def test_what_could_be_read_once_is_not_tried_again_until_it_changes(noise: Noise, tmp_path: Path) -> None:

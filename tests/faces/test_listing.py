@@ -2,8 +2,10 @@
 
 import os
 import pickle
+import shutil
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -80,6 +82,36 @@ def test_links_that_go_round_in_a_circle_are_passed_over(tmp_path: Path) -> None
     counts: Counter[str] = Counter()
     assert list(pictures_below(tmp_path, "ada", counts)) == ["ada/day/1.jpg"]
     assert counts == {"links that go round in a circle": 1}
+
+
+def test_a_folder_that_goes_while_the_others_are_read_holds_no_pictures(tmp_path: Path) -> None:
+    touch(tmp_path, "a.jpg", "day1/1.jpg", "day2/1.jpg", "day3/1.jpg")
+    found = pictures_below(tmp_path, "", Counter())
+    assert next(found) == "a.jpg"
+    shutil.rmtree(tmp_path / "day1")
+    shutil.rmtree(tmp_path / "day2")
+    (tmp_path / "day2").touch()
+    assert list(found) == ["day3/1.jpg"]
+
+
+def test_a_folder_that_goes_as_it_is_opened_holds_no_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch(tmp_path, "a.jpg", "day1/1.jpg", "day2/1.jpg")
+    plain = os.scandir
+
+    def scandir(folder: bytes) -> Any:
+        if folder.endswith(b"day1"):
+            Path(os.fsdecode(folder)).rename(tmp_path / ".gone")
+        return plain(folder)
+
+    monkeypatch.setattr("os.scandir", scandir)
+    counts: Counter[str] = Counter()
+    assert list(pictures_below(tmp_path, "", counts)) == ["a.jpg", "day2/1.jpg"] and not counts
+
+
+def test_the_folder_that_was_asked_for_must_be_there(tmp_path: Path) -> None:
+    with pytest.raises(DataError) as caught:
+        list(pictures_below(tmp_path / "gone", "", Counter()))
+    assert str(caught.value) == f"{tmp_path / 'gone'}: cannot be read: no such file or directory"
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")

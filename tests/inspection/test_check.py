@@ -7,7 +7,9 @@ import re
 import shutil
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -54,6 +56,29 @@ def test_check_prints_json_that_a_program_can_read(facecls: Facecls, tiny: Tiny,
     assert rehearsal["training_seconds"] == pytest.approx(2 * rehearsal["epoch_seconds"])
     assert rehearsal["faces_bytes"] == 50 * 3 * 32**2
     assert snapshot(spoilt) == before
+
+
+def test_the_batch_is_as_large_as_the_steps_of_a_training(facecls: Facecls, tiny: Tiny, tmp_path: Path) -> None:
+    for batch_size, words, faces, steps in ((32, "40 faces a step", 40, 1), (12, "13 or 14 faces a step", 14, 3)):
+        config = tiny(data={"cache_dir": str(tmp_path)}, train={"batch_size": batch_size}, split={"val": 0.17})
+        assert words in facecls("check", config).out
+        rehearsal = json.loads(facecls("check", config, "--format", "json").out)["rehearsal"]
+        assert (rehearsal["faces"], rehearsal["steps"]) == (faces, steps)
+
+
+def test_no_more_threads_are_started_than_this_process_may_use_cores(
+    facecls: Facecls, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, pools = ThreadPoolExecutor.__init__, []
+
+    def noted(pool: ThreadPoolExecutor, max_workers: int | None = None, *more: Any, **named: Any) -> None:
+        pools.append(max_workers)
+        plain(pool, max_workers, *more, **named)
+
+    monkeypatch.setattr(ThreadPoolExecutor, "__init__", noted)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1, 5}, raising=False)
+    facecls("check", tiny(data={"cache_dir": str(tmp_path)}), "--html", tmp_path / "page.html")
+    assert len(pools) >= 4 and set(pools) == {3}
 
 
 def test_strict_ends_with_1_where_a_finding_is_grave(facecls: Facecls, tiny: Tiny, tmp_path: Path, spoilt: Path) -> None:

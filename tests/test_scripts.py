@@ -1,0 +1,33 @@
+"""The scripts that people and CI run."""
+
+import importlib
+import re
+from argparse import Namespace
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SCRIPTS = [path for path in (*(ROOT / "scripts").iterdir(), ROOT / ".ci" / "run") if path.is_file()]
+IN_BASH = [path for path in SCRIPTS if path.read_text().startswith("#!/usr/bin/env bash")]
+
+# What came after bash 3.2, which is the one that macOS has.
+NEWER = r"\b(mapfile|readarray|coproc|wait -n)\b|\b(declare|local) -[An]|\$\{[^}]*(,,|\^\^|@[A-Z]\})|\|&|&>>"
+
+
+@pytest.mark.parametrize("path", IN_BASH, ids=lambda path: path.name)
+def test_the_scripts_ask_for_no_newer_bash_than_macos_has(path: Path) -> None:
+    assert re.findall(NEWER, path.read_text()) == []
+
+
+def test_the_yardstick_runs_in_the_environment_of_the_benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loop = tmp_path / "loop.py"
+    loop.write_text(
+        "import json, os\n"
+        "known = os.environ['CUDA_VISIBLE_DEVICES'] == '7' and os.environ['OMP_NUM_THREADS'] == '3'\n"
+        "print(json.dumps({'train_images_per_second': 5.0 if known else 0.0}))\n"
+    )
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7")
+    monkeypatch.syspath_prepend(ROOT / "scripts" / "benchmarks")
+    peer = importlib.import_module("train").peer
+    assert peer(Namespace(loop=loop, folders=tmp_path, size=112, threads=3), []) == 5.0
