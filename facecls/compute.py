@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import re
 import sys
 from dataclasses import dataclass
 
@@ -25,7 +26,6 @@ class Compute:
         """Goes around forward and loss, never around backward; does nothing in fp32."""
         if self.dtype == torch.float32:
             return contextlib.nullcontext()
-        # Without the cache: it holds weights in low precision across steps of inference under no_grad.
         return torch.autocast(self.device.type, self.dtype)
 
     def place(self, model: nn.Module) -> nn.Module:
@@ -33,8 +33,9 @@ class Compute:
         return model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]  # torch's stub lacks it
 
     def send(self, tensor: Tensor) -> Tensor:
-        """The tensor on the device, without waiting for the copy where the host's memory is pinned."""
-        return tensor.to(self.device, non_blocking=True)
+        """The tensor on the device, without waiting for the copy where that is CUDA and the host's memory is pinned."""
+        # CUDA waits by itself where the memory is not pinned; MPS reads it later, when it may hold something else.
+        return tensor.to(self.device, non_blocking=self.device.type == "cuda")
 
     def images(self, faces: Tensor) -> Tensor:
         """Faces as they are, uint8 (B, S, S, 3), as a model takes them: float32 (B, 3, S, S) in [0, 1], on the device."""
@@ -46,15 +47,15 @@ class Compute:
 
 
 def pick_compute(device: str, precision: str) -> Compute:
-    """Resolves the config's `device` and `precision`; raises DeviceError for what this machine does not have."""
+    """Resolves `device` and `precision`, worded as in a config; raises DeviceError for what this machine does not have."""
     where = _pick_device(device)
     dtype = (torch.bfloat16 if _computes_in_bf16(where) else torch.float32) if precision == "auto" else _DTYPES[precision]
     if dtype == torch.float16 and where.type != "cuda":
         raise DeviceError(f"precision: fp16 needs a CUDA device, this is {where.type}", hint="use `precision: auto`")
     if where.type == "cuda":
-        # Where fp32 is asked for on a GPU, TF32 keeps its range and is several times as fast.
-        torch.set_float32_matmul_precision("high")
-        torch.backends.cudnn.allow_tf32 = True
+        # Where fp32 is computed in on a GPU, TF32 keeps its range and is several times as fast; convolutions have it by
+        # default. In low precision what is left in fp32 is there to be exact.
+        torch.set_float32_matmul_precision("high" if dtype == torch.float32 else "highest")
     if where.type == "cpu":
         _keep_freed_memory()
     return Compute(where, dtype)
@@ -77,16 +78,19 @@ def _pick_device(name: str) -> torch.device:
         if torch.cuda.is_available():
             return torch.device("cuda")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    device = torch.device(name)
-    if device.type == "cuda":
+    named = re.fullmatch(r"cpu|mps|cuda(?::(\d+))?", name)
+    if named is None:
+        raise DeviceError(f"device: `{name}` is not a device", hint="the devices are auto, cpu, cuda, cuda:N and mps")
+    if name.startswith("cuda"):
         count = torch.cuda.device_count()
         if count == 0:
             raise DeviceError(f"device: `{name}`: torch sees no CUDA device here", hint="use `device: auto` or `device: cpu`")
-        if (device.index or 0) >= count:
+        if int(named[1] or 0) >= count:
             raise DeviceError(f"device: `{name}`: there are {count}, counted from cuda:0", hint=f"the last is cuda:{count - 1}")
-    if device.type == "mps" and not torch.backends.mps.is_available():
+        return torch.device("cuda", int(named[1])) if named[1] else torch.device("cuda")
+    if name == "mps" and not torch.backends.mps.is_available():
         raise DeviceError("device: `mps`: torch sees no Apple GPU here", hint="use `device: auto` or `device: cpu`")
-    return device
+    return torch.device(name)
 
 
 def _computes_in_bf16(device: torch.device) -> bool:

@@ -148,7 +148,7 @@ class ScheduleConfig(Section):
 
 class TrainConfig(Section):
     epochs: int = Field(40, ge=1)
-    batch_size: int = Field(64, ge=1, description="faces in one piece of a step")
+    batch_size: int = Field(64, ge=1, description="about so many faces in one piece of a step: all steps have as many")
     accumulate: int = Field(1, ge=1, description="pieces whose gradients are added up into one step")
     clip_norm: float | None = Field(None, gt=0, description="largest norm of the gradient; null for no limit")
     ema: float = Field(0.998, ge=0, lt=1, description="decay of the averaged weights that are scored; 0 for none")

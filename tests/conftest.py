@@ -17,6 +17,7 @@ from facecls.faces.demo import write_faces
 torch.set_num_threads(1)  # more threads than idle cores make torch far slower
 
 TINY: dict[str, Any] = {
+    "device": "cpu",  # also where there is a GPU: what is held here are a processor's bits
     "data": {"image_size": 32},
     "model": {"name": "cnn"},
     "optimizer": {"name": "adamw", "lr": 3e-3},
@@ -63,7 +64,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, faces: Path) -> Path:
     folder = tmp_path_factory.mktemp("trained")
     config = folder / "people.yaml"
     config.write_text(
-        f"data: {{root: {faces}, image_size: 32}}\nmodel: {{name: cnn}}\noptimizer: {{name: adamw, lr: 3e-3}}\n"
+        f"device: cpu\ndata: {{root: {faces}, image_size: 32}}\nmodel: {{name: cnn}}\noptimizer: {{name: adamw, lr: 3e-3}}\n"
         "train: {epochs: 3, batch_size: 16}\nsplit: {val: 0.25}\n"
     )
     words = [sys.executable, "-m", "facecls", "train", str(config), "--out", str(folder / "run")]
@@ -102,13 +103,10 @@ def tiny(tmp_path: Path, faces: Path) -> Callable[..., Path]:
     """Writes a config that trains in a second; keyword arguments are sections put over it."""
 
     def write(**sections: Any) -> Path:
-        plain = {
-            name: {**TINY.get(name, {}), **keys}
-            for name, keys in ({name: {} for name in TINY} | sections).items()
-            if isinstance(keys, dict)
+        plain = TINY | {
+            name: {**TINY.get(name, {}), **value} if isinstance(value, dict) else value for name, value in sections.items()
         }
-        plain |= {name: value for name, value in sections.items() if not isinstance(value, dict)}
-        plain["data"].setdefault("root", str(faces))
+        plain["data"] = {"root": str(faces), **plain["data"]}
         path = tmp_path / "tiny.yaml"
         path.write_text(yaml.safe_dump(plain), encoding="utf-8")
         return path

@@ -52,7 +52,7 @@ class Outcome:
 
 
 class NotFinite(Exception):  # noqa: N818 -- an event in the loop, an error only when it keeps coming
-    """A loss was NaN or infinite; the weights have not been moved along it."""
+    """What it names is NaN or infinite: the loss, along which the weights have not been moved, or a weight itself."""
 
 
 @dataclass
@@ -80,8 +80,8 @@ class Loop:
     def fit(self, state: TrainingState) -> Outcome:
         """Trains until the last epoch; writes metrics.jsonl, last.pt and best.pt.
 
-        Raises Interrupted, after saving, when a signal asks for an end, and TrainingError when the loss keeps being not
-        finite.
+        Raises Interrupted, after saving, when a signal asks for an end, and TrainingError when the loss or a weight keeps
+        being not finite.
         """
         network = self.team.join(state.model, self.compute)
         self.stepper = Stepper(
@@ -99,9 +99,9 @@ class Loop:
             while True:
                 try:
                     return self._epochs(state, interrupts)
-                except NotFinite:
+                except NotFinite as broken:
                     setbacks += 1
-                    self._go_back(state, setbacks)
+                    self._go_back(state, setbacks, str(broken))
                 finally:
                     self.saver.wait()
                     self.tracker.close()
@@ -126,6 +126,8 @@ class Loop:
                 self.saver.epoch_end(state)
             else:
                 self.saver.last(state)
+        if asked := self.team.agree(interrupts.asked or 0):  # while the last epoch was scored
+            raise Interrupted(asked)
         assert state.best is not None, "every epoch leaves a best"
         return Outcome(state.best, ended)
 
@@ -169,13 +171,16 @@ class Loop:
                         refresh=False,
                     )
                 if self.compute.device.type == "cpu" or state.step % _GUARD_STEPS == 0:
-                    self._check_finite(state)  # before it is saved: what is not finite is nothing to go back to
-                    self.saver.last_if_due(state)
+                    due = self.team.agree(int(self.saver.due())) > 0  # only the first process has one that saves
+                    self._check_finite(state, weights=due)
+                    if due:
+                        self.saver.last(state)
                 if asked := self.team.agree(interrupts.asked or 0):
-                    self._check_finite(state)
+                    self._check_finite(state, weights=True)
                     self.saver.last(state)
                     raise Interrupted(asked)
-        self._check_finite(state)
+        self._check_finite(state, weights=True)
+        clock.tick(state)  # the check has waited for the steps that a GPU was still at
 
     def _score(self, state: TrainingState, begun: float) -> dict[str, Any]:
         """The epoch's row of metrics.jsonl; faces have the size that the network has learned on."""
@@ -201,30 +206,37 @@ class Loop:
             "seconds": time.perf_counter() - begun,
         }
 
-    def _check_finite(self, state: TrainingState) -> None:
-        if self.team.any(state.tally.broken()).item():
-            raise NotFinite
+    def _check_finite(self, state: TrainingState, *, weights: bool) -> None:
+        """Raises NotFinite, in all processes or in none.
 
-    def _go_back(self, state: TrainingState, setbacks: int) -> None:
-        """To the last state that was saved, with half the learning rate."""
+        The `weights` are looked at only where they are about to be saved, to be gone back to: a finite loss may have a
+        gradient that is not; elsewhere the next loss tells.
+        """
+        if self.team.any(state.tally.broken()).item():
+            raise NotFinite("the loss")
+        if weights and self.team.any(state.broken()).item():
+            raise NotFinite("a weight")
+
+    def _go_back(self, state: TrainingState, setbacks: int, broken: str) -> None:
+        """To the last state that was saved, with half the learning rate; the time that is lost is not forgotten."""
         where = f"epoch {state.epoch + 1}, step {state.step}"
         if setbacks > _SETBACKS:
             raise TrainingError(
-                f"the loss is not finite in {where}, nor was it with half, a quarter and an eighth of the learning rate",
+                f"{broken} is not finite in {where}, nor was it with half, a quarter and an eighth of the learning rate",
                 hint=f"try a lower rate (--set optimizer.lr={self.config.optimizer.lr / 10:g}) or --set precision=fp32",
             )
         self.saver.wait()
         self.saver.forget_best()
-        factor = state.lr_factor / 2
+        factor, seconds = state.lr_factor / 2, state.seconds
         self.team.agree(0)  # nobody reads before the first process has written
         if self.run.last.exists():
             resume.load(self.run, self.config, state)
         else:
             state.load_plain(self.fresh().to_plain())
-        state.lr_factor = factor
+        state.lr_factor, state.seconds = factor, seconds
         self.run.forget_rows_from(state.epoch)
         self.progress.note(
-            f"the loss was not finite in {where}: going on from epoch {state.epoch + 1}, step {state.step}, "
+            f"{broken} was not finite in {where}: going on from epoch {state.epoch + 1}, step {state.step}, "
             f"with {factor:g} of the learning rate"
         )
 
@@ -246,8 +258,13 @@ class _EpochClock:
 
 
 def standing(row: dict[str, Any], metric: Metric) -> tuple[int, float]:
-    """What the best is kept by; larger is better: pictures as large as they come, then the figure that was named."""
+    """What the best is kept by; larger is better: pictures as large as they come, then the figure that was named.
+
+    Any figure is better than one that is NaN.
+    """
     value = float(row[metric])
+    if math.isnan(value):
+        return row["image_size"], -math.inf
     return row["image_size"], -value if metric == "val_loss" else value
 
 

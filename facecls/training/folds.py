@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from facecls.config import Config, settled
-from facecls.errors import RunError
+from facecls.errors import ConfigError, RunError
 from facecls.progress import Progress
 from facecls.run import Run
 from facecls.training import checkpoint
@@ -23,9 +23,10 @@ def fold_run(folder: Path, fold: int) -> Run:
 def train_folds(config: Config, folds: int, folder: Path, progress: Progress, *, go_on: bool) -> list[Run]:
     """Trains every fold that is not done yet; with `go_on`, from its last.pt.
 
-    Raises RunError where the folder holds folds already and is not to be gone on with; FaceclsError and Interrupted as
-    `train` does.
+    Raises ConfigError for a config that says itself what val is, RunError where the folder holds folds already and is not
+    to be gone on with; FaceclsError and Interrupted as `train` does.
     """
+    _refuse_own_val(config)
     runs = [fold_run(folder, fold) for fold in range(folds)]
     if not go_on and any(run.folder.exists() for run in runs):
         raise RunError(f"{folder}: already holds folds", hint="go on with them with --resume, or name another with --out")
@@ -37,6 +38,13 @@ def train_folds(config: Config, folds: int, folder: Path, progress: Progress, *,
         progress.note(f"fold {fold + 1} of {folds}")
         train(own, run, progress, go_on=go_on and run.last.exists())
     return runs
+
+
+def _refuse_own_val(config: Config) -> None:
+    own = {"data.split_file": config.data.split_file, "split.by_name.val": config.split.by_name.get("val")}
+    said = [f"{key}: `{value}` says what val is, and so do the folds" for key, value in own.items() if value is not None]
+    if said:
+        raise ConfigError(*said, hint="leave it out: cross-validation makes each fold val in turn")
 
 
 def _is_done(run: Run, config: Config) -> bool:

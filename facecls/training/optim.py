@@ -28,9 +28,23 @@ def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Op
     grouped = [{"params": members, "weight_decay": decay, "factor": factor} for (decay, factor), members in groups.items()]
     if config.name == "sgd":
         nesterov = config.nesterov and config.momentum > 0
-        return torch.optim.SGD(grouped, lr=config.lr, momentum=config.momentum, nesterov=nesterov, fused=True)
+        sgd = torch.optim.SGD(grouped, lr=config.lr, momentum=config.momentum, nesterov=nesterov, fused=True)
+        if config.momentum > 0:
+            _begin_momentum(sgd)
+        return sgd
     kind = torch.optim.AdamW if config.name == "adamw" else torch.optim.Adam
     return kind(grouped, lr=config.lr, betas=(config.momentum, 0.999), fused=True)
+
+
+def _begin_momentum(sgd: torch.optim.SGD) -> None:
+    """Fills the momentum with zeros, from which the first step goes as from none.
+
+    Fused SGD would only reserve its memory in the first step, and leave it as it is where `found_inf` is 1 in that step:
+    fp16's scaler begins so high that it often is.
+    """
+    for group in sgd.param_groups:
+        for parameter in group["params"]:
+            sgd.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter, requires_grad=False)
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

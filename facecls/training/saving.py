@@ -23,8 +23,9 @@ class NoSaver:
     def last(self, state: TrainingState) -> None:
         """Left to the writing process."""
 
-    def last_if_due(self, state: TrainingState) -> None:
-        """Left to the writing process."""
+    def due(self) -> bool:
+        """Never: the writing process says when."""
+        return False
 
     def epoch_end(self, state: TrainingState) -> None:
         """Left to the writing process."""
@@ -73,10 +74,9 @@ class Saver(NoSaver):
         self._cost = self._saved_at - begun
         self._writer.start()
 
-    def last_if_due(self, state: TrainingState) -> None:
-        """Writes last.pt if `train.save_minutes` have gone by since it was."""
-        if time.perf_counter() - self._saved_at > self.save_seconds:
-            self.last(state)
+    def due(self) -> bool:
+        """Whether `train.save_minutes` have gone by since last.pt was written."""
+        return time.perf_counter() - self._saved_at > self.save_seconds
 
     def epoch_end(self, state: TrainingState) -> None:
         """Writes last.pt, unless that would take more than a hundredth of the time since it was written."""

@@ -59,7 +59,7 @@ class TrainingState:
     epoch: int = 0
     step: int = 0  # the next one of the epoch
     best: dict[str, Any] | None = None  # the best epoch's row of metrics.jsonl
-    lr_factor: float = 1.0  # halved when a loss was not finite
+    lr_factor: float = 1.0  # halved when a loss or a weight was not finite
     seconds: float = 0.0  # spent before this process
     processes: int = 1  # that share each batch
     epoch_seconds: dict[str, float] = field(default_factory=lambda: {"train": 0.0, "waited": 0.0})
@@ -81,6 +81,11 @@ class TrainingState:
         self.epoch, self.step, self.seconds = epoch, 0, seconds
         self.tally.sums.zero_()
         self.epoch_seconds = {"train": 0.0, "waited": 0.0}
+
+    def broken(self) -> Tensor:
+        """1.0 if a weight of the model is NaN or infinite, else 0.0, on the device: their sum then is not finite either."""
+        sums = [tensor.sum(dtype=torch.float32) for tensor in self.model.state_dict().values() if tensor.is_floating_point()]
+        return 1.0 - torch.stack(sums).sum().isfinite().float()
 
     def to_plain(self) -> dict[str, Any]:
         """Plain values and tensors, which go on living: copy before they change."""

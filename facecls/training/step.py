@@ -46,7 +46,9 @@ class Stepper:
         """One update along the gradient of the batch's mean loss, on pictures of `size` pixels.
 
         The gradient is added up from `train.accumulate` pieces of the batch. A device that runs out of memory gets twice as
-        many from then on: the same gradient, but for what batch norm makes of a smaller piece.
+        many from then on: the gradient of the same mean, but batch norm, the partners of mixing and what dropout drops go by
+        pieces, so that with these it is another one. Raises TrainingError where that does not help, and where a piece is too
+        small for batch norm.
         """
         config = self.config
         while True:
@@ -60,6 +62,13 @@ class Stepper:
                         hint="a smaller train.batch_size, or more train.accumulate with it, takes less",
                     ) from error
                 self._halve_pieces(state, batch, error)
+            except ValueError as error:
+                if "more than 1 value per channel" not in str(error):  # as torch's batch norm says it
+                    raise
+                raise TrainingError(
+                    "batch norm has nothing to go by in a piece of one face",
+                    hint="a larger train.batch_size gives each piece of a step more; `model.name: linear` has no batch norm",
+                ) from error
             else:
                 break
         rate = learning_rate(config.schedule, config.optimizer.lr, self._epoch(state, batch), state.epochs)
@@ -119,7 +128,7 @@ class Stepper:
         torch.cuda.empty_cache()
         self.progress.note(
             f"{self.compute.device} ran out of memory: a step's {len(batch.labels)} faces go through in {self.pieces} pieces "
-            f"from here on; the gradient is the same, batch norm sees {-(-len(batch.labels) // self.pieces)} faces at a time"
+            f"from here on; batch norm, mixing and dropout go by {-(-len(batch.labels) // self.pieces)} faces at a time"
         )
 
 

@@ -27,7 +27,7 @@ class Team:
     size = 1
 
     def device(self, name: str) -> str:
-        """The config's device for this process."""
+        """The config's device for this process; raises DeviceError where a team's process has none of its own."""
         return name
 
     def join(self, model: nn.Module, compute: Compute) -> nn.Module:  # noqa: ARG002 -- a team needs it
@@ -67,14 +67,21 @@ class Workers(Team):
 
     def device(self, name: str) -> str:
         local = int(os.environ.get("LOCAL_RANK", "0"))
-        if name.startswith("cuda:"):
+        if name.startswith("cuda:") or name == "mps":
             raise DeviceError(
-                f"device: `{name}` is one device for all processes", hint="use `device: cuda`: each takes its own"
+                f"device: `{name}` is one device for all processes",
+                hint="use `device: cuda`: each takes its own" if name != "mps" else "use `device: cpu`, or go without torchrun",
             )
-        if name == "cuda" or (name == "auto" and torch.cuda.is_available()):
-            torch.cuda.set_device(local % torch.cuda.device_count())
-            return f"cuda:{local % torch.cuda.device_count()}"
-        return "cpu"
+        count = torch.cuda.device_count()
+        if name == "cpu" or count == 0:
+            return "cpu" if name == "auto" else name
+        if local >= count:
+            raise DeviceError(
+                f"device: `{name}`: process {local} of this machine has no CUDA device of its own, there are {count}",
+                hint=f"torchrun --nproc-per-node={count}, or `device: cpu`",
+            )
+        torch.cuda.set_device(local)
+        return f"cuda:{local}"
 
     def join(self, model: nn.Module, compute: Compute) -> nn.Module:
         devices = [compute.device] if compute.device.type == "cuda" else None

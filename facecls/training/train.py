@@ -52,6 +52,10 @@ def _train(config: Config, found: Found, run: Run, progress: Progress, team: Tea
     compute = pick_compute(team.device(config.device), config.precision)
     for note in [*resume.prepare(run, config, go_on), *found.notes]:
         progress.note(note)
+    going_on = go_on and run.last.exists()
+    # Before the faces are read: what is wrong with the model is told at once.
+    state = _fresh(config, found.classes, compute, team, Silence() if going_on else progress, pretrained=not going_on)
+    tracker = TensorBoard(run.folder) if config.train.tensorboard and team.rank == 0 else NoTracker()
     parts = [
         load_part(name, listing, found.classes, config.data, progress.bar, compute.device)
         for name, listing in found.parts.items()
@@ -68,9 +72,7 @@ def _train(config: Config, found: Found, run: Run, progress: Progress, team: Tea
         f"{len(found.classes)} classes, {len(faces.train)} faces to train on, {len(faces.val)} to score by; "
         f"{config.model.name}, {compute}, {torch.get_num_threads()} threads; run folder {run.folder}"
     )
-    going_on = go_on and run.last.exists()
     team.agree(0)  # all have looked before the first one writes
-    state = _fresh(config, faces, compute, team, Silence() if going_on else progress, pretrained=not going_on)
     if going_on:
         resume.load(run, config, state)
         progress.note(f"going on from epoch {state.epoch + 1}, step {state.step}")
@@ -83,10 +85,10 @@ def _train(config: Config, found: Found, run: Run, progress: Progress, team: Tea
         compute=compute,
         run=run,
         saver=_saver(config, run, found) if team.rank == 0 else NoSaver(),
-        tracker=TensorBoard(run.folder) if config.train.tensorboard and team.rank == 0 else NoTracker(),
+        tracker=tracker,
         team=team,
         progress=progress,
-        fresh=lambda: _fresh(config, faces, compute, team, Silence()),
+        fresh=lambda: _fresh(config, found.classes, compute, team, Silence()),
     )
     outcome = loop.fit(state)
     if team.rank > 0:
@@ -95,12 +97,12 @@ def _train(config: Config, found: Found, run: Run, progress: Progress, team: Tea
 
 
 def _fresh(
-    config: Config, faces: Faces, compute: Compute, team: Team, progress: Progress, *, pretrained: bool = True
+    config: Config, classes: tuple[str, ...], compute: Compute, team: Team, progress: Progress, *, pretrained: bool = True
 ) -> TrainingState:
     """The state before the first step; without its `pretrained` weights where others will take their place."""
 
     def begin(model: FaceClassifier) -> None:
-        for note in load_pretrained(model, config.model, faces.classes) if pretrained else ():
+        for note in load_pretrained(model, config.model, classes) if pretrained else ():
             progress.note(note)
         if config.train.sync_batchnorm:
             if compute.device.type != "cuda":
@@ -115,7 +117,7 @@ def _fresh(
             f"{team.size} processes: batch norm goes by the {config.train.batch_size} faces of each process in a step; "
             "the first one's running statistics are kept"
         )
-    state = build_state(config, len(faces.classes), compute, begin)
+    state = build_state(config, len(classes), compute, begin)
     state.processes = team.size
     return state
 

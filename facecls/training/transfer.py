@@ -2,9 +2,10 @@
 
 import importlib
 from collections.abc import Callable
+from http.client import HTTPException
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
-from urllib.error import URLError
 
 import torch
 from torch import Tensor
@@ -21,8 +22,8 @@ Weights = dict[str, Tensor]
 def load_pretrained(model: FaceClassifier, config: ModelConfig, classes: tuple[str, ...]) -> list[str]:
     """Puts the weights that `model.pretrained` names into a fresh model, and says what was taken from where.
 
-    Raises ModelError for weights that there are none of or that do not fit, InstallError where they cannot be fetched, and
-    CheckpointError for a file that is no checkpoint.
+    Raises ModelError for weights that there are none of or that do not fit, InstallError where they cannot be fetched or
+    what was fetched cannot be read, and CheckpointError for a file that is no checkpoint.
     """
     source = config.pretrained
     if source == "none":
@@ -68,17 +69,27 @@ def _imagenet(name: str) -> Weights:
     url = models.get_model_weights(inner).DEFAULT.url
     # torch's own hub code: it takes a file that lies in its cache, so a machine without a network can be given one.
     return _fetched(
-        name, lambda: torch.hub.load_state_dict_from_url(url, map_location="cpu", check_hash=True, weights_only=True)
+        name,
+        lambda: torch.hub.load_state_dict_from_url(url, map_location="cpu", check_hash=True, weights_only=True),
+        Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2],
     )
 
 
-def _fetched(name: str, fetch: Callable[[], Weights]) -> Weights:
+def _fetched(name: str, fetch: Callable[[], Weights], file: Path | None = None) -> Weights:
+    """What `fetch` gives; `file` is where in torch's cache it then lies."""
     try:
         return fetch()
-    except (URLError, OSError) as error:
+    # No network, or one that breaks off; a hash that is another; a file that is no weights.
+    except (OSError, HTTPException, RuntimeError, UnpicklingError, EOFError) as error:
+        said = str(error).partition("\n")[0]
+        if file is not None and file.exists():
+            raise InstallError(
+                f"model.pretrained: {file}: cannot be read: {said}", hint="delete it, and it is fetched anew"
+            ) from None
+        by_hand = "" if file is None else f"put {file.name} into {file.parent} by hand, or "
         raise InstallError(
-            f"model.pretrained: the ImageNet weights of `{name}` cannot be fetched: {error}",
-            hint=f"put the file into {torch.hub.get_dir()}/checkpoints by hand, or train with model.pretrained=none",
+            f"model.pretrained: the ImageNet weights of `{name}` cannot be fetched: {said}",
+            hint=f"{by_hand}train with model.pretrained=none",
         ) from None
 
 

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,13 +18,15 @@ from torch.nn import functional
 from facecls.compute import pick_compute
 from facecls.configfile import load_config
 from facecls.errors import ModelError, RunError, TrainingError
+from facecls.evaluation.metrics import score
 from facecls.inference.score import score_checkpoint
 from facecls.progress import Progress
 from facecls.run import Run
 from facecls.training import checkpoint, step
 from facecls.training.checkpoint import read_plain
-from facecls.training.fit import epochs_that_fit
+from facecls.training.fit import Loop, epochs_that_fit, standing
 from facecls.training.interrupt import Interrupted
+from facecls.training.state import TrainingState
 from tests.training.runs import EVERYTHING, run_in, same, weights
 
 Tiny = Callable[..., Path]
@@ -163,6 +166,84 @@ def test_a_loss_that_stays_not_finite_is_an_error_that_names_a_way_out(
         "the loss is not finite in epoch 1, step 1, nor was it with half, a quarter and an eighth of the learning rate"
     )
     assert raised.value.hint == "try a lower rate (--set optimizer.lr=0.0003) or --set precision=fp32"
+
+
+def broken_gradient(monkeypatch: pytest.MonkeyPatch, step: int, seconds: float = 0.0) -> None:
+    """In the step of that number a finite loss, which takes so long, has a gradient that is not finite."""
+    plain_cross_entropy, calls = functional.cross_entropy, [0]
+
+    def cross_entropy(logits: torch.Tensor, *arguments: Any, **named: Any) -> torch.Tensor:
+        calls[0] += 1
+        if calls[0] == step:
+            time.sleep(seconds)
+            logits.register_hook(lambda gradient: gradient * float("inf"))  # type: ignore[no-untyped-call]  # torch's stub
+        return plain_cross_entropy(logits, *arguments, **named)
+
+    monkeypatch.setattr(functional, "cross_entropy", cross_entropy)
+
+
+@pytest.mark.parametrize(("at", "save_minutes"), [(3, 1e-9), (4, 5.0)])  # where a save is due, and at the end of an epoch
+def test_a_weight_that_is_not_finite_is_not_saved_to_be_gone_back_to(
+    tiny: Tiny,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    at: int,
+    save_minutes: float,
+) -> None:
+    broken_gradient(monkeypatch, at)
+    run_in(tmp_path / "run", load_config(tiny(train={"epochs": 3, "batch_size": 16, "save_minutes": save_minutes})))
+    assert f"a weight was not finite in epoch 2, step {at - 2}: going on from epoch" in capfd.readouterr().err
+    assert all(tensor.isfinite().all() for tensor in weights(tmp_path / "run").values())
+    assert [row["epoch"] for row in Run(tmp_path / "run").rows()] == [0, 1, 2]
+
+
+def test_a_setback_does_not_forget_the_time_that_it_took(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken_gradient(monkeypatch, 4, seconds=1.0)
+    run_in(tmp_path / "run", load_config(tiny(train={"epochs": 2, "batch_size": 16})))
+    first, last = Run(tmp_path / "run").rows()
+    assert last["seconds"] > first["seconds"] + 1.0
+
+
+def test_a_figure_that_is_no_number_is_worse_than_any() -> None:
+    nothing, poor = ({"image_size": 32, "val_loss": loss} for loss in (float("nan"), 1e9))
+    assert standing(poor, "val_loss") > standing(nothing, "val_loss")
+
+
+def test_ctrl_c_while_the_last_epoch_is_scored_ends_the_run_before_it_is_judged(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, plain_score = load_config(tiny(train={"epochs": 1, "batch_size": 16})), score
+
+    def asked(*arguments: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return plain_score(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("facecls.training.fit.score", asked)
+        with pytest.raises(Interrupted) as raised:
+            run_in(tmp_path / "run", config)
+    assert raised.value.signal == signal.SIGTERM
+    assert checkpoint.read(tmp_path / "run").judgement is None
+    run_in(tmp_path / "run", config, go_on=True)
+    assert checkpoint.read(tmp_path / "run").judgement is not None
+    assert len(Run(tmp_path / "run").rows()) == 1
+
+
+def test_the_speed_counts_the_wait_for_the_last_steps_of_an_epoch(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain_check = Loop._check_finite
+
+    def waiting(self: Loop, state: TrainingState, *, weights: bool) -> None:
+        time.sleep(0.2)  # as a GPU has it where steps are queued
+        plain_check(self, state, weights=weights)
+
+    monkeypatch.setattr(Loop, "_check_finite", waiting)
+    run_in(tmp_path / "run", load_config(tiny(train={"epochs": 1, "batch_size": 16})))
+    (row,) = Run(tmp_path / "run").rows()
+    # 40 faces in two steps, with a look after each and one at the end.
+    assert 40 / row["images_per_second"] > 3 * 0.2
 
 
 def test_patience_ends_a_run_that_gets_no_better(tiny: Tiny, tmp_path: Path) -> None:

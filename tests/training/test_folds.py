@@ -91,3 +91,14 @@ def test_another_number_of_folds_is_refused(facecls: Facecls, tiny: Tiny, tmp_pa
     facecls("cross-validate", config, "--folds", "2", "--out", out)
     result = facecls("cross-validate", config, "--folds", "3", "--out", out, "--resume")
     assert result.code == 1 and "split.folds: was 2 when the run began, is 3" in result.err
+
+
+def test_a_config_that_says_itself_what_val_is_is_refused(facecls: Facecls, tiny: Tiny, trained: Path, tmp_path: Path) -> None:
+    config = tiny(data={"split_file": str(trained / "split.csv")}, split={"by_name": {"val": "_01"}})
+    result = facecls("cross-validate", config, "--folds", "2", "--out", tmp_path / "cv")
+    assert result.code == 1 and not (tmp_path / "cv").exists()
+    assert result.err == (
+        f"error: data.split_file: `{trained / 'split.csv'}` says what val is, and so do the folds\n"
+        "error: split.by_name.val: `_01` says what val is, and so do the folds\n"
+        "\nhint: leave it out: cross-validation makes each fold val in turn\n"
+    )

@@ -79,3 +79,36 @@ def test_no_average_is_the_model_itself() -> None:
     model = nn.Linear(1, 1)
     average = build_average(model, 0.0)
     assert isinstance(average, NoAverage) and average.model is model
+
+
+@pytest.mark.parametrize("nesterov", [True, False])
+def test_a_first_step_that_is_left_out_leaves_no_trace(nesterov: bool) -> None:
+    """As fp16's scaler leaves steps out, and a loss that is not finite: by `found_inf`."""
+    one, two = (build_optimizer(model, OptimizerConfig(nesterov=nesterov)) for model in (linear(), linear()))
+    gradient = torch.ones(4, 3)
+    for optimizer, left_out in ((one, True), (two, False)):
+        for found_inf in [1.0] * left_out + [0.0, 0.0]:
+            optimizer.param_groups[0]["params"][0].grad = gradient.clone()
+            optimizer.found_inf = torch.tensor(found_inf)  # type: ignore[attr-defined]  # as torch's scaler does
+            optimizer.step()
+    assert torch.equal(one.param_groups[0]["params"][0], two.param_groups[0]["params"][0])
+
+
+def test_momentum_that_begins_with_zeros_takes_the_steps_of_torchs_sgd_and_goes_on() -> None:
+    ours, theirs = linear(), linear()
+    one = build_optimizer(ours, OptimizerConfig(weight_decay=0.1))
+    two = torch.optim.SGD(theirs.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.1, fused=True)
+    for step in range(4):
+        if step == 2:  # as a run that is resumed
+            held = one.state_dict()
+            one = build_optimizer(ours, OptimizerConfig(weight_decay=0.1))
+            one.load_state_dict(held)
+        for model, optimizer in ((ours, one), (theirs, two)):
+            model.weight.grad = torch.full((4, 3), 0.1 * (step + 1))
+            optimizer.step()
+        assert torch.equal(ours.weight, theirs.weight)
+
+
+def linear() -> nn.Linear:
+    torch.manual_seed(0)
+    return nn.Linear(3, 4, bias=False)

@@ -1,6 +1,7 @@
 """A step that runs out of memory, is compiled, or is watched."""
 
 import importlib.util
+import sys
 from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
@@ -12,7 +13,7 @@ import torch
 
 from facecls.config import Config
 from facecls.configfile import load_config
-from facecls.errors import InstallError, TrainingError
+from facecls.errors import CheckpointError, FaceclsError, InstallError, ModelError, TrainingError
 from facecls.models.classifier import FaceClassifier
 from facecls.progress import Progress
 from facecls.run import Run
@@ -54,7 +55,7 @@ def test_out_of_memory_halves_the_pieces_and_keeps_the_gradient(
     assert all(torch.allclose(whole[name], pieces[name], atol=1e-6) for name in whole)
     said = capfd.readouterr().err
     assert "cpu ran out of memory: a step's 20 faces go through in 2 pieces from here on" in said
-    assert "in 4 pieces from here on; the gradient is the same, batch norm sees 5 faces at a time" in said
+    assert "in 4 pieces from here on; batch norm, mixing and dropout go by 5 faces at a time" in said
 
 
 def test_a_device_that_holds_not_one_face_is_an_error(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,3 +111,40 @@ def test_one_of_a_team_that_runs_out_of_memory_ends_the_run(
     small_memory(monkeypatch, 5)
     with pytest.raises(TrainingError, match="cpu ran out of memory in process 0 of 2"):
         weights(load_config(tiny(**EXACT), ["train.epochs=1"]), tmp_path / "run")
+
+
+def test_batch_norm_of_one_face_is_an_error(tiny: Tiny, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError) as raised:
+        weights(load_config(tiny(model={"name": "mlp"}), ["train.batch_size=1"]), tmp_path / "run")
+    assert str(raised.value) == "batch norm has nothing to go by in a piece of one face"
+    assert raised.value.hint == (
+        "a larger train.batch_size gives each piece of a step more; `model.name: linear` has no batch norm"
+    )
+
+
+@pytest.mark.parametrize(
+    ("overrides", "error", "said"),
+    [
+        (["model.name=resnet81"], ModelError, "model.name: `resnet81` is not a model"),
+        (["model.pretrained=nowhere.pt"], CheckpointError, "nowhere.pt: no such checkpoint"),
+        (["model.name=mlp", "train.start_size=16"], ModelError, "train.start_size: `mlp` takes pictures of one size"),
+        (["train.tensorboard=true"], InstallError, "train.tensorboard: tensorboard is not installed"),
+    ],
+)
+def test_what_is_wrong_with_the_model_is_told_before_the_faces_are_read(
+    tiny: Tiny,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    overrides: list[str],
+    error: type[FaceclsError],
+    said: str,
+) -> None:
+    def read(*_: object) -> None:
+        raise AssertionError("faces are read")
+
+    monkeypatch.setattr("facecls.training.train.load_part", read)
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(error) as raised:
+        weights(load_config(tiny(), overrides), tmp_path / "run")
+    assert str(raised.value).startswith(said)
+    assert not Run(tmp_path / "run").config.exists()

@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from facecls.errors import DeviceError
 from facecls.run import Run
 from facecls.training.checkpoint import read_plain
+from facecls.training.team import Workers
 
 Tiny = Callable[..., Path]
 
@@ -76,3 +78,41 @@ def _rank_1_of(launcher: int) -> int:
                 return int(child)
         time.sleep(0.1)
     raise AssertionError("torchrun has no rank 1")
+
+
+def worker(monkeypatch: pytest.MonkeyPatch, *, local: int, gpus: int) -> Workers:
+    """A process of a team that was not started, on a machine with so many GPUs."""
+    monkeypatch.setenv("LOCAL_RANK", str(local))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda _: None)
+    return Workers.__new__(Workers)
+
+
+def test_each_process_takes_a_device_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert [worker(monkeypatch, local=1, gpus=2).device(name) for name in ("auto", "cuda", "cpu")] == [
+        "cuda:1",
+        "cuda:1",
+        "cpu",
+    ]
+    # `cuda` where there is none is refused as it is without a team.
+    assert [worker(monkeypatch, local=1, gpus=0).device(name) for name in ("auto", "cuda", "cpu")] == ["cpu", "cuda", "cpu"]
+
+
+@pytest.mark.parametrize(
+    ("name", "said", "hint"),
+    [
+        (
+            "auto",
+            "device: `auto`: process 2 of this machine has no CUDA device of its own, there are 2",
+            "torchrun --nproc-per-node=2, or `device: cpu`",
+        ),
+        ("cuda:1", "device: `cuda:1` is one device for all processes", "use `device: cuda`: each takes its own"),
+        ("mps", "device: `mps` is one device for all processes", "use `device: cpu`, or go without torchrun"),
+    ],
+)
+def test_a_process_without_a_device_of_its_own_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, name: str, said: str, hint: str
+) -> None:
+    with pytest.raises(DeviceError) as raised:
+        worker(monkeypatch, local=2, gpus=2).device(name)
+    assert (str(raised.value), raised.value.hint) == (said, hint)

@@ -1,7 +1,9 @@
 """Beginning with weights from elsewhere, and leaving some as they are."""
 
 from collections.abc import Callable, Iterator
+from http.client import IncompleteRead
 from pathlib import Path
+from urllib.error import URLError
 
 import pytest
 import torch
@@ -53,18 +55,39 @@ def test_imagenet_weights_from_the_cache_fill_our_resnet18_and_stay_where_frozen
     assert "resnet18 begins with ImageNet's weights and a new head" in capfd.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("broken", "said"),
+    [
+        (URLError("no network"), "<urlopen error no network>"),
+        (IncompleteRead(b"half", 4), "IncompleteRead(4 bytes read, 4 more expected)"),
+        (RuntimeError('invalid hash value (expected "f3", got "0a")'), 'invalid hash value (expected "f3", got "0a")'),
+    ],
+)
 def test_weights_that_cannot_be_fetched_are_an_error_with_a_way_out(
-    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hub: Path, broken: Exception, said: str
 ) -> None:
-    from urllib.error import URLError
+    (file,) = hub.iterdir()
+    file.unlink()
 
     def unreachable(*_: object, **__: object) -> None:
-        raise URLError("no network")
+        raise broken
 
     monkeypatch.setattr(torch.hub, "load_state_dict_from_url", unreachable)
-    with pytest.raises(InstallError, match="the ImageNet weights of `resnet18` cannot be fetched") as raised:
+    with pytest.raises(InstallError) as raised:
         start(tiny(model={"name": "resnet18", "pretrained": "imagenet"}), tmp_path / "run")
-    assert raised.value.hint.endswith("by hand, or train with model.pretrained=none")
+    assert str(raised.value) == f"model.pretrained: the ImageNet weights of `resnet18` cannot be fetched: {said}"
+    assert raised.value.hint == f"put {file.name} into {hub} by hand, or train with model.pretrained=none"
+
+
+@pytest.mark.parametrize("held", [b"", b"<html>not found</html>", b"PK\3\4 the first half of it"])
+def test_a_damaged_file_in_the_cache_is_named(tiny: Tiny, tmp_path: Path, hub: Path, held: bytes) -> None:
+    (file,) = hub.iterdir()
+    file.write_bytes(held)
+    with pytest.raises(InstallError) as raised:
+        start(tiny(model={"name": "resnet18", "pretrained": "imagenet"}), tmp_path / "run")
+    assert str(raised.value).startswith(f"model.pretrained: {file}: cannot be read: ")
+    assert "\n" not in str(raised.value)
+    assert raised.value.hint == "delete it, and it is fetched anew"
 
 
 def test_another_run_with_other_classes_lends_its_backbone(
