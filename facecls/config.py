@@ -157,7 +157,9 @@ class TrainConfig(Section):
     start_size: int | None = Field(
         None, ge=16, description="pixels in the first epochs, growing to data.image_size by two thirds"
     )
-    best: Metric = Field("val_accuracy", description="the figure by which the best epoch is kept")
+    best: Metric = Field(
+        "val_accuracy", description="the figure by which the best epoch is kept; of equal ones the lower val_loss"
+    )
     patience: int | None = Field(None, ge=1, description="epochs without a better one before training ends; null: all")
     max_minutes: float | None = Field(None, gt=0, description="minutes that training may take; fewer epochs fit in, if need be")
     save_minutes: float = Field(5.0, gt=0, description="longest time between two writings of last.pt")

@@ -109,7 +109,7 @@ def _image_size(look: Look) -> int:
 
 def _why_size(look: Look, size: int) -> str:
     if look.side > size:
-        return "pixels: faces are small things, and at 112 an epoch takes twice as long"
+        return "pixels: faces are small things, and at 112 an epoch takes a third longer"
     return "pixels, as many as the pictures have" if look.side == size else "pixels; the pictures have fewer"
 
 

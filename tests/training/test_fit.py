@@ -118,7 +118,7 @@ def test_what_may_change_is_said_and_what_may_not_is_named(
 def test_a_best_is_replaced_only_by_a_better_one(tiny: Tiny, tmp_path: Path) -> None:
     run_in(tmp_path / "run", load_config(tiny(train={"epochs": 6, "batch_size": 8})))
     rows = Run(tmp_path / "run").rows()
-    best = max(rows, key=lambda row: row["val_accuracy"])
+    best = max(rows, key=lambda row: (row["val_accuracy"], -row["val_loss"]))
     assert read_plain(tmp_path / "run" / "best.pt")["metrics"] == best
     # An older and better best than anything to come stays where it is.
     plain = read_plain(tmp_path / "run" / "best.pt")
@@ -208,6 +208,13 @@ def test_a_setback_does_not_forget_the_time_that_it_took(tiny: Tiny, tmp_path: P
 def test_a_figure_that_is_no_number_is_worse_than_any() -> None:
     nothing, poor = ({"image_size": 32, "val_loss": loss} for loss in (float("nan"), 1e9))
     assert standing(poor, "val_loss") > standing(nothing, "val_loss")
+
+
+def test_of_epochs_with_the_same_accuracy_the_one_with_the_lower_loss_is_better() -> None:
+    figures = [(0.9, 0.3), (0.9, 0.2), (0.8, 0.1), (0.9, float("nan"))]
+    rows = [{"image_size": 32, "val_accuracy": accuracy, "val_loss": loss} for accuracy, loss in figures]
+    assert max(rows, key=lambda row: standing(row, "val_accuracy")) is rows[1]
+    assert max(rows[2:], key=lambda row: standing(row, "val_accuracy")) is rows[3]
 
 
 def test_ctrl_c_while_the_last_epoch_is_scored_ends_the_run_before_it_is_judged(
