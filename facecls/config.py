@@ -167,7 +167,7 @@ class TrainConfig(Section):
 
 class UnknownConfig(Section):
     enabled: bool = Field(True, description="whether `predict` may answer `unknown`")
-    target_false_accept: float = Field(0.01, gt=0, lt=1, description="share of strangers that may be given a name")
+    target_false_accept: float = Field(0.05, gt=0, lt=1, description="share of strangers that may be given a name")
     score: Literal["centroid", "neighbours", "probability", "energy"] = Field(
         "centroid", description="what tells the known from strangers"
     )

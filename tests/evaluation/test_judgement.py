@@ -9,6 +9,7 @@ from facecls.evaluation.nearness import Gallery, enrol
 from facecls.evaluation.outputs import Composed, Outputs
 
 CLASSES = tuple("abcdef")
+ONE_IN_A_HUNDRED = UnknownConfig(target_false_accept=0.01)
 
 
 def pictures(n: int, seed: int, spread: float = 0.15, strange: bool = False) -> tuple[Outputs, NDArray[np.int64]]:
@@ -59,7 +60,7 @@ def test_strangers_are_turned_away_at_the_rate_that_was_asked_for(score: str) ->
 
 def test_without_strangers_composites_stand_in_for_them() -> None:
     train, val, nobody = pictures(600, 0), pictures(600, 1), composed(500, 2)
-    judgement = judge(*val, UnknownConfig(), gallery=enrolled(*train), composites=nobody)
+    judgement = judge(*val, ONE_IN_A_HUNDRED, gallery=enrolled(*train), composites=nobody)
     assert judgement.threshold is not None
     assert (judgement.threshold.source, judgement.threshold.n) == ("composites", 500)
     assert judgement.threshold.interval is not None
@@ -69,7 +70,7 @@ def test_without_strangers_composites_stand_in_for_them() -> None:
 
 def test_too_few_composites_leave_it_to_val() -> None:
     train, val = pictures(600, 0), pictures(600, 1)
-    judgement = judge(*val, UnknownConfig(), gallery=enrolled(*train), composites=composed(98, 2))
+    judgement = judge(*val, ONE_IN_A_HUNDRED, gallery=enrolled(*train), composites=composed(98, 2))
     assert judgement.threshold is not None and judgement.threshold.source == "val"
 
 
@@ -96,7 +97,7 @@ def test_a_judgement_comes_back_from_its_plain_values(enabled: bool) -> None:
 def test_a_person_is_told_what_a_threshold_rests_on() -> None:
     train, val, strangers = pictures(600, 0), pictures(100, 1, spread=2), pictures(600, 2, strange=True)
     by_strangers, by_composites, by_val, by_val_alone = (
-        describe(judge(*known, UnknownConfig(), gallery=enrolled(*train), strangers=others, composites=nobody))
+        describe(judge(*known, ONE_IN_A_HUNDRED, gallery=enrolled(*train), strangers=others, composites=nobody))
         for known, others, nobody in (
             (val, strangers[0], None),
             (pictures(100, 1), None, composed(600, 2)),

@@ -74,7 +74,8 @@ def test_without_strangers_the_threshold_is_set_by_composites_of_val(tiny: Tiny,
 
 def test_too_few_strangers_end_a_run_before_it_trains(tiny: Tiny, tmp_path: Path, strangers: Path) -> None:
     with pytest.raises(DataError, match="needs at least 99 pictures of strangers, there are 20"):
-        train(load_config(tiny(unknown={"strangers": str(strangers)})), Run(tmp_path / "run"), Progress(), go_on=False)
+        config = load_config(tiny(unknown={"strangers": str(strangers), "target_false_accept": 0.01}))
+        train(config, Run(tmp_path / "run"), Progress(), go_on=False)
     assert not (tmp_path / "run" / "last.pt").exists()
 
 
