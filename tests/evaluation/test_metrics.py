@@ -127,9 +127,13 @@ def test_the_bootstrap_agrees_with_drawing_the_pictures_one_by_one() -> None:
         assert intervals[name][0] < getattr(scores, name) < intervals[name][1]
 
 
-def test_the_bootstrap_of_a_faultless_model_has_no_width() -> None:
-    one = (1.0, 1.0)
-    assert bootstrap(np.diag([5, 0, 9])) == {"accuracy": one, "balanced_accuracy": one, "macro_f1": one}
+@pytest.mark.parametrize(("confusion", "right"), [(np.diag([5, 0, 9]), 14), (np.array([[0, 5], [9, 0]]), 0)])
+def test_a_model_without_a_fault_or_a_hit_may_still_be_another_one_on_other_pictures(
+    confusion: NDArray[np.int64], right: int
+) -> None:
+    intervals = bootstrap(confusion)
+    assert set(intervals.values()) == {wilson(right, 14)} and set(intervals) == {"accuracy", "balanced_accuracy", "macro_f1"}
+    assert 0.1 < np.ptp(intervals["accuracy"]) < 0.3
 
 
 def test_the_bootstrap_draws_the_same_for_the_same_seed() -> None:
