@@ -41,8 +41,7 @@ def identification_rates(
 
     `known_scores` (N,), `known_correct` (N,): the right name came first; `stranger_scores` (M,). Thresholds are set by
     `calibration_scores`, those of other strangers, or without them by the same strangers: then `false_accept` stays
-    below the rate by construction. Rates for which the strangers are too few are
-    left out.
+    below the rate by construction. Rates for which the strangers are too few are left out.
     """
     known = np.asarray(known_scores, dtype=np.float64)
     strangers = np.sort(np.asarray(stranger_scores, dtype=np.float64))

@@ -84,8 +84,8 @@ class Predictor:
         """The batches of the pictures, judged by as many threads as torch has, each on one core from file to verdict.
 
         Readers beside a network that computes with all cores would make each of its threads wait for the slowest one:
-        measured on two cores, that left half of the speed. Many cores get smaller batches, so that the memory does not
-        grow with them.
+        measured on two cores, that left half of the speed. More cores get smaller batches, down to _LEAST_BATCH, so that
+        the memory grows with them only beyond that.
         """
         threads = torch.get_num_threads()
         size = max(_LEAST_BATCH, min(BATCH, _IN_WORK // threads, -(-len(paths) // threads)))
