@@ -1,7 +1,9 @@
 """The scripts that people and CI run."""
 
 import importlib
+import os
 import re
+import subprocess
 from argparse import Namespace
 from pathlib import Path
 
@@ -18,6 +20,16 @@ NEWER = r"\b(mapfile|readarray|coproc|wait -n)\b|\b(declare|local) -[An]|\$\{[^}
 @pytest.mark.parametrize("path", IN_BASH, ids=lambda path: path.name)
 def test_the_scripts_ask_for_no_newer_bash_than_macos_has(path: Path) -> None:
     assert re.findall(NEWER, path.read_text()) == []
+
+
+def test_a_set_up_without_python_says_so() -> None:
+    environment = os.environ | {"PYTHON": "python-of-nobody"}
+    done = subprocess.run([ROOT / "scripts" / "setup"], env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert done.stderr == (
+        "error: there is no python-of-nobody here, facecls needs Python 3.11 or newer\n\n"
+        "hint: PYTHON=python3.12 scripts/setup\n"
+    )
 
 
 def test_the_yardstick_runs_in_the_environment_of_the_benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

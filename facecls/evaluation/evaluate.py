@@ -8,6 +8,7 @@ from facecls.data.batches import eval_batches
 from facecls.data.parts import Part
 from facecls.evaluation.outputs import BATCH, Outputs, outputs_of
 from facecls.models.classifier import FaceClassifier
+from facecls.models.onednn import for_inference
 
 
 def infer(
@@ -26,7 +27,7 @@ def infer(
     `mirrored` and `scored` are as `outputs_of` takes them; `size` pixels are what a side is shrunk to, if it is larger.
     """
     batches = (_shrunk(images, size) for images in eval_batches(part, BATCH, compute, rank, ranks))
-    return outputs_of(model, batches, compute, mirrored=mirrored, scored=scored)
+    return outputs_of(for_inference(model, compute), batches, compute, mirrored=mirrored, scored=scored)
 
 
 def _shrunk(images: Tensor, size: int | None) -> Tensor:

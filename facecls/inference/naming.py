@@ -37,7 +37,7 @@ def name_pictures(predictor: Predictor, task: Task, progress: Progress) -> int:
     Ctrl-C ends a watch as a matter of course; elsewhere it is passed on, once it is said what stands in the output.
     """
     _refuse_mixed_drawings(task)
-    results = None if task.output is None else Results(task.output, task.top_k)
+    results = None if task.output is None else Results(task.output, task.top_k, predictor.classes)
     groups, total = _groups(task, results.paths if results else set())
     predictions: Iterator[Prediction] = (each for group in groups for each in predictor.predict(group, task.top_k))
     if task.annotate is not None:
@@ -57,7 +57,9 @@ def name_pictures(predictor: Predictor, task: Task, progress: Progress) -> int:
         if task.watch is not None:
             return unread_before + failed
         if results is not None and task.output is not None:
-            stands = len(Results(task.output, task.top_k).paths)  # read anew: Ctrl-C may come between a line and its count
+            stands = len(
+                Results(task.output, task.top_k, predictor.classes).paths
+            )  # read anew: Ctrl-C may come before its count
             progress.note(f"stopped: {stands:,} pictures are in {task.output}; the same command goes on")
         raise
     named, seconds = len(results.paths) - held, time.perf_counter() - begun

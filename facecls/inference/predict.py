@@ -17,6 +17,7 @@ from facecls.evaluation.outputs import BATCH, Outputs, outputs_of
 from facecls.faces.geometry import Geometry, read_face
 from facecls.faces.reading import cores
 from facecls.models.classifier import FaceClassifier
+from facecls.models.onednn import for_inference
 from facecls.prefetch import prefetched
 from facecls.training.checkpoint import Checkpoint
 
@@ -54,7 +55,8 @@ class Predictor:
         self.classes = checkpoint.classes
         self.geometry: Geometry = checkpoint.geometry
         self.compute = compute
-        self.model: FaceClassifier = checkpoint.build(compute)
+        self.model: FaceClassifier = checkpoint.build(compute)  # as it was trained, with gradients
+        self._model = for_inference(self.model, compute)
         judgement = checkpoint.judged(mirrored=mirrored)
         self.judgement = judgement if unknown else replace(judgement, threshold=None)
         self.mirrored = mirrored
@@ -107,7 +109,7 @@ class Predictor:
     def outputs(self, faces: NDArray[np.uint8]) -> Outputs:
         """Uint8 faces (B, S, S, 3) to logits (B, C) and features (B, F)."""
         images = self.compute.images(torch.from_numpy(faces))
-        return outputs_of(self.model, [images], self.compute, mirrored=self.mirrored)
+        return outputs_of(self._model, [images], self.compute, mirrored=self.mirrored)
 
     def _named(self, path: str, shares: NDArray[np.float64], known: bool, top_k: int) -> Prediction:
         likeliest = np.argsort(-shares, kind="stable")[:top_k]

@@ -3,7 +3,7 @@
 import csv
 import io
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from io import FileIO
 from pathlib import Path
 
@@ -11,14 +11,17 @@ from facecls.errors import RunError
 from facecls.inference.predict import Prediction
 from facecls.inference.rows import csv_header, csv_row
 
+_NEAREST = csv_header(top_k=1).index("nearest")
+
 
 class Results:
     """A CSV file to which predictions are added, each line at once, so that stopping loses nothing."""
 
-    def __init__(self, path: Path, top_k: int) -> None:
+    def __init__(self, path: Path, top_k: int, classes: Sequence[str]) -> None:
         """Opens the file or begins it; a last line that a crash cut short is dropped.
 
-        Raises RunError for a file with other columns, and where it cannot be read or written.
+        Raises RunError for a file with other columns or with names that are not among `classes`, and where it cannot be read
+        or written.
         """
         self.path = path
         self.top_k = top_k
@@ -35,6 +38,12 @@ class Results:
                 raise RunError(
                     f"{path}: holds something else than these predictions would be",
                     hint=f"its first line should be {','.join(header)}: name another with --output",
+                )
+            strange = {row[_NEAREST] for row in rows[1:] if len(row) > _NEAREST} - {"", *classes}
+            if strange:
+                raise RunError(
+                    f"{path}: holds the names of another classifier: `{min(strange)}` is not a class of this one",
+                    hint="name another with --output, or the checkpoint that began it with --checkpoint",
                 )
             if not rows:
                 path.write_bytes(begun)

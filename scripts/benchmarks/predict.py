@@ -3,8 +3,9 @@
     scripts/bench predict FOLDER --checkpoint runs/lfw20/best.pt [--rounds 5] [--threads 2]
 
 Decoding alone is what predict reads with, its faces thrown away; the network alone is what predict computes with, on faces
-that are in memory. Every round measures all three, one after the other, so that a machine that is busy for a while is so
-for all; what counts is the median of the rounds' ratios of predict to the slower of the other two.
+that are in memory; torch's is the same network as PyTorch runs it by itself (autocast, channels_last), where predict has a
+faster copy. Every round measures all, one after the other, so that a machine that is busy for a while is so for all; what
+counts are the medians of the rounds' ratios of predict to the slower of decoding and either network.
 """
 
 import argparse
@@ -18,9 +19,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from facecls.compute import pick_compute
-from facecls.evaluation.outputs import BATCH
+from facecls.evaluation.outputs import BATCH, outputs_of
 from facecls.inference.predict import Predictor
 from facecls.inference.sources import find_pictures
 from facecls.run import newest_best
@@ -41,7 +43,8 @@ def main() -> None:
     contenders: dict[str, Callable[[], None]] = {
         "predict": lambda: _exhaust(predictor.predict(paths)),
         "decoding": lambda: _exhaust(predictor.read(paths)),
-        "network": lambda: _network(predictor, len(paths)),
+        "network": lambda: _network(predictor, predictor.outputs, len(paths)),
+        "torch": lambda: _network(predictor, lambda faces: _by_torch(predictor, faces), len(paths)),
     }
     for run in contenders.values():  # files come into the system's memory, kernels are prepared
         run()
@@ -50,11 +53,11 @@ def main() -> None:
         rounds.append({name: len(paths) / _seconds(run) for name, run in contenders.items()})
         said = ", ".join(f"{name} {speed:.0f}" for name, speed in rounds[-1].items())
         print(f"round {number + 1}: {said} images/s", file=sys.stderr, flush=True)
-    ratios = [each["predict"] / min(each["decoding"], each["network"]) for each in rounds]
     result: dict[str, Any] = {name: statistics.median(each[name] for each in rounds) for name in contenders}
+    for network in ("network", "torch"):
+        ratios = [each["predict"] / min(each["decoding"], each[network]) for each in rounds]
+        result[f"ratio_to_{network}"] = [statistics.median(ratios), min(ratios), max(ratios)]
     result |= {
-        "ratio": statistics.median(ratios),
-        "ratios": [min(ratios), max(ratios)],
         "pictures": len(paths),
         "model": predictor.name,
         "image_size": predictor.geometry.image_size,
@@ -65,11 +68,16 @@ def main() -> None:
     print(json.dumps(result, indent=2))
 
 
-def _network(predictor: Predictor, count: int) -> None:
+def _by_torch(predictor: Predictor, faces: NDArray[np.uint8]) -> object:
+    images = predictor.compute.images(torch.from_numpy(faces))
+    return outputs_of(predictor.model, [images], predictor.compute, mirrored=predictor.mirrored)
+
+
+def _network(predictor: Predictor, outputs: Callable[[NDArray[np.uint8]], object], count: int) -> None:
     side = predictor.geometry.image_size
     faces = np.random.default_rng(0).integers(0, 256, (BATCH, side, side, 3), dtype=np.uint8)
     for start in range(0, count, BATCH):
-        predictor.outputs(faces[: min(BATCH, count - start)])
+        outputs(faces[: min(BATCH, count - start)])
 
 
 def _exhaust(items: Iterable[object]) -> None:

@@ -136,6 +136,21 @@ def test_a_file_of_something_else_is_left_alone(facecls: Facecls, trained: Path,
     assert file.read_text() == "name,age\nada,36\n"
 
 
+def test_a_file_of_another_classifier_is_left_as_it_is(facecls: Facecls, trained: Path, faces: Path, tmp_path: Path) -> None:
+    file = tmp_path / "names.csv"
+    facecls("predict", *pictures(faces, 1), "--checkpoint", trained, "--output", file)
+    with file.open("a") as rows:
+        rows.write("photo.jpg,unknown,0.5,zoe,\n")
+    before = file.read_bytes()
+    result = facecls("predict", *pictures(faces, 3), "--checkpoint", trained, "--output", file)
+    assert result.code == 1
+    assert result.err == (
+        f"error: {file}: holds the names of another classifier: `zoe` is not a class of this one\n\n"
+        "hint: name another with --output, or the checkpoint that began it with --checkpoint\n"
+    )
+    assert file.read_bytes() == before
+
+
 def wait_for(there: Callable[[], Any]) -> None:
     deadline = time.monotonic() + 30
     while not there():
@@ -299,7 +314,7 @@ def test_what_a_watched_folder_held_before_is_named_again_when_it_changes(tmp_pa
 
 def test_a_disk_that_fills_up_while_rows_are_added_is_told(tmp_path: Path) -> None:
     file = tmp_path / "names.csv"
-    results = Results(file, top_k=1)
+    results = Results(file, top_k=1, classes=())
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (file.stat().st_size + 20, before[1]))  # the second row's middle
     try:
@@ -309,7 +324,7 @@ def test_a_disk_that_fills_up_while_rows_are_added_is_told(tmp_path: Path) -> No
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert str(caught.value) == f"{file}: cannot be written: File too large"
     assert caught.value.hint == "name another with --output"
-    assert Results(file, top_k=1).paths == {"a.jpg"}
+    assert Results(file, top_k=1, classes=()).paths == {"a.jpg"}
 
 
 @pytest.mark.parametrize("text", ["a,b\n1,2", "a,b", "path,labels\n", "notes"])
