@@ -17,14 +17,15 @@ _AT_ONCE = 500  # paths in one question: SQLite's limit was 999 once
 
 
 class LookCache:
-    """Records of bytes by path and stamp. Two processes may use it at once; one that cannot be used is gone without.
+    """Records of bytes, all of one `kind`, by path and stamp. Those of other kinds are dropped.
 
-    What is in it can be made again, so a damaged file is replaced and a full disk ends the keeping, not the run.
+    Two processes may use it at once; one that cannot be used is gone without. What is in it can be made again, so a damaged
+    file is replaced and a full disk ends the keeping, not the run.
     """
 
-    def __init__(self, folder: Path | None, version: int, record_bytes: int) -> None:
+    def __init__(self, folder: Path | None, kind: str) -> None:
         self.path = cache_folder(folder) / _FILE
-        self.kind = f"{version}:{record_bytes}"
+        self.kind = kind
         self.hits: list[int] = []
         self._database: sqlite3.Connection | None = None
 
@@ -53,7 +54,7 @@ class LookCache:
             database.execute("PRAGMA synchronous = OFF")  # a look that is lost when the power fails is made again
             database.execute(
                 "CREATE TABLE IF NOT EXISTS looks "
-                "(path BLOB PRIMARY KEY, kind TEXT, size INTEGER, changed INTEGER, used INTEGER, record BLOB, reason TEXT) "
+                "(path BLOB PRIMARY KEY, kind TEXT, size INTEGER, changed INTEGER, used INTEGER, record BLOB) "
                 "WITHOUT ROWID"
             )
             database.execute("DELETE FROM looks WHERE used < ? OR kind <> ?", (_day() - _FORGET_DAYS, self.kind))
@@ -62,8 +63,8 @@ class LookCache:
             raise
         return database
 
-    def known(self, paths: Sequence[str], stamps: Sequence[Stamp]) -> Iterator[tuple[int, tuple[bytes, str]]]:
-        """(number, (record, reason)) of each path that is kept with the same stamp; the numbers also go to `hits`."""
+    def known(self, paths: Sequence[str], stamps: Sequence[Stamp]) -> Iterator[tuple[int, bytes]]:
+        """(number, record) of each path that is kept with the same stamp; the numbers also go to `hits`."""
         if self._database is None:
             return
         today = _day()
@@ -71,13 +72,13 @@ class LookCache:
             for start in range(0, len(paths), _AT_ONCE):
                 asked = {_key(paths[index]): index for index in range(start, min(start + _AT_ONCE, len(paths)))}
                 marks = ",".join("?" * len(asked))
-                question = f"SELECT path, size, changed, record, reason, used FROM looks WHERE path IN ({marks})"
+                question = f"SELECT path, size, changed, record, used FROM looks WHERE path IN ({marks})"
                 stale = []
-                for path, size, changed, record, reason, used in self._database.execute(question, list(asked)).fetchall():
+                for path, size, changed, record, used in self._database.execute(question, list(asked)).fetchall():
                     index = asked[path]
                     if stamps[index] == (size, changed) and size >= 0:
                         self.hits.append(index)
-                        yield index, (record, reason)
+                        yield index, record
                         if used < today - 1:
                             stale.append((today, path))
                 if stale:
@@ -85,15 +86,17 @@ class LookCache:
         except sqlite3.Error:
             self._give_up()
 
-    def keep(self, looks: Iterable[tuple[str, Stamp, bytes, str]]) -> None:
-        """Keeps (path, stamp, record, reason) of each."""
+    def keep(self, looks: Iterable[tuple[str, Stamp, bytes]]) -> None:
+        """Keeps (path, stamp, record) of each."""
         if self._database is None:
             return
         today = _day()
-        rows = ((_key(path), self.kind, *stamp, today, record, reason) for path, stamp, record, reason in looks)
+        rows = ((_key(path), self.kind, *stamp, today, record) for path, stamp, record in looks)
         try:
             self._database.execute("BEGIN IMMEDIATE")
-            self._database.executemany("INSERT OR REPLACE INTO looks VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+            # The columns are named, because a database of an earlier version may have one more.
+            columns = "path, kind, size, changed, used, record"
+            self._database.executemany(f"INSERT OR REPLACE INTO looks ({columns}) VALUES (?, ?, ?, ?, ?, ?)", rows)
             self._database.execute("COMMIT")
         except sqlite3.Error:
             self._give_up()

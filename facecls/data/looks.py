@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -45,7 +46,7 @@ LOOK = np.dtype(
 )
 """What a look tells of a picture; all else is zero where it is not readable."""
 
-VERSION = 2
+VERSION = 3
 """To be raised when a look would tell something else of the same file: looks of other versions are not used."""
 
 _ROUNDING = 20 / 12  # variance of the Laplacian of rounding errors: that of one, 1/12, times the squares of its five weights
@@ -73,17 +74,18 @@ class Looks:
 def look_at_all(paths: Sequence[str], progress: Progress | None = None, cache_dir: Path | None = None) -> Looks:
     """Looks at every picture, in parallel; at those whose path, size and time of change are in the cache not again.
 
+    What could not be read is not kept: the reason may lie outside the file (a missing right or package), and go away.
+
     cache_dir: where the cache lies; None for the user's cache folder.
     """
     table = np.zeros(len(paths), LOOK)
     reasons: dict[int, str] = {}
     show: Progress = progress or (lambda **_: nullcontext(_Silent()))
-    with LookCache(cache_dir, VERSION, LOOK.itemsize) as cache:
+    # Other versions of Pillow may decode to other pixels.
+    with LookCache(cache_dir, f"{VERSION}:{LOOK.itemsize}:{PIL.__version__}") as cache:
         stamps = [_stamp(path) for path in paths]
-        for index, (record, why) in cache.known(paths, stamps):
+        for index, record in cache.known(paths, stamps):
             table[index] = np.frombuffer(record, LOOK)[0]
-            if why:
-                reasons[index] = why
         known = set(cache.hits)
         new = [index for index in range(len(paths)) if index not in known]
 
@@ -99,7 +101,7 @@ def look_at_all(paths: Sequence[str], progress: Progress | None = None, cache_di
         chunks = [new[start : start + _CHUNK] for start in range(0, len(new), _CHUNK)]
 
         def save() -> None:
-            cache.keep((paths[i], stamps[i], table[i].tobytes(), reasons.get(i, "")) for i in unsaved)
+            cache.keep((paths[i], stamps[i], table[i].tobytes()) for i in unsaved if i not in reasons)
             unsaved.clear()
 
         with show(total=len(new), desc="looking", unit="picture") as bar, ThreadPoolExecutor(cores()) as pool:

@@ -1,5 +1,6 @@
 """A look tells what is in a file, and is kept until the file changes."""
 
+import contextlib
 import os
 import sqlite3
 from pathlib import Path
@@ -8,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from facecls.data.looks import look_at_all, sharpness
+from facecls.data.looks import VERSION, look_at_all, sharpness
+from facecls.errors import ImageError
 
 
 def photograph(path: Path, seed: int = 0) -> Path:
@@ -47,6 +49,45 @@ def test_a_missing_file_is_not_kept_as_missing(tmp_path: Path) -> None:
     assert look_at_all([str(path)], cache_dir=tmp_path / "cache").reasons == {0: "no such file"}
     photograph(path)
     assert look_at_all([str(path)], cache_dir=tmp_path / "cache").reasons == {}
+
+
+def test_a_reason_that_lies_outside_the_file_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = [str(photograph(tmp_path / "a.png")), str(tmp_path / "broken.png")]
+    Path(paths[1]).write_bytes(b"no picture")
+    with monkeypatch.context() as patch:
+        patch.setattr("facecls.data.looks.open_with_source", forbidden)
+        reasons = look_at_all(paths, cache_dir=tmp_path / "cache").reasons
+    assert reasons == dict.fromkeys((0, 1), "cannot be read: permission denied")
+    assert look_at_all(paths, cache_dir=tmp_path / "cache").reasons == {1: "is not a picture that can be read"}
+
+
+def forbidden(path: str, **_: object) -> None:
+    raise ImageError(path, "cannot be read: permission denied")
+
+
+def test_another_pillow_looks_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = str(photograph(tmp_path / "a.png"))
+    look_at_all([path], cache_dir=tmp_path)
+    kept = Path(path).stat()
+    Path(path).write_bytes(b"x" * kept.st_size)
+    os.utime(path, ns=(kept.st_atime_ns, kept.st_mtime_ns))
+    assert look_at_all([path], cache_dir=tmp_path).reasons == {}
+    monkeypatch.setattr("PIL.__version__", "0.0")
+    assert look_at_all([path], cache_dir=tmp_path).reasons == {0: "is not a picture that can be read"}
+
+
+def test_a_cache_of_an_earlier_version_goes_on(tmp_path: Path) -> None:
+    path = str(photograph(tmp_path / "a.png"))
+    with contextlib.closing(sqlite3.connect(tmp_path / "looks.sqlite")) as database, database:
+        database.execute(
+            "CREATE TABLE looks (path BLOB PRIMARY KEY, kind TEXT, size INTEGER, changed INTEGER, used INTEGER, record BLOB, "
+            "reason TEXT) WITHOUT ROWID"
+        )
+        database.execute("INSERT INTO looks VALUES (?, '2:1255', 1, 1, 99999, x'00', 'is empty')", (os.fsencode(path),))
+    assert look_at_all([path], cache_dir=tmp_path).reasons == {}
+    with contextlib.closing(sqlite3.connect(tmp_path / "looks.sqlite")) as database:
+        (kind,) = database.execute("SELECT kind FROM looks").fetchone()
+    assert kind.startswith(f"{VERSION}:")
 
 
 def test_a_damaged_cache_is_replaced(tmp_path: Path) -> None:
