@@ -113,16 +113,20 @@ def _alike(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> NDArray[np.bool_
 
 
 def groups(count: int, pairs: Pairs) -> NDArray[np.int64]:
-    """The connected components of `count` things: for each the smallest number that a chain of pairs leads to."""
+    """The connected components of `count` things: for each the smallest number that a chain of pairs leads to.
+
+    In rounds: in each, every component found so far joins the lowest of those that it is paired with, if that is lower than
+    itself. Two rounds at least halve the components that are not whole yet, so a long chain takes few.
+    """
     labels = np.arange(count)
     while True:
-        lowest = labels.copy()
-        np.minimum.at(lowest, pairs[:, 0], labels[pairs[:, 1]])
-        np.minimum.at(lowest, pairs[:, 1], labels[pairs[:, 0]])
-        lowest = lowest[lowest]
-        if np.array_equal(lowest, labels):
+        one, other = labels[pairs[:, 0]], labels[pairs[:, 1]]
+        if np.array_equal(one, other):
             return labels
-        labels = lowest
+        np.minimum.at(labels, one, other)
+        np.minimum.at(labels, other, one)
+        while not np.array_equal(labels, further := labels[labels]):
+            labels = further
 
 
 def _candidates(hashes: NDArray[np.uint8]) -> tuple[Pairs, NDArray[np.bool_]]:
