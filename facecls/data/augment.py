@@ -70,7 +70,10 @@ class Augment:
         return mixing * (bright * contrast / 255), grey * (bright * (1 - contrast) / 255)
 
     def _erase(self, images: Tensor, draws: Tensor, strength: float) -> Tensor:
-        """Paints one rectangle of 2 to 25 % of the picture over, in one colour (random erasing, arXiv:1708.04896)."""
+        """Paints one rectangle over, in one colour (random erasing, arXiv:1708.04896).
+
+        It has 2 to 25 % of the picture's area, less what of it lies beyond the edge: its middle may be anywhere.
+        """
         if self.config.erase == 0:
             return images
         erased = draws[:, 8] < strength * self.config.erase

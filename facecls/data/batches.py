@@ -115,7 +115,10 @@ def eval_batches(part: Part, batch_size: int, compute: Compute, rank: int = 0, r
 
 
 def steps_of(faces: int, batch_size: int) -> int:
-    """How many steps an epoch has that goes through so many faces: those whose size comes nearest to `batch_size`."""
+    """How many steps an epoch has that goes through so many faces: `faces / batch_size`, rounded, and at least one.
+
+    An epoch of n steps has up to `1 + 1 / 2n` times `batch_size` faces in one: half as many again only in an epoch of one.
+    """
     return max(1, round(faces / batch_size))
 
 

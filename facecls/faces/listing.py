@@ -101,7 +101,7 @@ def class_folders(root: Path, passed_over: Counter[str]) -> list[str]:
     for entry in _entries(os.fsencode(root)):
         if entry.name.startswith(b".") or entry.name in _SYSTEM:
             passed_over["hidden or system"] += 1
-        elif entry.is_dir():
+        elif _is_folder(entry):
             names.append(os.fsdecode(entry.name))
         else:
             passed_over["beside the class folders"] += 1
@@ -124,7 +124,9 @@ def _walk(root: bytes, folder: bytes, passed_over: Counter[str], above: frozense
     entries = _entries(where, may_be_gone=bool(above))
     # Nearly every entry of nearly every folder is one of these, and then nothing more has to be asked.
     files = [
-        name for entry in entries if (name := entry.name)[-4:] in _COMMON and not name.startswith(b".") and not entry.is_dir()
+        name
+        for entry in entries
+        if (name := entry.name)[-4:] in _COMMON and not name.startswith(b".") and not _is_folder(entry)
     ]
     folders, hidden, others = [], 0, 0
     if len(files) < len(entries):
@@ -133,7 +135,7 @@ def _walk(root: bytes, folder: bytes, passed_over: Counter[str], above: frozense
             name = entry.name
             if name.startswith(b".") or name in _SYSTEM:
                 hidden += 1
-            elif entry.is_dir():
+            elif _is_folder(entry):
                 folders.append(name)
             elif name[name.rfind(b".") :].lower() in _SUFFIXES:
                 files.append(name)
@@ -157,12 +159,20 @@ def _walk(root: bytes, folder: bytes, passed_over: Counter[str], above: frozense
 
 
 def _identity(folder: bytes) -> frozenset[tuple[int, int]]:
-    """What tells a folder from all others, whatever its path; nothing where it is gone."""
+    """What tells a folder from all others, whatever its path; nothing where it is gone or may not be asked."""
     try:
         status = os.stat(folder)  # noqa: PTH116
-    except FileNotFoundError:
+    except (FileNotFoundError, PermissionError):  # the walk goes on, and says so where it cannot
         return frozenset()
     return frozenset({(status.st_dev, status.st_ino)})
+
+
+def _is_folder(entry: "os.DirEntry[bytes]") -> bool:
+    """Whether it is a folder, or a link to one; one that cannot be followed is none, as one that leads nowhere is."""
+    try:
+        return entry.is_dir()
+    except OSError:  # if it has a picture's name, reading it will name the reason
+        return False
 
 
 def _entries(folder: bytes, *, may_be_gone: bool = False) -> list["os.DirEntry[bytes]"]:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from facecls.compute import Compute
 from facecls.data.balance import Balance, balanced_order, class_weights, loss_weights
-from facecls.data.batches import Batch, TrainBatches, eval_batches
+from facecls.data.batches import Batch, TrainBatches, eval_batches, steps_of
 from facecls.data.parts import Listing, Part
 from facecls.data.store import ArrayStore, DeviceStore, Faces, Store
 from facecls.faces.listing import Indices, Paths
@@ -52,6 +52,13 @@ def test_steps_differ_in_size_by_at_most_one() -> None:
         sizes = [len(batch.labels) for batch in batches.epoch(0)]
         assert max(sizes) - min(sizes) <= 1 and sum(sizes) == count and len(sizes) == batches.steps
         assert [batches.faces_until(step) for step in range(len(sizes) + 1)] == [0, *np.cumsum(sizes)]
+
+
+def test_a_step_has_half_as_many_faces_again_only_in_an_epoch_of_one() -> None:
+    assert [steps_of(count, 64) for count in (1, 64, 95, 96, 160, 161)] == [1, 1, 1, 2, 2, 3]
+    for count in range(1, 1000):
+        steps = steps_of(count, 64)
+        assert count / steps <= 64 * (1 + 1 / (2 * steps))
 
 
 @pytest.mark.parametrize("balance", ["none", "sampler"])

@@ -1,6 +1,8 @@
 """A split written down and read again."""
 
+import ntpath
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -53,6 +55,18 @@ def test_paths_elsewhere_are_absolute(noise: Noise, tmp_path: Path) -> None:
     assert f"{root / 'ada' / 'ada0.png'},ada,train," in path.read_text()
     path.write_text(path.read_text().replace("ada0.png,ada,val", "ada1.png,ada,val"))
     assert list(read_manifest(path, tmp_path / "c")[1]["val"][0]) == [str(root / "ada/ada1.png")]
+
+
+def test_what_windows_writes_is_read_elsewhere(noise: Noise, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = noise(ada=2)
+    path = tmp_path / "split.csv"
+    label = np.zeros(1, np.int32)
+    parts = {part: (Paths.of(root / "ada", [f"ada{number}.png"]), label) for number, part in enumerate(("train", "val"))}
+    with monkeypatch.context() as patch:
+        patch.setattr("facecls.data.manifest.os", SimpleNamespace(path=ntpath))
+        write_manifest(path, parts | {"test": (Paths.of(root / "ada", ["D:\\x\\1.png"]), label)}, ["ada"], [], root)
+    rows = path.read_text().splitlines()[1:]
+    assert rows == ["ada/ada0.png,ada,train,", "ada/ada1.png,ada,val,", "D:\\x\\1.png,ada,test,"]
 
 
 def test_classes_are_in_natural_order(noise: Noise, tmp_path: Path) -> None:

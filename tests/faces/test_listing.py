@@ -1,9 +1,11 @@
 """The names of many files in few bytes."""
 
+import errno
 import os
 import pickle
 import shutil
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +114,35 @@ def test_the_folder_that_was_asked_for_must_be_there(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         list(pictures_below(tmp_path / "gone", "", Counter()))
     assert str(caught.value) == f"{tmp_path / 'gone'}: cannot be read: no such file or directory"
+
+
+def test_a_link_that_cannot_be_followed_is_no_folder(tmp_path: Path) -> None:
+    touch(tmp_path, "ada/1.jpg")
+    for name in ("ada/2.jpg", "ada/more", "bob"):
+        (tmp_path / name).symlink_to(tmp_path / name)
+    counts: Counter[str] = Counter()
+    assert class_folders(tmp_path, counts) == ["ada"]
+    assert list(pictures_below(tmp_path, "ada", counts)) == ["ada/1.jpg", "ada/2.jpg"]  # reading it will say what is wrong
+    assert counts == {"beside the class folders": 1, "not pictures": 1}
+
+
+def test_a_folder_in_one_that_may_only_be_listed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch(tmp_path, "ada/day/1.jpg")
+
+    def forbid(call: Callable[..., Any]) -> Callable[..., Any]:
+        def forbidden(path: Any, *arguments: Any, **options: Any) -> Any:
+            if isinstance(path, bytes) and path.endswith(b"day"):  # root may read everything
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+            return call(path, *arguments, **options)
+
+        return forbidden
+
+    with monkeypatch.context() as patch:
+        for name in ("stat", "scandir"):
+            patch.setattr(os, name, forbid(getattr(os, name)))
+        with pytest.raises(DataError) as caught:
+            list(pictures_below(tmp_path, "ada", Counter()))
+    assert str(caught.value) == f"{tmp_path / 'ada' / 'day'}: cannot be read: permission denied"
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
