@@ -2,9 +2,19 @@
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticKnownError
 
 Metric = Literal["val_accuracy", "val_macro_f1", "val_loss"]
 
@@ -13,6 +23,18 @@ class Section(BaseModel):
     """A frozen group of settings, read by one builder; keys that it does not have are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def true_is_not_one(cls, value: Any, info: ValidationInfo) -> Any:
+        if isinstance(value, bool):
+            kind = cls.model_fields[str(info.field_name)].annotation
+            kinds = (kind, *get_args(kind))  # of `int | None` both
+            if int in kinds:
+                raise PydanticKnownError("int_type")
+            if float in kinds:
+                raise PydanticKnownError("float_type")
+        return value
 
 
 class DataConfig(Section):
@@ -105,6 +127,14 @@ class ModelConfig(Section):
     freeze: Literal["none", "backbone"] | Annotated[int, Field(ge=1)] = Field(
         "none", description="what training leaves as it is: none | backbone | a number of stages from the pixels' end"
     )
+
+    @field_validator("freeze", mode="wrap")
+    @classmethod
+    def freeze_is_a_word_or_a_number(cls, value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
+        try:
+            return validate(None if isinstance(value, bool) else value)
+        except ValidationError:  # two of them, one for the words and one for the number
+            raise ValueError(f"input should be none, backbone or a whole number from 1, got {value!r}") from None
 
     @model_validator(mode="after")
     def freezes_only_what_has_been_learned(self) -> "ModelConfig":

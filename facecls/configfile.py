@@ -70,7 +70,7 @@ def _origin(loc: Key, origins: dict[Key, str], path: Path) -> str:
 
 def _explain(mistake: ErrorDetails) -> tuple[str, str]:
     """One mistake as (problem, hint)."""
-    loc = tuple(str(part) for part in mistake["loc"])
+    loc = tuple(str(part) for part in mistake["loc"] if part != "[key]")  # pydantic's mark of a key that is wrong itself
     key = ".".join(loc)
     message = mistake["msg"].removeprefix("Value error, ")
     match mistake["type"]:
@@ -87,6 +87,8 @@ def _explain(mistake: ErrorDetails) -> tuple[str, str]:
             message = "input should be a number"
         case "int_parsing" | "int_type" | "int_from_float":
             message = "input should be a whole number"
+        case "path_type":
+            message = "input should be a path"
         case "bool_parsing" | "bool_type":
             message = "input should be true or false"
         case "string_pattern_mismatch":

@@ -131,4 +131,7 @@ def _why_epochs(epochs: int) -> str:
 
 def _quoted(text: str) -> str:
     # JSON's strings are YAML's; without quotes a name such as 2024 or true would be no text.
-    return text if re.fullmatch(r"[\w.-]*/[\w./-]*", text) else json.dumps(text, ensure_ascii=False)
+    if re.fullmatch(r"[\w.-]*/[\w./-]*", text):
+        return text
+    # A name that is not UTF-8 has lone surrogates in it (PEP 383): escaped, they can be written, and come back.
+    return json.dumps(text, ensure_ascii=False).encode("utf-8", "backslashreplace").decode()

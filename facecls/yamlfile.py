@@ -55,7 +55,7 @@ def parse_value(text: str) -> Any:
     """The value that `text` has as YAML; raises ConfigError where it is none."""
     try:
         return yaml.load(text, _Loader)
-    except (yaml.YAMLError, ValueError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"`{text}` is not YAML: {_first_line(error)}") from None
 
 
@@ -79,8 +79,11 @@ def read_document(path: Path) -> Document:
     try:
         loader = _Loader(text)
         node = loader.get_single_node()
-        values = loader.construct_document(node) if isinstance(node, yaml.MappingNode) else {}
-    except (yaml.YAMLError, ValueError) as error:
+        document = Document({})
+        if isinstance(node, yaml.MappingNode):
+            _note_keys(node, (), path, document)
+            document.values = loader.construct_document(node)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{path}:{mark.line + 1}" if mark is not None else str(path)
         hint = "sections and keys are written `key: value`, indented with spaces"
@@ -90,8 +93,6 @@ def read_document(path: Path) -> Document:
             f"{path}: a config is a mapping of sections, this is {_kind(node)}",
             hint="it begins like this:\n\ndata:\n  root: faces/",
         )
-    document = Document(values)
-    _note_keys(node, (), path, document)
     return document
 
 
@@ -115,4 +116,6 @@ def _kind(node: yaml.Node | None) -> str:
 
 
 def _first_line(error: Exception) -> str:
+    if isinstance(error, RecursionError):
+        return "nested too deeply, or an alias stands inside of what it means"
     return str(getattr(error, "problem", None) or error).splitlines()[0]

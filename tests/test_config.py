@@ -89,6 +89,57 @@ def test_a_value_that_yaml_cannot_make_is_a_mistake(text: str, said: str, tmp_pa
     assert said in str(raised.value) and str(raised.value).startswith(str(tmp_path / "faces.yaml"))
 
 
+@pytest.mark.parametrize("text", ["data: &a {root: x, split_file: *a}", "data: {root: " + "[" * 3000])
+def test_yaml_without_an_end_is_a_mistake(text: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as raised:
+        load_config(write(tmp_path, text))
+    said = "not valid YAML: nested too deeply, or an alias stands inside of what it means"
+    assert raised.value.problems == (f"{tmp_path / 'faces.yaml'}: {said}",)
+
+
+def test_a_merged_key_may_be_overridden(tmp_path: Path) -> None:
+    assert load_config(write(tmp_path, "data: {<<: {root: a, crop: 0.5}, root: b}\n")).data.root == Path("b")
+
+
+def test_true_is_not_the_number_one(tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        "data: {root: a}\nseed: false\ncompile: true\nsplit: {folds: true}\nmodel: {freeze: true}\n"
+        "optimizer: {lr: true, nesterov: true}\n",
+    )
+    with pytest.raises(ConfigError) as raised:
+        load_config(path, ["train.epochs=true", "train.clip_norm=true"])
+    assert sorted(raised.value.problems) == [
+        "--set train.clip_norm: input should be a number, got True",
+        "--set train.epochs: input should be a whole number, got True",
+        f"{path}:2: seed: input should be a whole number, got False",
+        f"{path}:4: split.folds: input should be a whole number, got True",
+        f"{path}:5: model.freeze: input should be none, backbone or a whole number from 1, got True",
+        f"{path}:6: optimizer.lr: input should be a number, got True",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("model.freeze=1.5", "model.freeze: input should be none, backbone or a whole number from 1, got 1.5"),
+        ("model.freeze=head", "model.freeze: input should be none, backbone or a whole number from 1, got 'head'"),
+        ("split.by_name.dev=a", "split.by_name.dev: input should be 'val' or 'test', got 'dev'"),
+        ("data.cache_dir=3", "data.cache_dir: input should be a path, got 3"),
+    ],
+)
+def test_a_mistake_is_said_in_the_configs_own_terms(override: str, said: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as raised:
+        load_config(write(tmp_path, "data: {root: a}\n"), [override])
+    assert raised.value.problems == (f"--set {said}",)
+
+
+def test_what_freeze_says_is_kept_as_it_is(tmp_path: Path) -> None:
+    path = write(tmp_path, "data: {root: a}\nmodel: {pretrained: imagenet}\n")
+    kept = [load_config(path, [f"model.freeze={what}"]).model.freeze for what in ("none", "backbone", 2)]
+    assert kept == ["none", "backbone", 2]
+
+
 def test_set_wins_over_the_file_and_the_file_over_the_default(tmp_path: Path) -> None:
     path = write(tmp_path, "data: {root: a}\ntrain: {epochs: 3}\n")
     config = load_config(path, ["train.epochs=5", "data.root=a=b", "train.clip_norm=null", "seed=7"])

@@ -1,5 +1,6 @@
 """Configs that are written for a folder of faces."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -85,9 +86,9 @@ def test_unreadable_pictures_do_not_hinder_a_look(facecls: Facecls, tmp_path: Pa
     assert "image_size: 48" in (tmp_path / "two.yaml").read_text()
 
 
-@pytest.mark.parametrize("name", ["it's mine", "2024", "true", 'a "b"', "plain", "a: b", "#1"])
+@pytest.mark.parametrize("name", ["it's mine", "2024", "true", 'a "b"', "plain", "a: b", "#1", "a 😀", os.fsdecode(b"caf\xe9")])
 def test_any_folder_name_comes_back(name: str, tmp_path: Path) -> None:
     look = Look(Path(name), ["a", "b"], [50, 50], 64, False)
     path = tmp_path / "suggested.yaml"
-    path.write_text(suggest(look))
+    path.write_text(suggest(look), encoding="utf-8")
     assert load_config(path).data.root == Path(name)
