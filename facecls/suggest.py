@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from facecls.data.folder import FaceFolder, part_folders
+from facecls.data.parts import require_two
 from facecls.errors import ImageError
 from facecls.faces.image import open_image
 from facecls.faces.listing import Paths
@@ -35,9 +36,10 @@ class Look:
 
 
 def look_at(root: Path) -> Look:
-    """Counts classes and pictures and measures some; raises DataError for what FaceFolder refuses."""
+    """Counts classes and pictures and measures some; raises DataError for what FaceFolder refuses, and for one class."""
     parts = part_folders(root)
     train = FaceFolder(parts.get("train", root))
+    require_two(train.classes, root)
     counts = np.bincount(train.labels, minlength=len(train.classes)).tolist()
     return Look(root, train.classes, counts, _median_side(train.paths), "val" in parts)
 
@@ -108,8 +110,10 @@ def _image_size(look: Look) -> int:
 
 
 def _why_size(look: Look, size: int) -> str:
-    if look.side > size:
+    if look.side >= 112:
         return "pixels: faces are small things, and at 112 an epoch takes a third longer"
+    if look.side > size:
+        return "pixels: the next of 80, 64, 48 and 32 that the pictures have"
     return "pixels, as many as the pictures have" if look.side == size else "pixels; the pictures have fewer"
 
 

@@ -77,6 +77,17 @@ def test_only_class_names_of_both_sides_forbid_mirroring(classes: list[str], han
     assert config.augment.flip == AugmentConfig().flip
 
 
+def test_one_class_is_refused_at_once(facecls: Facecls, tmp_path: Path) -> None:
+    (tmp_path / "one" / "ada").mkdir(parents=True)
+    Image.new("RGB", (50, 60)).save(tmp_path / "one" / "ada" / "1.png")
+    result = facecls("init", tmp_path / "one", "--output", tmp_path / "one.yaml")
+    assert result.err == (
+        f"error: {tmp_path / 'one'}: holds one class (`ada`), a classifier needs at least two\n\n"
+        "hint: give every class a folder of its own\n"
+    )
+    assert not (tmp_path / "one.yaml").exists()
+
+
 def test_unreadable_pictures_do_not_hinder_a_look(facecls: Facecls, tmp_path: Path) -> None:
     for name in ("ada", "bela"):
         (tmp_path / "two" / name).mkdir(parents=True)

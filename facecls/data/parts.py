@@ -65,7 +65,7 @@ def find_parts(data: DataConfig, split: SplitConfig, progress: Progress = silent
     FaceFolder and `read_manifest` refuse.
     """
     if data.split_file is not None:
-        classes, pictures = read_manifest(data.split_file, data.root)
+        classes, pictures = read_manifest(data.split_file, data.root, all_there=data.on_bad_image == "error")
         parts = {part: Listing(*some) for part, some in pictures.items()}
         notes: list[str] = []
     else:
@@ -74,7 +74,7 @@ def find_parts(data: DataConfig, split: SplitConfig, progress: Progress = silent
         classes = tuple(train.classes)
         parts = {"train": Listing(train.paths, train.labels)}
         notes = _passed_over(train.root, train.passed_over)
-    _two_classes(classes, data)
+    require_two(classes, data.split_file or data.root)
     if data.split_file is None:
         _refuse_two_splits(folders, split, data.root)
         for name in ("val", "test"):
@@ -105,7 +105,9 @@ def _split(
     notes = []
     _, sizes = np.unique(groups, return_counts=True)
     if (sizes > 1).any():
-        notes.append(f"{where}: {sizes[sizes > 1].sum()} pictures stay together in {(sizes > 1).sum()} groups ({split.group})")
+        several = int((sizes > 1).sum())
+        together = f"{several} groups" if several > 1 else "one group"
+        notes.append(f"{where}: {sizes[sizes > 1].sum()} pictures stay together in {together} ({split.group})")
     for name in chosen:
         missing = np.flatnonzero(np.bincount(parts[name].labels, minlength=len(classes)) == 0)
         if len(missing):
@@ -145,7 +147,7 @@ def load_part(
     """Has a part's faces read into the store that `data.store` names; `device` is where they will be computed with.
 
     What cannot be read is refused or left out as `data.on_bad_image` says. Raises DataError that lists every bad picture,
-    or the classes that leaving them out has emptied.
+    or the classes that leaving them out has emptied: of `train` any, of another part all.
     """
     geometry = Geometry(data.image_size, data.crop, data.fit)
     kind, notes = _choose_store(name, len(listing.labels), geometry, data, device)
@@ -166,12 +168,12 @@ def load_part(
         refuse_bad(skipped)
     if bad:
         kept = np.setdiff1d(np.arange(len(faces)), [index for index, _ in bad])
-        had, has = set(listing.labels.tolist()), set(listing.labels[kept].tolist())
-        if had != has:
-            raise DataError(
-                *(f"{name}: no picture of `{classes[label]}` can be read" for label in sorted(had - has)),
-                hint=str(skipped[0]),
-            )
+        has = set(listing.labels[kept].tolist())
+        lost = sorted(set(listing.labels.tolist()) - has)
+        unread = tuple(f"{name}: no picture of `{classes[label]}` can be read" for label in lost)
+        if unread and (name == "train" or not has):
+            raise DataError(*unread, hint=str(skipped[0]))
+        notes += unread
         listing, faces = listing.take(kept), faces.take(kept)
     return Part(name, listing, faces, skipped, without, notes)
 
@@ -188,10 +190,11 @@ def _choose_store(
     return kind, (f"{name}: store `{kind}`: {why}",)
 
 
-def _two_classes(classes: Sequence[str], data: DataConfig) -> None:
+def require_two(classes: Sequence[str], where: Path) -> None:
+    """Raises DataError for the one class of a folder or a split file."""
     if len(classes) < 2:
         raise DataError(
-            f"{data.split_file or data.root}: holds one class (`{classes[0]}`), a classifier needs at least two",
+            f"{where}: holds one class (`{classes[0]}`), a classifier needs at least two",
             hint="give every class a folder of its own",
         )
 

@@ -6,8 +6,12 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
-from facecls.data.manifest import read_manifest, write_manifest
+from facecls.config import DataConfig, SplitConfig
+from facecls.data.manifest import PARTS, read_manifest, write_manifest
+from facecls.data.parts import find_parts, load_part
+from facecls.data.store import silent
 from facecls.errors import DataError, ImageError
 from facecls.faces.listing import Paths
 from tests.data.conftest import Noise
@@ -109,7 +113,19 @@ def test_all_mistakes_are_named_with_their_lines(noise: Noise, tmp_path: Path) -
         f"{path}: has no picture in val",
         f"{path}:5: {root / 'ada/gone.png'}: no such file",
     )
-    assert hint == f"relative paths start from {root}"
+    assert hint == f"relative paths start from {root}; where pictures were taken out on purpose: --set data.on_bad_image=skip"
+
+
+def test_a_picture_that_is_gone_is_left_out_where_bad_ones_are(noise: Noise, tmp_path: Path) -> None:
+    root = noise(ada=3, bob=3)
+    rows = [f"{name}/{name}{number}.png,{name},{part}" for name in ("ada", "bob") for number, part in enumerate(PARTS)]
+    (tmp_path / "split.csv").write_text("\n".join(["path,class,split", *rows]))
+    (root / "ada" / "ada1.png").unlink()  # val's
+    data = DataConfig(root=root, split_file=tmp_path / "split.csv", image_size=16, on_bad_image="skip")
+    found = find_parts(data, SplitConfig())
+    part = load_part("val", found.parts["val"], found.classes, data, silent, torch.device("cpu"))
+    assert len(part) == 1
+    assert [str(error) for error in part.skipped] == [f"{root / 'ada' / 'ada1.png'}: no such file"]
 
 
 def test_many_missing_files_are_counted(tmp_path: Path) -> None:

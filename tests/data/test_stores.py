@@ -31,11 +31,11 @@ CPU = Compute(torch.device("cpu"), torch.float32)
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 
 
-def load(root: Path, store: str, **keys: Any) -> Part:
+def load(root: Path, store: str, name: str = "train", **keys: Any) -> Part:
     folder = FaceFolder(root)
     keys = {"image_size": 16, "cache_dir": root.parent / "cache", **keys}
     data = DataConfig(root=root, store=store, **keys)
-    return load_part("train", Listing(folder.paths, folder.labels), folder.classes, data, silent, torch.device("cpu"))
+    return load_part(name, Listing(folder.paths, folder.labels), folder.classes, data, silent, torch.device("cpu"))
 
 
 @pytest.mark.parametrize("store", STORES)
@@ -124,6 +124,20 @@ def test_a_class_of_which_nothing_can_be_read_is_an_error(noise: Noise, store: s
         load(root, store, on_bad_image="skip")
     assert caught.value.problems == ("train: no picture of `ada` can be read",)
     assert caught.value.hint == f"{root / 'ada' / 'ada0.png'}: is empty"
+
+
+@pytest.mark.parametrize("store", STORES)
+def test_of_other_parts_a_class_may_be_lost_but_not_all(noise: Noise, store: str) -> None:
+    root = noise(ada=1, bob=3)
+    (root / "ada" / "ada0.png").write_bytes(b"")
+    part = load(root, store, name="val", on_bad_image="skip")
+    assert part.listing.labels.tolist() == [1, 1, 1]
+    assert "val: no picture of `ada` can be read" in part.notes
+    for number in range(3):
+        (root / "bob" / f"bob{number}.png").write_bytes(b"")
+    with pytest.raises(DataError) as caught:
+        load(root, store, name="val", on_bad_image="skip")
+    assert caught.value.problems == tuple(f"val: no picture of `{name}` can be read" for name in ("ada", "bob"))
 
 
 def test_reading_ends_early_when_somebody_stops_it(noise: Noise) -> None:
