@@ -3,6 +3,7 @@
 import io
 import pickle
 import re
+import sys
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -89,7 +90,9 @@ def read_plain(path: Path) -> dict[str, Any]:
     if path.is_dir():
         raise CheckpointError(f"{path}: is a folder, not a checkpoint", hint=_HINT)
     try:
-        plain = torch.load(path, map_location="cpu", weights_only=True, mmap=_is_zip(path))
+        # Windows does not let a file that is mapped into memory be written anew, as last.pt and best.pt are.
+        mapped = sys.platform != "win32" and _is_zip(path)
+        plain = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except pickle.UnpicklingError as error:
         # torch names the first global outside its list of harmless ones in the message.
         named = re.search(r"GLOBAL (\S+)", str(error))

@@ -67,7 +67,7 @@ class Saver(NoSaver):
         size = row.get("image_size", self.template.geometry.image_size)
         last = checkpoint.to_plain(self._held(weights, row, size), training)
         files = [] if self._best is None else [(self.run.best, self._best)]
-        files.append((self.run.last, copy.deepcopy(last)))  # training changes the tensors while they are written
+        files.append((self.run.last, _on_host(last, {})))  # training changes the tensors while they are written
         self._best = None
         self._writer = threading.Thread(target=self._write, args=(files,), name="facecls-save")
         self._saved_at = time.perf_counter()
@@ -79,16 +79,20 @@ class Saver(NoSaver):
         return time.perf_counter() - self._saved_at > self.save_seconds
 
     def epoch_end(self, state: TrainingState) -> None:
-        """Writes last.pt, unless that would take more than a hundredth of the time since it was written."""
+        """Writes last.pt where it is due, or where that takes no more than a hundredth of the time since it was written.
+
+        In epochs with fewer steps than lie between two looks of the loop, nobody else asks whether it is due.
+        """
         if self._writer is not None and self._writer.is_alive():
             return
         self.wait()  # for the error, if there was one
-        if time.perf_counter() - self._saved_at >= self._cost / _SHARE:
+        if self.due() or time.perf_counter() - self._saved_at >= self._cost / _SHARE:
             self.last(state)
 
     def best(self, state: TrainingState, size: int) -> None:
         """Keeps the averaged weights for best.pt, for faces of `size` pixels."""
-        self._best = checkpoint.to_plain(self._held(copy.deepcopy(state.averaged.state_dict()), state.best or {}, size))
+        weights: dict[str, Tensor] = _on_host(state.averaged.state_dict(), {})
+        self._best = checkpoint.to_plain(self._held(weights, state.best or {}, size))
 
     def forget_best(self) -> None:
         """Drops weights that are not on the disk: the run goes back to where they were not."""
@@ -115,3 +119,21 @@ class Saver(NoSaver):
             self._error = error
         # The loop's threads may have wanted every core that this one had.
         self._cost += time.thread_time()
+
+
+def _on_host(held: Any, copied: dict[int, Any]) -> Any:
+    """A copy of plain values whose tensors are the host's: a device has no room to hold all of training twice.
+
+    What is held in two places is copied once, as `copied` (by id) remembers, so that it is also written once.
+    """
+    if id(held) not in copied:
+        if isinstance(held, Tensor):
+            copied[id(held)] = held.detach().to("cpu", copy=True)
+        elif isinstance(held, dict):
+            whole = copied[id(held)] = copy.copy(held)  # a state dict tells the versions of its modules beside its items
+            whole.update({key: _on_host(value, copied) for key, value in held.items()})
+        elif isinstance(held, list | tuple):
+            copied[id(held)] = type(held)(_on_host(value, copied) for value in held)
+        else:
+            return held
+    return copied[id(held)]

@@ -1,5 +1,6 @@
 """All that changes while training: saved and loaded as a whole, so that a run goes on where it was."""
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -109,7 +110,8 @@ class TrainingState:
         """Goes back or on to what `to_plain` gave."""
         self.model.load_state_dict(plain["model"])
         self.average.load_state_dict(plain["average"])
-        self.optimizer.load_state_dict(plain["optimizer"])
+        # Copied: an optimizer keeps the tensors that it is given, which would be those mapped from a file since replaced.
+        self.optimizer.load_state_dict(copy.deepcopy(plain["optimizer"]))
         self.scaler.load_state_dict(plain["scaler"])
         self.tally.sums.copy_(plain["sums"])
         self.epochs, self.epoch, self.step = plain["epochs"], plain["epoch"], plain["step"]

@@ -15,9 +15,11 @@ from facecls.config import Config
 from facecls.configfile import load_config
 from facecls.data.batches import TrainBatches
 from facecls.data.parts import find_parts, load_part
+from facecls.faces.geometry import Geometry
 from facecls.progress import Progress
 from facecls.run import Run
-from facecls.training.checkpoint import read_plain
+from facecls.training import checkpoint, saving
+from facecls.training.checkpoint import Checkpoint, read_plain
 from facecls.training.interrupt import Interrupted
 from facecls.training.state import build_state
 from facecls.training.step import Stepper
@@ -144,3 +146,20 @@ def test_a_resumed_run_ends_about_where_an_unbroken_one_does(
     assert [row["train_loss"] for row in two] == pytest.approx([row["train_loss"] for row in one], rel=0.02)
     steps = [read_plain(run.last)["training"]["average"]["updates"] for run in (whole, broken)]
     assert steps[0] == steps[1]
+
+
+def test_what_is_written_has_left_the_gpu(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    held: list[Any] = []
+    monkeypatch.setattr(checkpoint, "save", lambda _, plain: held.append(plain))
+    config = load_config(tiny(device=DEVICE))
+    state = build_state(config, 4, pick_compute(DEVICE, "auto"), lambda _: None)
+    template: Any = Checkpoint(("a", "b"), Geometry(32), config.model, config.head, config, {}, {})
+    saver = saving.Saver(Run(tmp_path), template, 5.0)
+    before = torch.cuda.memory_allocated()
+    saver.best(state, 32)
+    saver.last(state)
+    saver.wait()
+    assert torch.cuda.memory_allocated() == before
+    best, last = held
+    written = [*best["weights"].values(), *last["weights"].values(), *last["training"]["model"].values()]
+    assert {tensor.device.type for tensor in written} == {"cpu"}

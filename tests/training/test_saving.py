@@ -7,19 +7,21 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
+from facecls.compute import pick_compute
 from facecls.config import Config
 from facecls.configfile import load_config
 from facecls.errors import RunError
 from facecls.run import Run
-from facecls.training import checkpoint, step
+from facecls.training import checkpoint, saving, step
 from facecls.training.checkpoint import read_plain
 from facecls.training.interrupt import Interrupted
-from facecls.training.state import TrainingState
+from facecls.training.state import TrainingState, build_state
 from tests.training.runs import EVERYTHING, run_in, same, weights
 
 Tiny = Callable[..., Path]
@@ -176,3 +178,66 @@ def test_a_run_of_two_processes_does_not_go_on_in_one(tiny: Tiny, tmp_path: Path
         f"{tmp_path / 'run'}: was trained by 2 processes, and cannot go on with one process: a step would have other faces"
     )
     assert raised.value.hint == "torchrun --nproc-per-node=2"
+
+
+def test_the_end_of_an_epoch_saves_what_is_due_whatever_it_costs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    saved: list[object] = []
+    monkeypatch.setattr(saving.Saver, "last", lambda _, state: saved.append(state))
+    state: Any = object()
+    template: Any = None
+    for save_minutes in (1e-9, 5.0):
+        saver = saving.Saver(Run(tmp_path), template, save_minutes)
+        saver._cost = 10.0  # seconds
+        saver.epoch_end(state)
+    assert saved == [state]
+
+
+def test_what_is_kept_for_writing_is_a_copy_on_the_host_of_what_is_held_in_two_places_once() -> None:
+    wide = torch.rand(2, 3, 4, 4).to(memory_format=torch.channels_last)
+    model = torch.nn.BatchNorm1d(2)
+    state = {"weights": model.state_dict(), "step": 3, "best": None, "both": [(wide, 0.5), wide]}
+    copied = saving._on_host({"model": state["weights"], "training": state}, {})
+    assert copied["model"] is copied["training"]["weights"] is not state["weights"]
+    assert copied["model"]._metadata == model.state_dict()._metadata  # type: ignore[attr-defined]  # torch's stub
+    (first, half), second = copied["training"]["both"]
+    assert first is second is not wide and (half, copied["training"]["step"], copied["training"]["best"]) == (0.5, 3, None)
+    assert torch.equal(first, wide) and first.stride() == wide.stride()
+    with torch.no_grad():
+        model.weight.zero_()
+    assert copied["model"]["weight"].tolist() == [1.0, 1.0]
+
+
+def test_the_average_and_the_weights_are_written_once(tiny: Tiny, tmp_path: Path) -> None:
+    run_in(tmp_path / "run", load_config(tiny(train={"epochs": 1, "batch_size": 16, "ema": 0.9})))
+    last = read_plain(tmp_path / "run" / "last.pt")
+    averaged = last["training"]["average"]["weights"]
+    assert all(tensor.data_ptr() == averaged[name].data_ptr() for name, tensor in last["weights"].items())
+
+
+def test_a_file_is_mapped_into_memory_but_on_windows(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain_load, mapped = torch.load, []
+
+    def load(*arguments: Any, mmap: bool, **named: Any) -> Any:
+        mapped.append(mmap)
+        return plain_load(*arguments, mmap=mmap, **named)
+
+    monkeypatch.setattr(torch, "load", load)
+    for platform in ("linux", "win32"):
+        monkeypatch.setattr(checkpoint, "sys", SimpleNamespace(platform=platform))
+        read_plain(trained / "last.pt")
+    assert mapped == [True, False]
+
+
+def test_a_run_that_goes_on_leaves_the_file_that_it_was_read_from(tiny: Tiny, tmp_path: Path) -> None:
+    config = load_config(tiny(optimizer={"name": "sgd", "lr": 0.01}, train={"epochs": 1, "batch_size": 16}))
+    run = Run(tmp_path / "run")
+    run_in(run.folder, config)
+    state = build_state(config, 4, pick_compute("cpu", "auto"), lambda _: None)
+    plain = read_plain(run.last)["training"]
+    state.load_plain(plain)
+    held, read = state.optimizer.state_dict()["state"], plain["optimizer"]["state"]
+    assert held.keys() == read.keys() != set()
+    for number, of_one in read.items():
+        buffer = held[number]["momentum_buffer"]
+        assert torch.equal(buffer, of_one["momentum_buffer"])
+        assert buffer.data_ptr() != of_one["momentum_buffer"].data_ptr()
