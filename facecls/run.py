@@ -77,12 +77,18 @@ class Run:
             raise RunError(f"{self.folder}: cannot be written to", hint="name another with --out")
 
     def lock(self) -> filelock.BaseFileLock:
-        """Holds the folder for this process until it ends; raises RunError where another one holds it."""
+        """Holds the folder for this process until it ends; raises RunError where another one holds it or none can."""
         lock = filelock.FileLock(self.folder / ".lock")
         try:
             lock.acquire(blocking=False)
         except filelock.Timeout:
             raise RunError(f"{self.folder}: another process trains in this folder", hint="name another with --out") from None
+        except (OSError, NotImplementedError) as error:
+            said = getattr(error, "strerror", None) or "its file system has no locks"
+            raise RunError(
+                f"{self.folder}: cannot be locked against other processes: {said}",
+                hint="some network file systems have no locks: name a folder on another disk with --out",
+            ) from error
         for path in self.folder.glob(".*.*"):
             if path.suffix[1:].isdigit():  # what a process that was killed had not written to its end
                 path.unlink(missing_ok=True)

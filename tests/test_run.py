@@ -4,6 +4,7 @@ import errno
 import os
 from pathlib import Path
 
+import filelock
 import pytest
 
 from facecls.errors import RunError
@@ -88,3 +89,23 @@ def test_a_write_that_fails_leaves_the_old_file_and_says_why(
     assert str(raised.value) == f"{path}: cannot be written: {os.strerror(code)}"
     assert raised.value.hint == hint
     assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("broken", "said"),
+    [
+        (OSError(errno.ENOLCK, os.strerror(errno.ENOLCK)), os.strerror(errno.ENOLCK)),
+        (NotImplementedError("FileSystem does not appear to support flock"), "its file system has no locks"),
+    ],
+)
+def test_a_folder_that_cannot_be_locked_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: Exception, said: str
+) -> None:
+    def acquire(*_: object, **__: object) -> None:
+        raise broken
+
+    monkeypatch.setattr(filelock.FileLock, "acquire", acquire)
+    with pytest.raises(RunError) as raised:
+        Run(tmp_path).lock()
+    assert str(raised.value) == f"{tmp_path}: cannot be locked against other processes: {said}"
+    assert raised.value.hint == "some network file systems have no locks: name a folder on another disk with --out"

@@ -20,14 +20,16 @@ def infer(
     *,
     mirrored: bool = False,
     scored: bool = True,
+    featured: bool = True,
     size: int | None = None,
 ) -> Outputs:
     """Runs all faces of a part through the model, or the share of them that process `rank` of `ranks` takes on.
 
-    `mirrored` and `scored` are as `outputs_of` takes them; `size` pixels are what a side is shrunk to, if it is larger.
+    `mirrored`, `scored` and `featured` are as `outputs_of` takes them; `size` pixels are what a side is shrunk to, if it is
+    larger.
     """
     batches = (_shrunk(images, size) for images in eval_batches(part, BATCH, compute, rank, ranks))
-    return outputs_of(for_inference(model, compute), batches, compute, mirrored=mirrored, scored=scored)
+    return outputs_of(for_inference(model, compute), batches, compute, mirrored=mirrored, scored=scored, featured=featured)
 
 
 def _shrunk(images: Tensor, size: int | None) -> Tensor:

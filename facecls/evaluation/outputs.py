@@ -21,7 +21,7 @@ class Outputs:
     """What a model says of N faces, in their order."""
 
     logits: NDArray[np.float32]  # (N, C), or (N, 0) where only features were wanted
-    features: NDArray[np.float32]  # (N, F)
+    features: NDArray[np.float32]  # (N, F), or (N, 0) where only logits were wanted
 
     def take(self, indices: NDArray[np.int64]) -> "Outputs":
         return Outputs(self.logits[indices], self.features[indices])
@@ -43,12 +43,19 @@ def mirror_allowed(wanted: bool, data: DataConfig, progress: Progress) -> bool:
 
 
 def outputs_of(
-    model: FaceClassifier, batches: Iterable[Tensor], compute: Compute, *, mirrored: bool = False, scored: bool = True
+    model: FaceClassifier,
+    batches: Iterable[Tensor],
+    compute: Compute,
+    *,
+    mirrored: bool = False,
+    scored: bool = True,
+    featured: bool = True,
 ) -> Outputs:
     """Runs batches of images (B, 3, S, S) in [0, 1] through the model; sets it to eval mode.
 
     With `mirrored`, logits and features are the mean of the picture's and its mirror image's. `scored` false leaves the
-    logits out, which of many classes take the most memory.
+    logits out, which of many classes take the most memory; `featured` false leaves the features out, which take the most
+    where they are many, as the pixels that `linear` scores.
     """
     model.eval()
     logits, features = [], []
@@ -56,8 +63,9 @@ def outputs_of(
         for images in batches:
             views = [images, images.flip(3)] if mirrored else [images]
             embedded = [model.embed(view) for view in views]
-            features.append(_mean(embedded))
-            logits.append(_mean([model.score(each) for each in embedded]) if scored else features[-1][:, :0])
+            nothing = np.zeros((len(images), 0), np.float32)
+            features.append(_mean(embedded) if featured else nothing)
+            logits.append(_mean([model.score(each) for each in embedded]) if scored else nothing)
     if not logits:
         return Outputs(np.zeros((0, 0), np.float32), np.zeros((0, 0), np.float32))
     return Outputs(np.concatenate(logits), np.concatenate(features))

@@ -2,6 +2,7 @@
 
 import math
 import time
+from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -23,9 +24,10 @@ from facecls.progress import Progress
 from facecls.run import Run
 from facecls.training import resume
 from facecls.training.interrupt import Interrupted, Interrupts
+from facecls.training.optim import rate_of
 from facecls.training.saving import NoSaver
 from facecls.training.state import TrainingState
-from facecls.training.step import Stepper, size_at
+from facecls.training.step import Stepper, pixels_until, size_at
 from facecls.training.team import Team
 from facecls.training.tracking import NoTracker
 
@@ -186,7 +188,7 @@ class Loop:
         """The epoch's row of metrics.jsonl; faces have the size that the network has learned on."""
         self.team.copy_from_first(state.averaged)  # batch norm's statistics are each process's own
         size = size_at(self.config, state.epoch, state.epochs)
-        outputs = infer(state.averaged, self.faces.val, self.compute, self.team.rank, self.team.size, size=size)
+        outputs = infer(state.averaged, self.faces.val, self.compute, self.team.rank, self.team.size, featured=False, size=size)
         shares = self.team.gather(outputs.logits)
         logits = np.concatenate([share for share in shares if len(share)])
         scores = score(logits, self.faces.val.listing.labels, self.faces.classes)
@@ -195,7 +197,7 @@ class Loop:
             "epoch": state.epoch,
             "step": (state.epoch + 1) * self.batches.steps,
             "image_size": size,
-            "lr": state.optimizer.param_groups[0]["lr"],
+            "lr": rate_of(state.optimizer),
             "train_loss": loss,
             "train_accuracy": accuracy,
             "val_loss": scores.loss,
@@ -273,10 +275,11 @@ def epochs_that_fit(config: Config, done: int, seconds: float) -> int:
 
     An epoch costs as its pixels do, so that small pictures early on do not promise too much.
     """
-    train = config.train
-    assert train.max_minutes is not None
-    for epochs in range(train.epochs, done, -1):
-        costs = [size_at(config, epoch, epochs) ** 2 for epoch in range(epochs)]
-        if seconds * sum(costs) <= 60 * train.max_minutes * sum(costs[:done]):
-            return epochs
-    return done
+    assert config.train.max_minutes is not None
+    budget = 60 * config.train.max_minutes
+
+    def too_many(epochs: int) -> bool:
+        return seconds * pixels_until(config, epochs, epochs) > budget * pixels_until(config, done, epochs)
+
+    # With more epochs planned, all together take more pixels and those that are done took fewer: what is too many stays so.
+    return done + bisect_left(range(done + 1, config.train.epochs + 1), True, key=too_many)

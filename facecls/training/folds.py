@@ -21,7 +21,7 @@ def fold_run(folder: Path, fold: int) -> Run:
 
 
 def train_folds(config: Config, folds: int, folder: Path, progress: Progress, *, go_on: bool) -> list[Run]:
-    """Trains every fold that is not done yet; with `go_on`, from its last.pt.
+    """Trains every fold that is not done yet; with `go_on`, from its last.pt where it has one.
 
     Raises ConfigError for a config that says itself what val is, RunError where the folder holds folds already and is not
     to be gone on with; FaceclsError and Interrupted as `train` does.
@@ -36,7 +36,8 @@ def train_folds(config: Config, folds: int, folder: Path, progress: Progress, *,
             progress.note(f"fold {fold + 1} of {folds}: done already")
             continue
         progress.note(f"fold {fold + 1} of {folds}")
-        train(own, run, progress, go_on=go_on and run.last.exists())
+        # One that was killed before its first last.pt has a folder already, and starts anew in it.
+        train(own, run, progress, go_on=go_on and run.folder.exists())
     return runs
 
 

@@ -53,6 +53,12 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
         group["lr"] = rate * group["factor"]
 
 
+def rate_of(optimizer: torch.optim.Optimizer) -> float:
+    """The rate that `set_rate` gave: the head's, of which the backbone's may be a share."""
+    rate: float = next(group["lr"] for group in optimizer.param_groups if group["factor"] == 1.0)
+    return rate
+
+
 def learning_rate(schedule: ScheduleConfig, peak: float, epoch: float, epochs: float) -> float:
     """The rate of the step that begins at `epoch` (a fraction within an epoch) of `epochs`; warm-up lasts at most half."""
     warmup = min(schedule.warmup_epochs, epochs / 2)

@@ -1,5 +1,7 @@
 """One step of training: from a batch of faces to moved weights, without a branch about what is switched on."""
 
+from bisect import bisect_right
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -47,12 +49,13 @@ class Stepper:
 
         The gradient is added up from `train.accumulate` pieces of the batch. A device that runs out of memory gets twice as
         many from then on: the gradient of the same mean, but batch norm, the partners of mixing and what dropout drops go by
-        pieces, so that with these it is another one. Raises TrainingError where that does not help, and where a piece is too
-        small for batch norm.
+        pieces, so that with these it is another one, and what ran of the pass that failed has moved batch norm's running
+        statistics. Raises TrainingError where that does not help, and where a piece is too small for batch norm.
         """
         config = self.config
         while True:
             chance.seed_everything("step", config.seed, state.epoch, batch.step, self.team.rank)  # dropout draws from it
+            ran_out: str | None = None
             try:
                 self._add_gradients(state, batch, size)
             except torch.OutOfMemoryError as error:
@@ -61,7 +64,7 @@ class Stepper:
                         f"{self.compute.device} ran out of memory in process {self.team.rank} of {self.team.size}",
                         hint="a smaller train.batch_size, or more train.accumulate with it, takes less",
                     ) from error
-                self._halve_pieces(state, batch, error)
+                ran_out = str(error).partition("\n")[0]
             except ValueError as error:
                 if "more than 1 value per channel" not in str(error):  # as torch's batch norm says it
                     raise
@@ -69,14 +72,17 @@ class Stepper:
                     "batch norm has nothing to go by in a piece of one face",
                     hint="a larger train.batch_size gives each piece of a step more; `model.name: linear` has no batch norm",
                 ) from error
-            else:
+            if ran_out is None:
                 break
+            # After the `except`: until its end the error's traceback holds the failed pass, which is to make room.
+            self._halve_pieces(state, batch, ran_out)
         rate = learning_rate(config.schedule, config.optimizer.lr, self._epoch(state, batch), state.epochs)
         set_rate(state.optimizer, state.lr_factor * rate)
         if config.train.clip_norm is not None:
             state.scaler.unscale_(state.optimizer)
             torch.nn.utils.clip_grad_norm_(state.model.parameters(), config.train.clip_norm)
-        # Fused optimizers leave the weights alone where `found_inf` is 1; with fp16 the scaler sets it itself.
+        # Where `found_inf` is 1, fused optimizers leave the weights alone on the processor and on CUDA; elsewhere some move
+        # them, which the loop's looks at the loss take back. With fp16 the scaler sets it itself.
         state.optimizer.found_inf = self.team.any(state.tally.broken())  # type: ignore[attr-defined]  # as torch's scaler does
         state.scaler.step(state.optimizer)
         state.scaler.update()
@@ -117,13 +123,13 @@ class Stepper:
         for piece in sums:
             state.tally.add(*piece)
 
-    def _halve_pieces(self, state: TrainingState, batch: Batch, error: torch.OutOfMemoryError) -> None:
+    def _halve_pieces(self, state: TrainingState, batch: Batch, said: str) -> None:
         state.optimizer.zero_grad()
         if self.pieces >= len(batch.labels):
             raise TrainingError(
-                f"{self.compute.device}: its memory does not hold one face in training: {str(error).splitlines()[0]}",
+                f"{self.compute.device}: its memory does not hold one face in training: {said}",
                 hint="train on smaller pictures (data.image_size), or a smaller model (`facecls models`)",
-            ) from error
+            )
         self.pieces = min(2 * self.pieces, len(batch.labels))
         torch.cuda.empty_cache()
         self.progress.note(
@@ -145,3 +151,15 @@ def size_at(config: Config, epoch: int, epochs: int) -> int:
     start, end = config.train.start_size or config.data.image_size, config.data.image_size
     share = min(1.0, epoch / max(1.0, epochs * 2 / 3))
     return end if share == 1.0 or epoch >= epochs - 1 else min(end, start + int((end - start) * share) // 16 * 16)
+
+
+def pixels_until(config: Config, until: int, epochs: int) -> int:
+    """The pixels, of one picture in each, of the first `until` of `epochs` epochs."""
+    pixels = epoch = 0
+    while epoch < until:
+        size = size_at(config, epoch, epochs)
+        # Pictures never shrink, so the epochs of one size are counted without going through each.
+        end = bisect_right(range(until), size, lo=epoch, key=lambda later: size_at(config, later, epochs))
+        pixels += (end - epoch) * size**2
+        epoch = end
+    return pixels

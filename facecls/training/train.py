@@ -2,6 +2,7 @@
 
 import contextlib
 from dataclasses import replace
+from itertools import chain
 
 import torch
 
@@ -9,7 +10,7 @@ from facecls.compute import Compute, pick_compute
 from facecls.config import Config, DataConfig, settled
 from facecls.data.manifest import write_manifest
 from facecls.data.parts import Found, Part, find_parts, load_part
-from facecls.errors import DataError, DeviceError
+from facecls.errors import DataError, DeviceError, TrainingError
 from facecls.faces.geometry import Geometry
 from facecls.models.classifier import FaceClassifier
 from facecls.progress import Progress, Silence
@@ -72,12 +73,14 @@ def _train(config: Config, found: Found, run: Run, progress: Progress, team: Tea
         f"{len(found.classes)} classes, {len(faces.train)} faces to train on, {len(faces.val)} to score by; "
         f"{config.model.name}, {compute}, {torch.get_num_threads()} threads; run folder {run.folder}"
     )
-    team.agree(0)  # all have looked before the first one writes
+    _refuse_other_pictures(team, found.classes, parts)  # and all have looked before the first one writes
     if going_on:
         resume.load(run, config, state)
         progress.note(f"going on from epoch {state.epoch + 1}, step {state.step}")
-    elif team.rank == 0:
-        _describe(run, config, compute, found, parts)
+    if team.rank == 0:
+        run.write_config(config.model_dump(mode="json"))  # also of a run that goes on: some of it may have changed
+        if not going_on:
+            _describe(run, config, compute, found, parts)
     run.forget_rows_from(state.epoch)
     loop = Loop(
         config=config,
@@ -135,12 +138,33 @@ def _saver(config: Config, run: Run, found: Found) -> Saver:
     return Saver(run, template, config.train.save_minutes)
 
 
+def _refuse_other_pictures(team: Team, classes: tuple[str, ...], parts: list[Part]) -> None:
+    """Raises TrainingError, in all processes, where one has other classes, pictures or splits than the first.
+
+    Each lists and splits by itself: where they differ, one's train holds another's val, or they part over the number of
+    steps and wait for ever.
+    """
+    if team.size == 1:
+        return
+    pictures = (
+        f"{part.name} {label} {part.listing.paths.name(index)}"
+        for part in parts
+        for index, label in enumerate(part.listing.labels)
+    )
+    first, *others = team.gather(hash_of(chain(classes, pictures)))
+    differing = [str(rank) for rank, other in enumerate(others, 1) if other != first]
+    if differing:
+        raise TrainingError(
+            f"data.root: of {team.size} processes, number {', '.join(differing)} found other pictures or splits than number 0",
+            hint="give every machine the same files; where only the splits differ, the same split.csv as data.split_file",
+        )
+
+
 def _describe(run: Run, config: Config, compute: Compute, found: Found, parts: list[Part]) -> None:
-    """Writes what a run starts with: config.yaml, split.csv, environment.json."""
+    """Writes what a run starts with beside its config: split.csv and environment.json."""
     listings = {part.name: part.listing for part in parts}
     if "test" in found.parts:
         listings["test"] = found.parts["test"]
-    run.write_config(config.model_dump(mode="json"))
     pictures = (picture for listing in listings.values() for picture in listing.paths)
     run.write_environment(device=str(compute), threads=torch.get_num_threads(), data=hash_of(pictures))
     skipped = [pair for part in parts for pair in zip(part.skipped, part.skipped_classes, strict=True)]

@@ -29,7 +29,7 @@ def load_pretrained(model: FaceClassifier, config: ModelConfig, classes: tuple[s
     if source == "none":
         return []
     if source == "imagenet":
-        _load_backbone(model, _imagenet(config.name), "ImageNet's weights")
+        _load_backbone(model, _imagenet(config.name), f"`{config.name}` with ImageNet's weights")
         return [f"{config.name} begins with ImageNet's weights and a new head"]
     other = checkpoint.read(Path(source))
     _load_backbone(model, _below("backbone.", other.weights), f"{source} (`{other.model.name}`)")
@@ -45,8 +45,15 @@ def _load_backbone(model: FaceClassifier, weights: Weights, source: str) -> None
     inner = getattr(model.backbone, "network", model.backbone)
     needed = inner.state_dict()
     weights = _below("network.", weights) or weights
-    chosen = {name: tensor for name, tensor in weights.items() if name in needed}
+    # The zoo keeps buffers that timm leaves out of its state dicts: what follows from the network's construction alone.
+    own = {name: buffer for name, buffer in inner.named_buffers() if name in needed.keys() - weights.keys()}
+    chosen = own | {name: tensor for name, tensor in weights.items() if name in needed}
     if not _fits(needed, chosen):
+        if model.fixed_size is not None and needed.keys() == chosen.keys():
+            raise ModelError(
+                f"model.pretrained: {source} does not fit a model for pictures of {model.fixed_size} pixels",
+                hint="set data.image_size to the size that the weights were made for, which is mostly 224 for ImageNet's",
+            )
         raise ModelError(
             f"model.pretrained: {source} does not fit the model",
             hint="take the same `model.name` and `model.stem` that the weights were trained with",

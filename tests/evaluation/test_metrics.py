@@ -1,5 +1,6 @@
 import json
 import time
+import tracemalloc
 import warnings
 from itertools import pairwise
 
@@ -8,6 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from sklearn import metrics as reference
 
+from facecls.evaluation import metrics
 from facecls.evaluation.calibration import probabilities
 from facecls.evaluation.metrics import (
     ClassScore,
@@ -221,3 +223,22 @@ def test_groups_are_scored_apart_and_compared() -> None:
     assert (scores.best, scores.worst) == ("young", "old")
     assert scores.gap == pytest.approx(2 / 3)
     assert json.loads(json.dumps(scores.to_plain())) == scores.to_plain()
+
+
+def test_the_figures_do_not_depend_on_how_many_rows_are_taken_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    logits, labels, names = draw(7, pictures=100)
+    whole = score(logits, labels, names).to_plain()
+    for at_once in (1, 12, 84):
+        monkeypatch.setattr(metrics, "LOGITS_AT_ONCE", at_once)
+        assert score(logits, labels, names).to_plain() == whole
+
+
+def test_scoring_takes_less_memory_than_its_logits() -> None:
+    logits = np.random.default_rng(0).normal(size=(60_000, 200)).astype(np.float32)
+    labels = np.arange(len(logits)) % 200
+    score(logits[:10], labels[:10], [str(number) for number in range(200)])  # scikit-learn is imported
+    tracemalloc.start()
+    score(logits, labels, [str(number) for number in range(200)])
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < logits.nbytes

@@ -18,7 +18,9 @@ from torch.nn import functional
 from facecls.compute import pick_compute
 from facecls.configfile import load_config
 from facecls.errors import ModelError, RunError, TrainingError
+from facecls.evaluation.evaluate import infer
 from facecls.evaluation.metrics import score
+from facecls.evaluation.outputs import Outputs
 from facecls.inference.score import score_checkpoint
 from facecls.progress import Progress
 from facecls.run import Run
@@ -100,6 +102,18 @@ def test_resume_with_no_run_starts_anew_and_says_so(tiny: Tiny, tmp_path: Path, 
     assert f"{tmp_path / 'run'}: there is no last.pt to go on from, so training starts anew" in capfd.readouterr().err
 
 
+def test_resume_of_a_run_that_was_killed_before_its_first_last_pt_starts_anew(
+    tiny: Tiny, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run, config = Run(tmp_path / "run"), load_config(tiny())
+    run_in(run.folder, config)
+    whole = weights(run.folder)
+    run.last.unlink()
+    run_in(run.folder, config, go_on=True)
+    assert f"{run.folder}: there is no last.pt to go on from, so training starts anew" in capfd.readouterr().err
+    assert same(weights(run.folder), whole) and [row["epoch"] for row in run.rows()] == [0, 1]
+
+
 def test_what_may_change_is_said_and_what_may_not_is_named(
     tiny: Tiny, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -110,8 +124,10 @@ def test_what_may_change_is_said_and_what_may_not_is_named(
         f"{tmp_path / 'run'}: the config is not the run's",
         "optimizer.lr: was 0.003 when the run began, is 0.5",
     )
+    assert load_config(Run(tmp_path / "run").config).train.epochs == 2
     run_in(tmp_path / "run", load_config(tiny(), ["train.epochs=3"]), go_on=True)
     assert "train.epochs: 2 before, 3 from here on" in capfd.readouterr().err
+    assert load_config(Run(tmp_path / "run").config).train.epochs == 3
     assert len(Run(tmp_path / "run").rows()) == 3
 
 
@@ -267,6 +283,53 @@ def test_a_time_budget_plans_the_epochs_that_fit(tiny: Tiny) -> None:
     assert epochs_that_fit(config, 5, 70.0) == 5
     growing = load_config(tiny(data={"image_size": 64}, train={"epochs": 100, "max_minutes": 1.0, "start_size": 32}))
     assert epochs_that_fit(growing, 1, 2.0) < 30
+
+
+@pytest.mark.parametrize("start", [None, 16, 50])
+def test_the_epochs_that_fit_are_the_most_of_all_numbers_that_do(tiny: Tiny, start: int | None) -> None:
+    config = load_config(tiny(data={"image_size": 90}, train={"epochs": 60, "max_minutes": 1.0, "start_size": start}))
+
+    def fits(epochs: int, done: int, seconds: float) -> bool:
+        costs = [step.size_at(config, epoch, epochs) ** 2 for epoch in range(epochs)]
+        return seconds * sum(costs) <= 60 * sum(costs[:done])
+
+    for done in (1, 2, 7, 59, 60):
+        for seconds in (0.1, 1.0, 3.0, 17.0, 59.9, 60.0, 61.0):
+            fitting = [epochs for epochs in range(done + 1, 61) if fits(epochs, done, seconds)]
+            assert epochs_that_fit(config, done, seconds) == max(fitting, default=done)
+
+
+def test_a_plan_of_many_epochs_is_made_at_once(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    many = {"epochs": 100_000, "max_minutes": 60.0, "start_size": 32}
+    config, plain_size_at, calls = load_config(tiny(data={"image_size": 112}, train=many)), step.size_at, [0]
+
+    def counted(*arguments: Any) -> int:
+        calls[0] += 1
+        return plain_size_at(*arguments)
+
+    monkeypatch.setattr(step, "size_at", counted)
+    assert 100 < epochs_that_fit(config, 10, 10.0) < 3600  # at a second each, but for the larger pictures to come
+    assert calls[0] < 10_000
+
+
+def test_the_rate_of_a_row_is_the_heads_where_the_backbone_has_a_share_of_it(tiny: Tiny, tmp_path: Path) -> None:
+    for factor in (1.0, 0.1):
+        run_in(tmp_path / f"{factor}", load_config(tiny(optimizer={"backbone_lr_factor": factor}, train={"epochs": 2})))
+    whole, share = ([row["lr"] for row in Run(tmp_path / name).rows()] for name in ("1.0", "0.1"))
+    assert share == whole
+
+
+def test_epochs_are_scored_without_keeping_features(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shapes = []
+
+    def watched(*arguments: Any, **named: Any) -> Outputs:
+        outputs = infer(*arguments, **named)
+        shapes.append((outputs.logits.shape, outputs.features.shape))
+        return outputs
+
+    monkeypatch.setattr("facecls.training.fit.infer", watched)
+    run_in(tmp_path / "run", load_config(tiny(train={"epochs": 1})))
+    assert shapes == [((8, 4), (8, 0))]
 
 
 def test_accumulated_pieces_give_the_gradient_of_the_whole_batch(tiny: Tiny, tmp_path: Path) -> None:

@@ -3,15 +3,21 @@
 import csv
 import json
 import os
+import shutil
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
+from facecls.compute import Compute
+from facecls.progress import Progress
+from facecls.report.folds import Fold, score_folds
+from facecls.run import Run
 from facecls.training import step
 from facecls.training.checkpoint import read
 from tests.conftest import Result
@@ -44,6 +50,37 @@ def test_every_picture_is_scored_once_by_a_network_that_did_not_see_it(
     assert plain["report"] == str(out / "report.html")
     text = (out / "report.html").read_text()
     assert "Fold by fold" in text and "data:image/webp" in text and "48 pictures, each by the fold" in text
+
+
+def test_every_fold_is_judged_by_its_own_split_temperature_and_size(
+    facecls: Facecls, tiny: Tiny, faces: Path, tmp_path: Path
+) -> None:
+    uneven, out = tmp_path / "faces", tmp_path / "cv"
+    shutil.copytree(faces, uneven)
+    next(uneven.rglob("0001.*")).unlink()
+    facecls("cross-validate", tiny(data={"root": str(uneven)}, train={"epochs": 8}), "--folds", "2", "--out", out)
+    runs = [Run(out / "fold-1"), Run(out / "fold-2")]
+    validation = score_folds(runs, Compute(torch.device("cpu"), torch.float32), Progress())
+
+    def below_root(paths: Sequence[str]) -> list[str]:
+        return sorted(str(Path(path).relative_to(uneven)) for path in paths)
+
+    for fold, run in zip(validation.folds, runs, strict=True):
+        assert below_root(fold.scored.part.listing.paths) == sorted(val_of(run.folder))
+    pooled, (one, two) = validation.pooled, validation.folds
+    assert below_root(pooled.part.listing.paths) == below_root([str(path) for path in uneven.rglob("*.*")])
+    assert one.checkpoint.judged().temperature != two.checkpoint.judged().temperature
+    shares = [fold.checkpoint.judged().probabilities(fold.scored.outputs.logits) for fold in (one, two)]
+    assert np.array_equal(validation.calibrated, np.concatenate(shares))
+    assert one.n != two.n
+    kept = [np.logical_and(*each) for each in ((fold.scored.open_set.verdicts, right_of(fold)) for fold in (one, two))]
+    assert kept[0].mean() != kept[1].mean()
+    assert pooled.open_set.identified == pytest.approx(np.concatenate(kept).mean())
+
+
+def right_of(fold: Fold) -> NDArray[np.bool_]:
+    """Which of a fold's pictures it names right, (N,)."""
+    return np.asarray(fold.scored.outputs.logits.argmax(axis=1) == fold.scored.part.listing.labels)
 
 
 def test_folds_that_are_there_are_not_overwritten_and_not_trained_again(facecls: Facecls, tiny: Tiny, tmp_path: Path) -> None:
@@ -84,6 +121,19 @@ def test_a_cross_validation_goes_on_at_the_fold_and_step_where_it_was(
     for fold in ("fold-1", "fold-2"):
         one, two = read(whole / fold).weights, read(broken / fold).weights
         assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_a_fold_that_was_killed_before_its_first_last_pt_starts_anew(facecls: Facecls, tiny: Tiny, tmp_path: Path) -> None:
+    config, out = tiny(train={"epochs": 1}), tmp_path / "cv"
+    facecls("cross-validate", config, "--folds", "2", "--out", out)
+    fold = Run(out / "fold-2")
+    fold.last.unlink()
+    fold.best.unlink()
+    result = facecls("cross-validate", config, "--folds", "2", "--out", out, "--resume")
+    assert result.code == 0
+    assert "fold 1 of 2: done already\n" in result.err
+    assert f"{fold.folder}: there is no last.pt to go on from, so training starts anew\n" in result.err
+    assert [row["epoch"] for row in fold.rows()] == [0] and read(fold.best).judgement is not None
 
 
 def test_another_number_of_folds_is_refused(facecls: Facecls, tiny: Tiny, tmp_path: Path) -> None:

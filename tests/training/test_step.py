@@ -2,6 +2,7 @@
 
 import importlib.util
 import sys
+import weakref
 from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
@@ -56,6 +57,25 @@ def test_out_of_memory_halves_the_pieces_and_keeps_the_gradient(
     said = capfd.readouterr().err
     assert "cpu ran out of memory: a step's 20 faces go through in 2 pieces from here on" in said
     assert "in 4 pieces from here on; batch norm, mixing and dropout go by 5 faces at a time" in said
+
+
+def test_the_failed_pass_is_gone_before_its_memory_is_given_back(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passed: list[weakref.ref[torch.Tensor]] = []
+    alive: list[bool] = []
+    plain = FaceClassifier.forward
+
+    def forward(self: FaceClassifier, images: torch.Tensor) -> torch.Tensor:
+        if self.training and not alive:
+            passed.append(weakref.ref(images))
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return plain(self, images)
+
+    monkeypatch.setattr(FaceClassifier, "forward", forward)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: alive.append(passed[-1]() is not None))
+    weights(load_config(tiny(**EXACT), ["train.epochs=1"]), tmp_path / "run")
+    assert alive == [False]
 
 
 def test_a_device_that_holds_not_one_face_is_an_error(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,14 +8,21 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
-from facecls.errors import DeviceError
+from facecls.configfile import load_config
+from facecls.data.parts import Listing, Part
+from facecls.errors import DeviceError, TrainingError
+from facecls.faces.listing import Paths
 from facecls.run import Run
 from facecls.training.checkpoint import read_plain
-from facecls.training.team import Workers
+from facecls.training.team import Team, Workers
+from facecls.training.train import _refuse_other_pictures
+from tests.training.runs import run_in
 
 Tiny = Callable[..., Path]
 
@@ -116,3 +123,45 @@ def test_a_process_without_a_device_of_its_own_is_an_error(
     with pytest.raises(DeviceError) as raised:
         worker(monkeypatch, local=2, gpus=2).device(name)
     assert (str(raised.value), raised.value.hint) == (said, hint)
+
+
+def test_a_process_that_found_other_pictures_ends_the_run(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = [Path(), "another hash"]  # the run's folder, then what it is to train on and to be scored by
+    monkeypatch.setattr(Team, "size", 2)
+    monkeypatch.setattr(Team, "gather", lambda _, mine: [mine, other.pop(0)])
+    with pytest.raises(TrainingError) as raised:
+        run_in(tmp_path / "run", load_config(tiny()))
+    assert str(raised.value) == "data.root: of 2 processes, number 1 found other pictures or splits than number 0"
+    assert raised.value.hint == (
+        "give every machine the same files; where only the splits differ, the same split.csv as data.split_file"
+    )
+    assert not Run(tmp_path / "run").config.exists()
+
+
+def test_what_a_process_trains_on_is_told_by_classes_paths_labels_and_splits() -> None:
+    def told(classes: tuple[str, ...], **parts: tuple[list[str], list[int]]) -> object:
+        said: list[object] = []
+
+        class Two(Team):
+            size = 2
+
+            def gather(self, mine: Any) -> list[Any]:
+                said.append(mine)
+                return [mine, mine]
+
+        held: Any = [
+            Part(name, Listing(Paths.of("faces", paths), np.array(labels, np.int32)), np.empty(len(labels)))  # type: ignore[arg-type]  # no store is needed
+            for name, (paths, labels) in parts.items()
+        ]
+        _refuse_other_pictures(Two(), classes, held)
+        return said[0]
+
+    one = told(("a", "b"), train=(["a/1", "b/1"], [0, 1]), val=(["a/2"], [0]))
+    assert one == told(("a", "b"), train=(["a/1", "b/1"], [0, 1]), val=(["a/2"], [0]))
+    others = [
+        told(("a", "c"), train=(["a/1", "b/1"], [0, 1]), val=(["a/2"], [0])),
+        told(("a", "b"), train=(["b/1", "a/1"], [1, 0]), val=(["a/2"], [0])),
+        told(("a", "b"), train=(["a/1", "b/1"], [0, 0]), val=(["a/2"], [0])),
+        told(("a", "b"), train=(["a/1"], [0]), val=(["b/1", "a/2"], [1, 0])),
+    ]
+    assert len({one, *others}) == 5

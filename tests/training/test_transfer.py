@@ -1,8 +1,10 @@
 """Beginning with weights from elsewhere, and leaving some as they are."""
 
+import sys
 from collections.abc import Callable, Iterator
 from http.client import IncompleteRead
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.error import URLError
 
 import pytest
@@ -144,3 +146,55 @@ def test_the_backbone_learns_at_its_own_rate(tiny: Tiny, tmp_path: Path) -> None
     backbone = [name for name in fresh if name.startswith("backbone.") and "weight" in name]
     assert all(torch.allclose(slow[name], fresh[name], atol=1e-6) for name in backbone)
     assert not torch.allclose(slow["head.weight"], fresh["head.weight"], atol=1e-3)
+
+
+class Windowed(torch.nn.Module):
+    """A network of timm's kind: positions in a window lie in a buffer that its state dict leaves out."""
+
+    order: torch.Tensor
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.project = torch.nn.Conv2d(3, 8, 8, stride=8)
+        self.places = torch.nn.Parameter(torch.zeros((size // 8) ** 2))
+        self.register_buffer("order", torch.arange((size // 8) ** 2), persistent=False)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        patches: torch.Tensor = self.project(images).flatten(2)
+        return (patches + self.places[self.order]).mean(2)
+
+
+@pytest.fixture
+def timm(monkeypatch: pytest.MonkeyPatch) -> Windowed:
+    """The network whose weights a library that stands where timm would calls learned; made for pictures of 48 pixels."""
+    torch.manual_seed(1)
+    learned = Windowed(48)
+
+    def create_model(_: str, *, pretrained: bool, num_classes: int, img_size: int = 48) -> Windowed:
+        assert num_classes == 0
+        return learned if pretrained else Windowed(img_size)
+
+    library = SimpleNamespace(
+        create_model=create_model, list_models=lambda: ["windowed"], get_pretrained_cfg_value=lambda *_: True
+    )
+    monkeypatch.setitem(sys.modules, "timm", library)
+    return learned
+
+
+def test_buffers_that_timm_leaves_out_of_its_weights_are_the_models_own(tiny: Tiny, tmp_path: Path, timm: Windowed) -> None:
+    model = {"name": "timm/windowed", "pretrained": "imagenet", "freeze": "backbone"}
+    begun = start(tiny(data={"image_size": 48}, model=model, train={"epochs": 1}), tmp_path / "run")
+    assert torch.equal(begun["backbone.network.project.weight"], timm.project.weight)
+    assert torch.equal(begun["backbone.network.order"], torch.arange(36))
+
+
+@pytest.mark.usefixtures("timm")
+def test_weights_for_pictures_of_another_size_are_an_error_that_names_the_key(tiny: Tiny, tmp_path: Path) -> None:
+    with pytest.raises(ModelError) as raised:
+        start(tiny(model={"name": "timm/windowed", "pretrained": "imagenet"}), tmp_path / "run")
+    assert str(raised.value) == (
+        "model.pretrained: `timm/windowed` with ImageNet's weights does not fit a model for pictures of 32 pixels"
+    )
+    assert raised.value.hint == (
+        "set data.image_size to the size that the weights were made for, which is mostly 224 for ImageNet's"
+    )
