@@ -136,13 +136,20 @@ def explain_threshold(threshold: Threshold) -> str:
         if let_in is not None:
             strangers = f"of faces composed of three classes' pictures {100 * let_in:.1f} % get in"
         return f"{head}, set by {threshold.n} val pictures and not by unknown.target_false_accept{kept}; {strangers}"
-    assert threshold.target_false_accept is not None and threshold.interval is not None
-    low, high = threshold.interval
-    rate = f"so that {100 * threshold.target_false_accept:.3g} % of them get in"
-    aim = f"{rate} (95 % interval {100 * low:.2g} to {100 * high:.2g} %){kept}"
+    assert threshold.target_false_accept is not None
+    aim = f"so that {100 * threshold.target_false_accept:.3g} % of them get in"
+    if threshold.interval is not None:
+        low, high = threshold.interval
+        aim += f" (95 % interval {_percent(low)} to {_percent(high)} %)"
+    aim += kept
     if threshold.source == "strangers":
         return f"{head}, set by {threshold.n} pictures of strangers {aim}"
     if threshold.source == "composites":
         composed = f"{threshold.n} faces composed of three classes' pictures ({threshold.composed_of} pictures in all)"
         return f"{head}, set by {composed} {aim}; real strangers may get in more or less often"
     return f"{head}, set by a version of facecls that held classes out {aim}; real strangers get in more often"
+
+
+def _percent(share: float) -> str:
+    # Two digits would write 99.5 and more as 1e+02.
+    return f"{100 * share:.2g}" if share < 0.995 else f"{100 * share:.3g}"

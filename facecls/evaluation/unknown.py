@@ -100,8 +100,8 @@ class Threshold:
     ) -> "Threshold":
         """Set by `threshold_for`, composites standing in for strangers; `sources` (N, 3) are the pictures each is made of.
 
-        The interval is that of the rate of composites of further pictures, not of strangers. Raises DataError where the
-        composites are too few.
+        The interval is that of the rate of composites of further pictures, not of strangers; None where the pictures are
+        too few for one. Raises DataError where the composites are too few.
         """
         value = threshold_for(composite_scores, target_false_accept)
         return cls(
@@ -176,16 +176,20 @@ def false_accepts_to_expect(n: int, target_false_accept: float, further: int, le
 
 def composites_interval(
     scores: Floats, sources: NDArray[np.int64], target_false_accept: float, level: float = 0.95, draws: int = 1000
-) -> tuple[float, float]:
+) -> tuple[float, float] | None:
     """Where the rate of further composites lies, with chance `level`, under a threshold set by these N.
 
     Bootstrap over the pictures, not over the composites, which share them: a picture that is drawn twice counts its
-    composites twice, and thresholds set by such samples are tried on all (percentiles; Efron 1979).
+    composites twice, and thresholds set by such samples are tried on all (percentiles; Efron 1979). A draw may hold no
+    composite, which sets no threshold and is left out; None where more than 1 - `level` of the draws are such.
     """
     pictures, places = np.unique(sources[np.argsort(-np.asarray(scores, np.float64), kind="stable")], return_inverse=True)
     each = np.full(len(pictures), 1 / len(pictures))
     weights = np.random.default_rng(0).multinomial(len(pictures), each, size=draws)
     above = np.cumsum(weights[:, places.reshape(sources.shape)].prod(axis=2), axis=1)  # (draws, N), from the highest score
+    above = above[above[:, -1] > 0]
+    if len(above) < level * draws:
+        return None
     rates = (above <= target_false_accept * above[:, -1:]).mean(axis=1)
     low, high = np.quantile(rates, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)

@@ -3,10 +3,11 @@ import pytest
 from numpy.typing import NDArray
 
 from facecls.config import UnknownConfig
-from facecls.evaluation.judgement import LEAST_KEPT, NO_JUDGEMENT, Judgement, describe, judge
+from facecls.evaluation.judgement import LEAST_KEPT, NO_JUDGEMENT, Judgement, describe, explain_threshold, judge
 from facecls.evaluation.metrics import expected_calibration_error
 from facecls.evaluation.nearness import Gallery, enrol
 from facecls.evaluation.outputs import Composed, Outputs
+from facecls.evaluation.unknown import Threshold
 
 CLASSES = tuple("abcdef")
 ONE_IN_A_HUNDRED = UnknownConfig(target_false_accept=0.01)
@@ -114,3 +115,18 @@ def test_a_person_is_told_what_a_threshold_rests_on() -> None:
     assert by_val[1].endswith(f"{kept}of faces composed of three classes' pictures 74.5 % get in")
     assert by_val_alone[1].endswith(f"{kept}how many strangers get in is not known")
     assert by_val[0].startswith("calibrated on 100 val pictures: temperature ")
+
+
+@pytest.mark.parametrize(
+    ("interval", "words"),
+    [
+        ((0.0037, 0.019), "get in (95 % interval 0.37 to 1.9 %); 90.0 % of val"),
+        ((0.12, 0.994), "get in (95 % interval 12 to 99 %); 90.0 % of val"),
+        ((0.12, 0.996), "get in (95 % interval 12 to 99.6 %); 90.0 % of val"),
+        ((0.12, 1.0), "get in (95 % interval 12 to 100 %); 90.0 % of val"),
+        (None, "so that 5 % of them get in; 90.0 % of val"),
+    ],
+)
+def test_an_interval_is_told_in_plain_percent(interval: tuple[float, float] | None, words: str) -> None:
+    threshold = Threshold(0.5, "centroid", "composites", 0.05, 27, interval, 0.9, composed_of=9)
+    assert words in explain_threshold(threshold)

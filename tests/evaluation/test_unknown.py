@@ -173,8 +173,27 @@ def test_the_interval_of_composites_knows_that_they_share_pictures(pictures: int
         sources = composites(pictures, 1000)
         scores = rng.normal(size=pictures)[sources].sum(axis=1) + rng.normal(size=len(sources))
         rate = np.mean(rest > threshold_for(scores, 0.05))
-        low, high = composites_interval(scores, sources, 0.05, draws=300)
+        low, high = composites_interval(scores, sources, 0.05, draws=300) or (0, 0)
         inside.append(low <= rate <= high)
         low, high = false_accept_interval(len(scores), 0.05)
         narrow.append(low <= rate <= high)
     assert np.mean(inside) >= 0.85 > np.mean(narrow)
+
+
+def all_composites(*sizes: int) -> NDArray[np.int64]:
+    """Every composite of one picture of each of three classes of these sizes, (N, 3)."""
+    ends = np.cumsum(sizes)
+    return np.stack(np.meshgrid(*map(np.arange, ends - sizes, ends)), axis=-1).reshape(-1, 3)
+
+
+def test_a_draw_without_any_composite_does_not_let_them_all_in() -> None:
+    sources = all_composites(3, 4, 4)  # of 100 draws of the eleven pictures, four miss a class
+    interval = composites_interval(np.random.default_rng(0).normal(size=len(sources)), sources, 0.05)
+    assert interval is not None and interval[1] < 0.5
+
+
+def test_pictures_that_are_too_few_for_an_interval_give_none() -> None:
+    sources = all_composites(2, 2, 2)
+    threshold = Threshold.from_composites("centroid", np.arange(8.0), sources, 0.2, np.ones(2))
+    assert threshold.interval is None
+    assert Threshold.from_plain(json.loads(json.dumps(threshold.to_plain()))) == threshold
