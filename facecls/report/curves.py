@@ -88,18 +88,21 @@ def score_histogram(open_set: OpenSet) -> Chart:
 
 
 def _histogram(title: str, across: Axis, groups: Mapping[str, NDArray[np.float64]], of: int | None, bins: int) -> Chart:
-    """Bars of the first group upwards and of the second, where it has any, downwards; shares of `of`, or each of its own."""
+    """Bars of the first group upwards and of the second downwards, where they have any; shares of `of`, or each of its own."""
     edges = np.linspace(across.low, across.high, bins + 1).tolist()
-    drawn = [(name, np.histogram(values, edges)[0] / (of or len(values))) for name, values in groups.items() if len(values)]
-    most = 1.05 * max(float(share.max()) for _, share in drawn)
-    lowest = -1.05 * max((float(share.max()) for _, share in drawn[1:]), default=0.0)
-    chart = Chart(title, across, Axis("share", lowest, most, percent=True))
-    for (name, share), style, sign in zip(drawn, ("one", "two"), (1, -1), strict=False):
+    drawn = [
+        (name, style, sign * np.histogram(values, edges)[0] / (of or len(values)))
+        for (name, values), style, sign in zip(groups.items(), ("one", "two"), (1, -1), strict=True)
+        if len(values)
+    ]
+    ends = [0.0, *(float(end) for _, _, shares in drawn for end in (shares.min(), shares.max()))]
+    chart = Chart(title, across, Axis("share", 1.05 * min(ends), 1.05 * max(ends), percent=True))
+    for name, style, shares in drawn:
         chart.legend.append((style, name))
-        for low, high, value in zip(edges, edges[1:], share.tolist(), strict=False):
+        for low, high, value in zip(edges, edges[1:], shares.tolist(), strict=False):
             if value:
-                words = f"{value:.1%}: {name}, {across.text(low)} to {across.text(high)}"
-                chart.bar(low, high, sign * value, style, words)
+                words = f"{abs(value):.1%}: {name}, {across.text(low)} to {across.text(high)}"
+                chart.bar(low, high, value, style, words)
     return chart
 
 

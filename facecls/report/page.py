@@ -10,6 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from numpy.typing import NDArray
 from PIL import Image
 
+from facecls.errors import RunError
 from facecls.run import write_whole
 
 _THUMBNAIL = 256  # pixels: a page shows some sixty pictures and is to stay below 5 MB
@@ -28,9 +29,17 @@ def render(template: str, **values: Any) -> str:
     return environment.get_template(template).render(**values)
 
 
+def make_folder_of(path: Path) -> None:
+    """Makes the folder that a page is to lie in, for what takes long to know early; raises RunError where that cannot be."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"{path.parent}: cannot be made: {error.strerror}", hint="name a file in another folder") from error
+
+
 def write_page(path: Path, html: str) -> None:
     """Writes a page beside, then renames; raises RunError where it cannot be written."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder_of(path)
     # A file name that is no UTF-8 is shown with question marks.
     write_whole(path, html.encode("utf-8", errors="replace"))
 

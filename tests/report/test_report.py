@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from facecls.faces.image import open_image
 from facecls.report.folds import _joined_heat
 from facecls.report.page import picture as thumbnail
 from facecls.training.checkpoint import read
@@ -66,6 +68,14 @@ def test_the_page_needs_nothing_but_itself(page: Path) -> None:
     assert addresses and all(address.startswith("data:") for address in addresses)
     assert "http" not in text.replace("http-equiv", "")
     assert len(text) < 1_000_000
+
+
+def test_the_columns_of_the_classes_sort_by_what_they_show(page: Path) -> None:
+    table = page.read_text().partition('id="classes"')[2].partition("</table>")[0]
+    cells = re.findall(r'data-value="([\d.]+)">(?:<span.*?</span>)?([\d.]+)\u00a0%', table)
+    assert [f"{100 * float(value):.1f}" for value, _ in cells] == [shown for _, shown in cells]
+    recall, precision, f1 = (cells[n::3] for n in range(3))
+    assert recall != f1 != precision
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here")
@@ -128,6 +138,32 @@ def test_a_page_that_cannot_be_written_is_an_error(facecls: Facecls, trained: Pa
     result = facecls("report", trained, "-o", tmp_path / "taken")
     assert result.code == 1
     assert result.err.splitlines()[-1] == f"error: {tmp_path / 'taken'}: cannot be written: Is a directory"
+
+
+@pytest.mark.parametrize(
+    ("below", "reason"), [("page.html", "File exists"), ("sub/page.html", "Not a directory")], ids=["beside", "below"]
+)
+def test_a_page_below_a_file_is_an_error(
+    facecls: Facecls, tiny: Tiny, trained: Path, tmp_path: Path, below: str, reason: str
+) -> None:
+    (tmp_path / "taken").write_text("")
+    path = tmp_path / "taken" / below
+    for words in (("report", trained, "-o"), ("check", tiny(), "--html")):
+        result = facecls(*words, path)
+        assert result.code == 1
+        told = f"error: {path.parent}: cannot be made: {reason}\n\nhint: name a file in another folder\n"
+        assert result.err.endswith(told)
+
+
+def test_a_command_that_mends_a_finding_can_be_copied(facecls: Facecls, tiny: Tiny, faces: Path, tmp_path: Path) -> None:
+    root = tmp_path / "faces"
+    shutil.copytree(faces, root)
+    first = min(root.rglob("0001.*"))
+    open_image(first).save(first.with_name("again.jpg"), quality=70)
+    facecls("train", tiny(data={"root": str(root)}, train={"epochs": 1}), "--out", tmp_path / "run")
+    facecls("report", tmp_path / "run")
+    told = "Keep one of each, or at least keep them on one side of a split: --set split.group=near_duplicates</span>"
+    assert told in (tmp_path / "run" / "report.html").read_text()
 
 
 def test_maps_of_folds_that_ended_with_smaller_pictures_fit_the_others() -> None:
