@@ -3,7 +3,9 @@
 import importlib
 import os
 import re
+import shutil
 import subprocess
+import sys
 from argparse import Namespace
 from pathlib import Path
 
@@ -30,6 +32,84 @@ def test_a_set_up_without_python_says_so() -> None:
         "error: there is no python-of-nobody here, facecls needs Python 3.11 or newer\n\n"
         "hint: PYTHON=python3.12 scripts/setup\n"
     )
+
+
+FAKE_PYTHON = """#!/bin/sh
+echo "{name}: $*" >> asked
+case "$*" in
+    *"print(sys.version)") echo "{name}" ;;
+    *sys.version_info*) exit {too_old} ;;
+    "-m venv .venv") mkdir -p .venv/bin && {{ [ -e .venv/bin/python ] || cp "$0" .venv/bin/python; }} ;;
+esac
+"""
+
+
+def fake(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    path.chmod(0o755)
+    return path
+
+
+def run_in(checkout: Path, script: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    """A copy of a script, run in a checkout that is nothing but what the test puts there."""
+    (checkout / "scripts").mkdir(exist_ok=True)
+    copied = shutil.copy(ROOT / "scripts" / script, checkout / "scripts")
+    plain = {name: value for name, value in os.environ.items() if name != "PYTHON"}
+    return subprocess.run([copied], env=plain | environment, capture_output=True, text=True, timeout=60)
+
+
+def test_a_set_up_stays_with_its_python_until_another_one_is_named(tmp_path: Path) -> None:
+    old, new, newer = (
+        str(fake(tmp_path / "bin" / file, FAKE_PYTHON.format(name=file, too_old=int(file == "python3"))))
+        for file in ("python3", "python3.12", "python3.13")
+    )
+    path = f"{Path(old).parent}:{os.environ['PATH']}"
+    (tmp_path / "pyproject.toml").write_text("")
+
+    def set_up(**environment: str) -> tuple[int, str, list[str]]:
+        """The exit code, what was said, and which Pythons were asked to install."""
+        (tmp_path / "asked").unlink(missing_ok=True)
+        done = run_in(tmp_path, "setup", PATH=path, **environment)
+        asked = (tmp_path / "asked").read_text().splitlines()
+        return done.returncode, done.stderr, [line.partition(":")[0] for line in asked if "pip install" in line]
+
+    anew = "setting up .venv: a minute or two, mostly for torch\n"
+    assert set_up() == (
+        1,
+        "error:  is too old, facecls needs 3.11 or newer\n\nhint: PYTHON=python3.12 scripts/setup\n",
+        [],
+    )
+    assert set_up(PYTHON=new) == (0, anew, ["python3.12"])
+    assert set_up() == (0, "", [])
+    (tmp_path / "pyproject.toml").write_text("[project]\n")
+    assert set_up() == (0, anew, ["python3.12"])
+    assert set_up(PYTHON=newer) == (0, anew, ["python3.13"])
+    assert set_up() == (0, "", [])
+
+
+def test_a_demo_that_was_stopped_while_it_drew_draws_anew(tmp_path: Path) -> None:
+    fake(tmp_path / "scripts" / "setup", "#!/bin/sh\n")
+    draws = '#!/bin/sh\n[ "$1" = demo-faces ] || exit 3\nmkdir -p "$2" && touch "$2/{picture}" && exit {code}\n'
+    fake(tmp_path / ".venv" / "bin" / "facecls", draws.format(picture="half", code=130))
+    assert run_in(tmp_path, "demo").returncode == 130
+    assert not (tmp_path / "demo" / "faces").exists()
+    fake(tmp_path / ".venv" / "bin" / "facecls", draws.format(picture="whole", code=0))
+    assert run_in(tmp_path, "demo").returncode == 3
+    assert [path.name for path in (tmp_path / "demo").rglob("*")] == ["faces", "whole"]
+
+
+def test_a_round_of_fuzzing_opens_nothing_wrongly(tmp_path: Path) -> None:
+    words = [sys.executable, str(ROOT / "scripts" / "fuzz"), "--seconds", "0"]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.match(r"\d+ files in \d+ s: \d+ decoded, \d+ reported, 0 opened wrongly\n", done.stdout)
+
+
+def test_the_soak_starts_from_any_folder(tmp_path: Path) -> None:
+    words = [sys.executable, str(ROOT / "scripts" / "soak"), "--help"]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0 and "--kills" in done.stdout, done.stderr
 
 
 def test_the_yardstick_runs_in_the_environment_of_the_benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
