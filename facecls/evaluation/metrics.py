@@ -105,25 +105,28 @@ def bootstrap(confusion: Ints, draws: int = 1000, seed: int = 0, level: float = 
 
     Drawing N pictures with replacement is one multinomial draw over the cells of the (C, C) confusion matrix that are
     not empty (Efron and Tibshirani 1993). A draw's means go over the classes that have a picture in it. The interval
-    speaks of other pictures like these, not of another training; with a handful of pictures it is too narrow. Where all
-    are named right, or none, every draw is like the last one and says nothing: then it is Wilson's, of the accuracy.
+    speaks of other pictures like these, not of another training.
+
+    Of a few mistakes, or none, draws show too little: what was never seen is in none of them. So every interval reaches
+    at least as far down and up from its figure as Wilson's does from the accuracy.
     """
     true, predicted = np.nonzero(confusion)  # row by row, so that `true` is sorted
     cells = confusion[true, predicted]
     total = int(cells.sum())
     assert total > 0 and draws > 0
-    names = ("accuracy", "balanced_accuracy", "macro_f1")
-    right = int(cells[true == predicted].sum())
-    if right in (0, total):
-        return dict.fromkeys(names, wilson(right, total, level))
     rng = np.random.default_rng(seed)
     at_once = max(1, DRAWN_AT_ONCE // len(cells))
     pieces = [
         _figures(rng.multinomial(total, cells / total, size=min(at_once, draws - done)), true, predicted)
         for done in range(0, draws, at_once)
     ]
-    low, high = np.quantile(np.concatenate(pieces), [(1 - level) / 2, (1 + level) / 2], axis=0)
-    return {name: (float(low[i]), float(high[i])) for i, name in enumerate(names)}
+    drawn_low, drawn_high = np.quantile(np.concatenate(pieces), [(1 - level) / 2, (1 + level) / 2], axis=0)
+    seen = _figures(cells[None], true, predicted)[0]
+    accuracy = seen[0]
+    low, high = wilson(int(cells[true == predicted].sum()), total, level)
+    lows = np.clip(np.minimum(drawn_low, seen - (accuracy - low)), 0, 1).tolist()
+    highs = np.clip(np.maximum(drawn_high, seen + (high - accuracy)), 0, 1).tolist()
+    return dict(zip(("accuracy", "balanced_accuracy", "macro_f1"), zip(lows, highs, strict=True), strict=True))
 
 
 def _figures(counts: Ints, true: Ints, predicted: Ints) -> NDArray[np.float64]:
