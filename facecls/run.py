@@ -94,6 +94,13 @@ class Run:
                 path.unlink(missing_ok=True)
         return lock
 
+    def leave_if_empty(self) -> None:
+        """Takes the folder away again if there is nothing but the lock in it."""
+        with contextlib.suppress(OSError):
+            if [path.name for path in self.folder.iterdir()] == [".lock"]:
+                (self.folder / ".lock").unlink()
+                self.folder.rmdir()
+
     def log(self, row: Mapping[str, Any]) -> None:
         """Adds a line to metrics.jsonl."""
         try:

@@ -97,7 +97,14 @@ def _by_fold(labels: Labels, groups: Indices, classes: Sequence[str], folds: int
     first = np.concatenate([[0], np.cumsum(counts % folds)[:-1]])
     turn = (np.arange(folds)[:, None] - first) % folds
     quotas = counts // folds + (turn < counts % folds)
-    return share_out(labels, groups, quotas, ("folds", seed), classes)
+    fold = share_out(labels, groups, quotas, ("folds", seed), classes)
+    filled = len(np.unique(fold))
+    if filled < folds:
+        raise DataError(
+            f"split.folds: the {len(labels)} pictures of {where} make {filled} folds, not {folds}",
+            hint="ask for fewer folds; pictures of one split.group cannot be parted",
+        )
+    return fold
 
 
 def share_out(

@@ -4,6 +4,7 @@ import io
 import pickle
 import re
 import sys
+import zipfile
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -90,9 +91,12 @@ def read_plain(path: Path) -> dict[str, Any]:
     if path.is_dir():
         raise CheckpointError(f"{path}: is a folder, not a checkpoint", hint=_HINT)
     try:
+        zipped = _is_zip(path)
         # Windows does not let a file that is mapped into memory be written anew, as last.pt and best.pt are.
-        mapped = sys.platform != "win32" and _is_zip(path)
+        mapped = sys.platform != "win32" and zipped
         plain = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+    except CheckpointError:
+        raise
     except pickle.UnpicklingError as error:
         # torch names the first global outside its list of harmless ones in the message.
         named = re.search(r"GLOBAL (\S+)", str(error))
@@ -103,7 +107,7 @@ def read_plain(path: Path) -> dict[str, Any]:
         ) from None
     except PermissionError:
         raise CheckpointError(f"{path}: permission denied") from None
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError):
+    except Exception:  # torch's reader runs over whatever bytes there are, and stumbles in many ways
         raise CheckpointError(f"{path}: is not a checkpoint, or not a whole one", hint=_HINT) from None
     if not isinstance(plain, dict) or not {"format", "classes", "geometry", "weights"} <= plain.keys():
         raise CheckpointError(f"{path}: is a torch file, but no checkpoint of facecls", hint=_HINT)
@@ -159,5 +163,14 @@ def _mirrored_of(plain: dict[str, Any], judgement: Judgement | None) -> Judgemen
 
 
 def _is_zip(path: Path) -> bool:
+    """Whether a file is as torch writes it, or as it once did; raises CheckpointError for others, and where bytes changed."""
     with path.open("rb") as file:
-        return file.read(2) == b"PK"
+        start = file.read(2)
+    if start == b"PK":
+        with zipfile.ZipFile(path) as archive:
+            changed = archive.testzip()  # torch does not look at the checksums that it writes
+        if changed is not None:
+            raise CheckpointError(f"{path}: is damaged: it does not hold what was written to it", hint="copy it anew")
+    elif start[:1] != b"\x80":  # the first byte of a pickle
+        raise CheckpointError(f"{path}: is not a checkpoint, or not a whole one", hint=_HINT)
+    return start == b"PK"

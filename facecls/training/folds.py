@@ -8,6 +8,7 @@ from facecls.progress import Progress
 from facecls.run import Run
 from facecls.training import checkpoint
 from facecls.training.train import train
+from facecls.yamlfile import read_document
 
 
 def fold_config(config: Config, folds: int, fold: int) -> Config:
@@ -23,13 +24,12 @@ def fold_run(folder: Path, fold: int) -> Run:
 def train_folds(config: Config, folds: int, folder: Path, progress: Progress, *, go_on: bool) -> list[Run]:
     """Trains every fold that is not done yet; with `go_on`, from its last.pt where it has one.
 
-    Raises ConfigError for a config that says itself what val is, RunError where the folder holds folds already and is not
-    to be gone on with; FaceclsError and Interrupted as `train` does.
+    Raises ConfigError for a config that says itself what val is, RunError where the folder holds a run of one training, or
+    folds that are not to be gone on with or are not so many; FaceclsError and Interrupted as `train` does.
     """
     _refuse_own_val(config)
     runs = [fold_run(folder, fold) for fold in range(folds)]
-    if not go_on and any(run.folder.exists() for run in runs):
-        raise RunError(f"{folder}: already holds folds", hint="go on with them with --resume, or name another with --out")
+    _refuse_other_runs(folder, folds, go_on)
     for fold, run in enumerate(runs):
         own = fold_config(config, folds, fold)
         if go_on and _is_done(run, own):
@@ -46,6 +46,21 @@ def _refuse_own_val(config: Config) -> None:
     said = [f"{key}: `{value}` says what val is, and so do the folds" for key, value in own.items() if value is not None]
     if said:
         raise ConfigError(*said, hint="leave it out: cross-validation makes each fold val in turn")
+
+
+def _refuse_other_runs(folder: Path, folds: int, go_on: bool) -> None:
+    if any(path.exists() for path in (Run(folder).last, Run(folder).best, Run(folder).metrics)):
+        raise RunError(f"{folder}: holds the run of one training", hint="name another with --out")
+    first = fold_run(folder, 0)
+    if not go_on and any(folder.glob("fold-*")):
+        raise RunError(f"{folder}: already holds folds", hint="go on with them with --resume, or name another with --out")
+    if go_on and first.config.exists():
+        began_with = read_document(first.config).values.get("split", {}).get("folds")
+        if began_with != folds:
+            raise RunError(
+                f"{folder}: began with {began_with} folds, and cannot go on with {folds}",
+                hint=f"--folds {began_with}, or name another with --out",
+            )
 
 
 def _is_done(run: Run, config: Config) -> bool:

@@ -23,9 +23,11 @@ MAY_CHANGE = {
 def prepare(run: Run, config: Config, go_on: bool) -> list[str]:
     """Makes sure that training in the run's folder harms nothing, and says what the user should hear.
 
-    Raises RunError for a folder that holds a run when it is not to go on, and for a config that has changed in what a run
-    stands on.
+    Raises RunError for a folder that holds a run when it is not to go on, or something of the user's where a run would
+    write, and for a config that has changed in what a run stands on.
     """
+    if not (go_on and run.last.exists()):
+        _refuse_the_users(run)
     held = any(path.exists() for path in (run.last, run.best, run.metrics))
     if held and not go_on:
         raise RunError(f"{run.folder}: already holds a run", hint="go on with it with --resume, or name another with --out")
@@ -48,6 +50,13 @@ def prepare(run: Run, config: Config, go_on: bool) -> list[str]:
     return [f"{key}: {old!r} before, {new!r} from here on" for key, (old, new) in changed.items()]
 
 
+def _refuse_the_users(run: Run) -> None:
+    if not run.environment.exists():  # which a run writes first
+        for path in (run.config, run.split):
+            if path.exists():
+                raise RunError(f"{path}: is there already, and no run has written it", hint="name another folder with --out")
+
+
 def load(run: Run, config: Config, state: TrainingState) -> None:
     """Sets a fresh state to that of last.pt, with the best that best.pt holds.
 
@@ -67,7 +76,7 @@ def load(run: Run, config: Config, state: TrainingState) -> None:
     if (was["epochs"], was["max_minutes"]) != (config.train.epochs, config.train.max_minutes):
         state.epochs = max(config.train.epochs, state.epoch)
     state.best = read_plain(run.best)["metrics"] if run.best.exists() else None
-    if state.best is None and state.epoch >= state.epochs:
+    if state.best is None and state.ended:
         raise RunError(
             f"{run.best}: is not there, and training has ended",
             hint=f"put it back, or use the last epoch's weights: --checkpoint {run.last}",

@@ -73,6 +73,11 @@ class TrainingState:
         return model
 
     @property
+    def ended(self) -> bool:
+        """Whether all epochs are done."""
+        return self.epoch >= self.epochs
+
+    @property
     def waited_share(self) -> float:
         """The share of the epoch's training time that went into waiting for faces."""
         return self.epoch_seconds["waited"] / self.epoch_seconds["train"] if self.epoch_seconds["train"] else 0.0

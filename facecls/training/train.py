@@ -10,7 +10,7 @@ from facecls.compute import Compute, pick_compute
 from facecls.config import Config, DataConfig, settled
 from facecls.data.manifest import write_manifest
 from facecls.data.parts import Found, Part, find_parts, load_part
-from facecls.errors import DataError, DeviceError, TrainingError
+from facecls.errors import DataError, DeviceError, FaceclsError, RunError, TrainingError
 from facecls.faces.geometry import Geometry
 from facecls.models.classifier import FaceClassifier
 from facecls.progress import Progress, Silence
@@ -38,11 +38,17 @@ def train(config: Config, run: Run, progress: Progress, *, go_on: bool) -> Outco
         bar = progress.bar if team.rank == 0 else Silence().bar
         # Before there is a folder: what is wrong here needs none.
         found = find_parts(_data(config, run, go_on), config.split, bar)
+        if run.folder.resolve() == config.data.root.resolve():
+            raise RunError(f"{run.folder}: is the folder of the pictures", hint="name another with --out")
         if team.rank == 0:
             run.open()
-            with run.lock():
-                team.gather(run.folder)
-                return _train(config, found, run, progress, team, go_on=go_on)
+            try:
+                with run.lock():
+                    team.gather(run.folder)
+                    return _train(config, found, run, progress, team, go_on=go_on)
+            except FaceclsError:
+                run.leave_if_empty()  # every try would leave another one behind
+                raise
         first = team.gather(run.folder)[0]
         with contextlib.suppress(Interrupted):  # which the first process tells
             _train(config, found, Onlooker(first), Silence(), team, go_on=go_on)
@@ -76,11 +82,12 @@ def _train(config: Config, found: Found, run: Run, progress: Progress, team: Tea
     _refuse_other_pictures(team, found.classes, parts)  # and all have looked before the first one writes
     if going_on:
         resume.load(run, config, state)
-        progress.note(f"going on from epoch {state.epoch + 1}, step {state.step}")
+        where = f"going on from epoch {state.epoch + 1}, step {state.step}"
+        progress.note("training has ended already; what it has learned is judged anew" if state.ended else where)
     if team.rank == 0:
-        run.write_config(config.model_dump(mode="json"))  # also of a run that goes on: some of it may have changed
         if not going_on:
             _describe(run, config, compute, found, parts)
+        run.write_config(config.model_dump(mode="json"))  # also of a run that goes on: some of it may have changed
     run.forget_rows_from(state.epoch)
     loop = Loop(
         config=config,
@@ -161,7 +168,7 @@ def _refuse_other_pictures(team: Team, classes: tuple[str, ...], parts: list[Par
 
 
 def _describe(run: Run, config: Config, compute: Compute, found: Found, parts: list[Part]) -> None:
-    """Writes what a run starts with beside its config: split.csv and environment.json."""
+    """Writes what a run starts with beside its config: environment.json, by which a run's folder is known, and split.csv."""
     listings = {part.name: part.listing for part in parts}
     if "test" in found.parts:
         listings["test"] = found.parts["test"]

@@ -1,0 +1,90 @@
+"""What a training does to the folder that it is told to write to."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Result
+
+Facecls = Callable[..., Result]
+Tiny = Callable[..., Path]
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "split.csv"])
+def test_the_users_own_files_are_not_written_over(facecls: Facecls, tiny: Tiny, tmp_path: Path, name: str) -> None:
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / name).write_text("# by hand\n")
+    result = facecls("train", tiny(), "--out", mine)
+    assert result.code == 1
+    assert result.err.endswith(
+        f"error: {mine / name}: is there already, and no run has written it\n\nhint: name another folder with --out\n"
+    )
+    assert (mine / name).read_text() == "# by hand\n"
+    assert not (mine / "environment.json").exists()
+
+
+def test_the_pictures_folder_is_no_runs(facecls: Facecls, tiny: Tiny, faces: Path) -> None:
+    before = sorted(path.name for path in faces.iterdir())
+    result = facecls("train", tiny(), "--out", faces)
+    assert result.err.endswith(f"error: {faces}: is the folder of the pictures\n\nhint: name another with --out\n")
+    assert sorted(path.name for path in faces.iterdir()) == before
+
+
+def test_a_training_that_could_not_begin_leaves_no_folder(facecls: Facecls, tiny: Tiny, tmp_path: Path) -> None:
+    words = ("train", tiny(), "--set", "model.pretrained=gone.pt", "--out", tmp_path / "run")
+    assert "gone.pt" in facecls(*words).err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_that_holds_more_is_left(facecls: Facecls, tiny: Tiny, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "notes.txt").write_text("mine")
+    facecls("train", tiny(), "--set", "model.pretrained=gone.pt", "--out", tmp_path / "run")
+    assert (tmp_path / "run" / "notes.txt").read_text() == "mine"
+
+
+def test_one_that_has_ended_says_so(facecls: Facecls, tiny: Tiny, tmp_path: Path) -> None:
+    config = tiny(train={"epochs": 1})
+    subprocess.run(
+        [sys.executable, "-m", "facecls", "train", config, "--out", tmp_path / "run"], check=True, capture_output=True
+    )
+    result = facecls("train", config, "--out", tmp_path / "run", "--resume")
+    assert result.code == 0
+    assert "training has ended already; what it has learned is judged anew\n" in result.err
+    assert "going on from" not in result.err
+
+
+def test_folds_do_not_lie_in_a_training(facecls: Facecls, tiny: Tiny, trained: Path) -> None:
+    result = facecls("cross-validate", tiny(), "--folds", "2", "--out", trained)
+    assert result.err.endswith(f"error: {trained}: holds the run of one training\n\nhint: name another with --out\n")
+    assert not (trained / "fold-1").exists()
+
+
+def test_as_many_folds_as_there_were(facecls: Facecls, tiny: Tiny, tmp_path: Path) -> None:
+    out = tmp_path / "folds"
+    (out / "fold-1").mkdir(parents=True)
+    (out / "fold-1" / "config.yaml").write_text("split: {folds: 3}\n")
+    result = facecls("cross-validate", tiny(), "--folds", "4", "--out", out, "--resume")
+    assert result.err.endswith(
+        f"error: {out}: began with 3 folds, and cannot go on with 4\n\nhint: --folds 3, or name another with --out\n"
+    )
+
+
+def test_more_folds_than_pictures_are_refused_before_the_first(
+    facecls: Facecls, tiny: Tiny, faces: Path, tmp_path: Path
+) -> None:
+    few = tmp_path / "few"
+    for person in sorted(faces.iterdir())[:2]:
+        (few / person.name).mkdir(parents=True)
+        for number, path in enumerate(sorted(person.iterdir())[:2]):
+            (few / person.name / f"{number}{path.suffix}").write_bytes(path.read_bytes())
+    result = facecls("cross-validate", tiny(data={"root": str(few)}), "--folds", "5", "--out", tmp_path / "folds")
+    assert result.err.endswith(
+        f"error: split.folds: the 4 pictures of {few} make 4 folds, not 5\n\n"
+        "hint: ask for fewer folds; pictures of one split.group cannot be parted\n"
+    )
+    assert not (tmp_path / "folds" / "fold-1").exists()
