@@ -3,6 +3,7 @@
 Applying a judgement needs numpy and torch; making one loads scipy for an interval.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facecls.config import UnknownConfig
-from facecls.evaluation.calibration import Floats, Ints, fit_temperature, probabilities
+from facecls.evaluation.calibration import TEMPERATURES, Floats, Ints, fit_temperature, probabilities
 from facecls.evaluation.metrics import expected_calibration_error
 from facecls.evaluation.nearness import SCORES, Gallery, known_scores
 from facecls.evaluation.outputs import Composed, Outputs
@@ -117,8 +118,10 @@ def describe(judgement: Judgement) -> list[str]:
     """What a person should know of a judgement, a sentence to a line."""
     assert judgement.ece is not None
     before, after = judgement.ece
+    at_the_end = any(math.isclose(judgement.temperature, end) for end in TEMPERATURES)
     lines = [
-        f"calibrated on {judgement.n} val pictures: temperature {judgement.temperature:.3g}, "
+        f"calibrated on {judgement.n} val pictures: temperature {judgement.temperature:.3g}"
+        f"{' (the end of the range that is searched)' if at_the_end else ''}, "
         f"expected calibration error {before:.3f} before, {after:.3f} after"
     ]
     return lines if judgement.threshold is None else [*lines, explain_threshold(judgement.threshold)]

@@ -40,6 +40,14 @@ def test_the_calibrated_error_is_the_smaller_one() -> None:
     assert after == expected_calibration_error(judgement.probabilities(val.logits), labels)
 
 
+def test_a_temperature_at_the_end_of_its_range_is_told_as_such() -> None:
+    found = Judgement(temperature=19.999999999, ece=(0.096, 0.005), n=2, threshold=None, gallery=None)
+    assert describe(found) == [
+        "calibrated on 2 val pictures: temperature 20 (the end of the range that is searched), "
+        "expected calibration error 0.096 before, 0.005 after"
+    ]
+
+
 def test_without_unknown_there_is_no_threshold_and_all_are_accepted() -> None:
     val, labels = pictures(60, 1)
     judgement = judge(val, labels, UnknownConfig(enabled=False))
