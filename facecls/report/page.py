@@ -13,6 +13,7 @@ from PIL import Image
 from facecls.errors import RunError
 from facecls.run import write_whole
 
+_BEGINNING = b"<!doctype html>"
 _THUMBNAIL = 256  # pixels: a page shows some sixty pictures and is to stay below 5 MB
 
 
@@ -29,17 +30,29 @@ def render(template: str, **values: Any) -> str:
     return environment.get_template(template).render(**values)
 
 
-def make_folder_of(path: Path) -> None:
-    """Makes the folder that a page is to lie in, for what takes long to know early; raises RunError where that cannot be."""
+def make_room_for(path: Path) -> None:
+    """Makes the folder that a page is to lie in; what takes long to make a page of calls it first.
+
+    Raises RunError where that cannot be, and where something else than a page would be written over.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunError(f"{path.parent}: cannot be made: {error.strerror}", hint="name a file in another folder") from error
+    if path.is_dir():
+        raise RunError(f"{path}: is a folder", hint=f"name a file: {path / 'report.html'}")
+    if path.is_file() and not _is_page(path):
+        raise RunError(f"{path}: is there already, and is no HTML page", hint="name another file")
+
+
+def _is_page(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(_BEGINNING)).lower() == _BEGINNING
 
 
 def write_page(path: Path, html: str) -> None:
     """Writes a page beside, then renames; raises RunError where it cannot be written."""
-    make_folder_of(path)
+    make_room_for(path)
     # A file name that is no UTF-8 is shown with question marks.
     write_whole(path, html.encode("utf-8", errors="replace"))
 

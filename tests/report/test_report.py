@@ -137,7 +137,8 @@ def test_a_page_that_cannot_be_written_is_an_error(facecls: Facecls, trained: Pa
     (tmp_path / "taken").mkdir()
     result = facecls("report", trained, "-o", tmp_path / "taken")
     assert result.code == 1
-    assert result.err.splitlines()[-1] == f"error: {tmp_path / 'taken'}: cannot be written: Is a directory"
+    taken = tmp_path / "taken"
+    assert result.err.endswith(f"error: {taken}: is a folder\n\nhint: name a file: {taken / 'report.html'}\n")
 
 
 @pytest.mark.parametrize(
@@ -153,6 +154,17 @@ def test_a_page_below_a_file_is_an_error(
         assert result.code == 1
         told = f"error: {path.parent}: cannot be made: {reason}\n\nhint: name a file in another folder\n"
         assert result.err.endswith(told)
+
+
+def test_a_page_takes_no_other_files_place(facecls: Facecls, tiny: Tiny, trained: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("data: {root: x}\n")
+    for words in (("report", trained, "-o"), ("check", tiny(), "--html")):
+        told = f"error: {mine}: is there already, and is no HTML page\n\nhint: name another file\n"
+        assert facecls(*words, mine).err.endswith(told)
+        assert mine.read_text() == "data: {root: x}\n"
+        page = tmp_path / "page.html"
+        assert [facecls(*words, page).code for _ in range(2)] == [0, 0]
 
 
 def test_a_command_that_mends_a_finding_can_be_copied(facecls: Facecls, tiny: Tiny, faces: Path, tmp_path: Path) -> None:
