@@ -32,6 +32,10 @@ class ImageError(DataError):
         self.path = path
         self.reason = reason
 
+    def __reduce__(self) -> tuple[type["ImageError"], tuple[str, str, str]]:
+        """Another process gets it whole: pickle would call it with its message alone."""
+        return type(self), (self.path, self.reason, self.hint)
+
 
 class ModelError(FaceclsError):
     """A model that the registry does not know or cannot build."""

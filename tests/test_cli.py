@@ -133,7 +133,9 @@ def test_predict_does_not_import_torchvision_or_scikit_learn(trained: Path, face
         "print(sorted({'torchvision', 'sklearn', 'scipy', 'pandas'} & sys.modules.keys()))"
     )
     said = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    assert said.stdout.splitlines()[-1] == "[]"
+    row, imported = said.stdout.splitlines()
+    assert row.startswith(f"{picture}: ") and row.endswith("%")
+    assert imported == "[]"
 
 
 def test_models_are_listed_with_their_size(facecls: Facecls) -> None:
@@ -182,13 +184,30 @@ def test_a_truncated_checkpoint_is_refused(facecls: Facecls, trained: Path, tmp_
     )
 
 
+def test_a_checkpoint_whose_bytes_changed_is_refused(facecls: Facecls, trained: Path, tmp_path: Path) -> None:
+    path = tmp_path / "flipped.pt"
+    held = bytearray((trained / "best.pt").read_bytes())
+    held[len(held) // 2] ^= 255
+    path.write_bytes(held)
+    assert error_of(facecls("predict", "x.jpg", "--checkpoint", path)) == (
+        f"error: {path}: is damaged: it does not hold what was written to it\n\nhint: copy it anew\n"
+    )
+
+
+@pytest.mark.parametrize("text", [b"data: {root: x}\n", b"seed: 0\n", b"(dp0\n", b"\x80", b"P", b"PK", b"\x80\x02a." * 9])
+def test_what_is_no_checkpoint_is_refused_whatever_it_begins_with(facecls: Facecls, tmp_path: Path, text: bytes) -> None:
+    path = tmp_path / "notes.pt"
+    path.write_bytes(text)
+    assert error_of(facecls("eval", path)).startswith(f"error: {path}: is not a checkpoint, or not a whole one\n\nhint: ")
+
+
 def test_a_foreign_checkpoint_is_refused(facecls: Facecls, tmp_path: Path) -> None:
     path = tmp_path / "foreign.pt"
     torch.save({"state_dict": {}}, path)
     assert error_of(facecls("eval", path)).startswith(f"error: {path}: is a torch file, but no checkpoint of facecls\n\nhint: ")
 
 
-@pytest.mark.parametrize(("writings", "name"), [(0, "config.yaml"), (3, "best.pt")])  # the latter in a thread of its own
+@pytest.mark.parametrize(("writings", "name"), [(0, "environment.json"), (3, "best.pt")])  # the latter in a thread of its own
 def test_a_disk_that_fills_up_ends_a_training_with_words(
     facecls: Facecls, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, writings: int, name: str
 ) -> None:

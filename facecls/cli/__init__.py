@@ -1,5 +1,6 @@
 """The command line: thin commands; heavy imports inside each; errors printed in one place."""
 
+import codecs
 import os
 import shlex
 import signal
@@ -194,11 +195,20 @@ def demo_faces(
     print(folder)
 
 
+def _bytes_or_backslashes(error: UnicodeError) -> tuple[str | bytes, int]:
+    """Prints a file's name that is no UTF-8 as it is, and a letter that the encoding of stdout lacks by its number."""
+    try:
+        return codecs.lookup_error("surrogateescape")(error)
+    except UnicodeError:
+        return codecs.lookup_error("backslashreplace")(error)
+
+
 def main() -> None:
     """Runs the command line; what the user can put right is printed without a traceback, exit code 1."""
-    for stream in (sys.stdin, sys.stdout):
+    codecs.register_error("facecls", _bytes_or_backslashes)
+    for stream, errors in ((sys.stdin, "surrogateescape"), (sys.stdout, "facecls")):
         if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="surrogateescape")  # a file's name may be no UTF-8
+            stream.reconfigure(errors=errors)
     try:
         app()
     except FaceclsError as error:

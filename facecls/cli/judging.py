@@ -3,6 +3,7 @@
 import shlex
 import signal
 import sys
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -93,6 +94,8 @@ def predict(
     trained = read(checkpoint)
     mirrored = mirror_allowed(tta == "flip", trained.config.data, progress)
     predictor = Predictor(trained, pick_compute(device, precision), unknown=unknown, mirrored=mirrored)
+    if format_ == "csv" and isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")  # for programs: the same bytes as with --output
     task = Task(tuple(paths or ()), watch, output, annotate, explain, format_, min(top_k, len(predictor.classes)))
     if name_pictures(predictor, task, progress):
         raise typer.Exit(1)
@@ -179,7 +182,7 @@ def cross_validate(
     path = folder / "report.html"
     write_page(path, folds_page(validation, settings, compute, folder.resolve().name))
     if format_ == "json":
-        print(json.dumps(validation.to_plain() | {"report": str(path)}, indent=2, ensure_ascii=False))
+        print(json.dumps(validation.to_plain() | {"report": str(path)}, indent=2))
         return
     print_folds(validation)
     print()

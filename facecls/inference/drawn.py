@@ -14,10 +14,13 @@ from facecls.evaluation.gradcam import GradCam, overlay
 from facecls.faces.geometry import read_face
 from facecls.faces.image import open_image
 from facecls.inference.predict import UNKNOWN, Prediction, Predictor
+from facecls.inference.rows import printable
 
 _SIDE = 320  # pixels, the least side of an explained face
 _FONTS = ("DejaVuSans.ttf", "NotoSans-Regular.ttf", "Arial.ttf")  # they have more letters than Pillow's own
 _BAND = (20, 24, 30)
+_DRAWN = ".drawn.jpg"  # behind the name of a picture that is no JPEG or PNG
+_ROOT = "from-root"  # holds the drawings of pictures that do not lie below the current folder
 
 
 def annotated(predictions: Iterable[Prediction], folder: Path) -> Iterator[Prediction]:
@@ -53,19 +56,22 @@ def explained(predictions: Iterable[Prediction], folder: Path, predictor: Predic
 
 def caption(prediction: Prediction) -> str:
     """What is written under a picture."""
-    said = f"{prediction.nearest} {prediction.probability:.1%}"
+    said = printable(f"{prediction.nearest} {prediction.probability:.1%}")  # a line end cannot be drawn
     return said if prediction.known else f"{UNKNOWN} (nearest {said})"
 
 
 def place_of(path: str, folder: Path) -> Path:
-    """Where below `folder` a picture's drawing goes: its own path, from here or from the root, so that equal names do not meet.
+    """Where below `folder` a picture's drawing goes: its own path from here, or `from-root` and the full one.
 
-    What is no JPEG or PNG becomes a JPEG, with `.jpg` behind its name.
+    What is no JPEG or PNG becomes a JPEG, with `.drawn.jpg` behind its name. No two drawings meet: a path that begins or ends
+    in these words itself gets them as well.
     """
-    full = Path(os.path.abspath(path))  # noqa: PTH100 -- links stay links
-    below = full.relative_to(Path.cwd()) if full.is_relative_to(Path.cwd()) else full.relative_to(full.anchor)
-    name = below.name if below.suffix.lower() in (".jpg", ".jpeg", ".png") else below.name + ".jpg"
-    return folder / below.with_name(name)
+    full, here = Path(os.path.abspath(path)), Path.cwd()  # noqa: PTH100 -- links stay links
+    below = full.relative_to(here) if full.is_relative_to(here) else None
+    if below is None or below.parts[:1] == (_ROOT,):
+        below = Path(_ROOT, *full.parts[1:])
+    stays = below.suffix.lower() in (".jpg", ".jpeg", ".png") and not below.name.lower().endswith(_DRAWN)
+    return folder / (below if stays else below.with_name(below.name + _DRAWN))
 
 
 def _place_elsewhere(path: str, folder: Path) -> Path:

@@ -1,5 +1,6 @@
 """The work of `predict`: pictures from where they come, named, to where their rows and drawings go."""
 
+import os
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -32,41 +33,48 @@ class Task:
 
 
 def name_pictures(predictor: Predictor, task: Task, progress: Progress) -> int:
-    """Does the task; gives the number of pictures that could not be read, with those of which the output says so already.
+    """Does the task; gives the number of pictures that could not be read.
 
     Ctrl-C ends a watch as a matter of course; elsewhere it is passed on, once it is said what stands in the output.
     """
     _refuse_mixed_drawings(task)
     results = None if task.output is None else Results(task.output, task.top_k, predictor.classes)
     groups, total = _groups(task, results.paths if results else set())
-    predictions: Iterator[Prediction] = (each for group in groups for each in predictor.predict(group, task.top_k))
+    failed = 0
+
+    def counted() -> Iterator[Prediction]:
+        nonlocal failed
+        for group in groups:
+            for each in predictor.predict(group, task.top_k):
+                failed += each.error is not None
+                yield each
+
+    predictions = counted()
     if task.annotate is not None:
         predictions = annotated(predictions, task.annotate)
     if task.explain is not None:
         predictions = explained(predictions, task.explain, predictor)
-    begun, held = time.perf_counter(), 0 if results is None else len(results.paths)
-    failed, unread_before = 0, 0 if results is None else results.unread
+    begun, held = time.perf_counter(), 0 if results is None else results.count
     try:
         if results is None:
             shown = sys.stdout.isatty()  # then the rows say how far it is
             rows = predictions if shown else progress.follow(predictions, total=total, unit="picture", desc="named")
-            return write_predictions(rows, task.form, task.top_k, sys.stdout)
-        for each in progress.follow(results.added(predictions), total=total, unit="picture", desc="named"):
-            failed += each.error is not None
+            write_predictions(rows, task.form, task.top_k, sys.stdout)
+            return failed
+        for _ in progress.follow(results.added(predictions), total=total, unit="picture", desc="named"):
+            pass
     except KeyboardInterrupt:
         if task.watch is not None:
-            return unread_before + failed
-        if results is not None and task.output is not None:
-            stands = len(
-                Results(task.output, task.top_k, predictor.classes).paths
-            )  # read anew: Ctrl-C may come before its count
-            progress.note(f"stopped: {stands:,} pictures are in {task.output}; the same command goes on")
+            return failed
+        if results is not None:
+            stands = Results(results.path, task.top_k, predictor.classes).count  # read anew: Ctrl-C may come before its count
+            progress.note(f"stopped: {stands:,} pictures are in {results.path}; the same command goes on")
         raise
-    named, seconds = len(results.paths) - held, time.perf_counter() - begun
+    seconds = time.perf_counter() - begun
     before = f", {held:,} were there already" if held else ""
-    unread = f" ({failed:,} of them could not be read: see its column `error`)" if failed else ""
-    progress.note(f"{named:,} pictures added to {task.output} in {seconds:.1f} s{unread}{before}")
-    return unread_before + failed
+    unread = f"; {failed:,} could not be read: see its column `error`" if failed else ""
+    progress.note(f"{results.added_rows:,} pictures added to {task.output} in {seconds:.1f} s{before}{unread}")
+    return failed
 
 
 def _refuse_mixed_drawings(task: Task) -> None:
@@ -76,7 +84,8 @@ def _refuse_mixed_drawings(task: Task) -> None:
     named = [task.watch] if task.watch else [Path(path) for path in task.paths]
     for drawings in filter(None, (task.annotate, task.explain)):
         for folder in named:
-            if folder.is_dir() and drawings.resolve().is_relative_to(folder.resolve()):
+            is_folder = os.path.isdir(folder)  # noqa: PTH112 -- no error where the system refuses the name
+            if is_folder and drawings.resolve().is_relative_to(folder.resolve()):
                 raise RunError(
                     f"{drawings}: lies in {folder}, so that its drawings would be taken for pictures to name",
                     hint="name a folder elsewhere",

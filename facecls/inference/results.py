@@ -9,7 +9,7 @@ from pathlib import Path
 
 from facecls.errors import RunError
 from facecls.inference.predict import Prediction
-from facecls.inference.rows import csv_header, csv_row
+from facecls.inference.rows import csv_header, csv_line, csv_row
 
 _NEAREST = csv_header(top_k=1).index("nearest")
 
@@ -18,7 +18,7 @@ class Results:
     """A CSV file to which predictions are added, each line at once, so that stopping loses nothing."""
 
     def __init__(self, path: Path, top_k: int, classes: Sequence[str]) -> None:
-        """Opens the file or begins it; a last line that a crash cut short is dropped.
+        """Opens the file or begins it; a last row that a crash cut short is dropped.
 
         Raises RunError for a file with other columns or with names that are not among `classes`, and where it cannot be read
         or written.
@@ -28,12 +28,11 @@ class Results:
         header = csv_header(top_k)
         try:
             held = path.read_bytes() if path.exists() else b""
-            end = held.rfind(b"\n") + 1
             try:
-                rows = list(csv.reader(io.StringIO(held[:end].decode("utf-8", "surrogateescape"))))
+                rows, end = _whole_rows(held)
             except csv.Error:
-                rows = [[""]]
-            begun = f"{','.join(header)}\n".encode()
+                rows, end = [[""]], 0
+            begun = csv_line(header).encode()
             if rows[0] != header if rows else not begun.startswith(held):
                 raise RunError(
                     f"{path}: holds something else than these predictions would be",
@@ -51,23 +50,47 @@ class Results:
                 os.truncate(path, end)
         except OSError as error:
             raise self._refused(error) from None
-        self.paths = {row[0] for row in rows[1:] if row}
-        self.unread = sum(bool(row and row[-1]) for row in rows[1:])  # the last column is the error
+        self.paths: set[str] = set()  # of the pictures that have been named
+        self._unread: dict[str, str] = {}  # pictures that could not be read, and why
+        self.added_rows = 0
+        for row in filter(None, rows[1:]):
+            self._hold(row[0], row[-1])  # the last column is the error
+
+    @property
+    def count(self) -> int:
+        """How many pictures the file holds."""
+        return len(self.paths) + len(self._unread)
 
     def added(self, predictions: Iterable[Prediction]) -> Iterator[Prediction]:
-        """Passes predictions on once they stand in the file. Raises RunError where no more can be written."""
+        """Passes predictions on once they stand in the file; the last row of a picture is the one that counts.
+
+        One that cannot be read for the reason that its row gives already gets no other. Raises RunError where no more can be
+        written.
+        """
         with self._opened() as file:
             for prediction in predictions:
-                text = io.StringIO()
-                csv.writer(text, lineterminator="\n").writerow(csv_row(prediction, self.top_k))
-                line = text.getvalue().encode("utf-8", "surrogateescape")
-                try:
-                    while line:  # of a disk that is nearly full, a part is taken first
-                        line = line[file.write(line) :]
-                except OSError as error:
-                    raise self._refused(error) from None
-                self.paths.add(prediction.path)
+                if prediction.error is None or prediction.error != self._unread.get(prediction.path):
+                    self._write(file, csv_line(csv_row(prediction, self.top_k)))
+                    self._hold(prediction.path, prediction.error)
+                    self.added_rows += 1
                 yield prediction
+
+    def _write(self, file: FileIO, line: str) -> None:
+        left = line.encode("utf-8", "surrogateescape")
+        try:
+            while left:  # of a disk that is nearly full, a part is taken first
+                left = left[file.write(left) :]
+        except OSError as error:
+            raise self._refused(error) from None
+
+    def _hold(self, path: str, error: str | None) -> None:
+        """Takes a picture's last row into account: it is named, or can be tried again."""
+        if error:
+            self._unread[path] = error
+            self.paths.discard(path)
+        else:
+            self.paths.add(path)
+            self._unread.pop(path, None)
 
     def _opened(self) -> FileIO:
         try:
@@ -77,3 +100,27 @@ class Results:
 
     def _refused(self, error: OSError) -> RunError:
         return RunError(f"{self.path}: cannot be written: {error.strerror}", hint="name another with --output")
+
+
+def _whole_rows(held: bytes) -> tuple[list[list[str]], int]:
+    """The rows that stand whole in a file, and how many bytes they take; raises csv.Error for what is no CSV.
+
+    A name may hold line ends, so only a reader of CSV can tell where a row ends.
+    """
+    rows, end, read = [], 0, 0
+
+    def lines() -> Iterator[str]:
+        nonlocal read
+        for line in io.BytesIO(held):
+            read += len(line)
+            yield line.decode("utf-8", "surrogateescape")
+
+    try:
+        for row in csv.reader(lines(), strict=True):
+            if held[read - 1] == ord("\n"):
+                rows.append(row)
+                end = read
+    except csv.Error:
+        if read < len(held):
+            raise
+    return rows, end

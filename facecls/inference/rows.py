@@ -1,8 +1,9 @@
 """Predictions as rows: a table for people, JSON and CSV for programs."""
 
 import csv
+import io
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any, Literal, TextIO
 
@@ -11,18 +12,19 @@ from facecls.inference.predict import UNKNOWN, Prediction
 RowFormat = Literal["table", "json", "jsonl", "csv"]
 
 
-def write_predictions(predictions: Iterable[Prediction], form: RowFormat, top_k: int, file: TextIO) -> int:
-    """Writes a row per picture as it comes; gives the number of pictures that could not be read."""
-    failed = 0
+def write_predictions(predictions: Iterable[Prediction], form: RowFormat, top_k: int, file: TextIO) -> None:
+    """Writes a row per picture as it comes.
 
-    def counted() -> Iterable[Prediction]:
-        nonlocal failed
-        for prediction in predictions:
-            failed += prediction.error is not None
-            yield prediction
+    JSON has letters beyond ASCII escaped, as file names may hold what no encoding has.
+    """
+    {"table": _table, "json": _json, "jsonl": _jsonl, "csv": _csv}[form](predictions, top_k, file)
 
-    {"table": _table, "json": _json, "jsonl": _jsonl, "csv": _csv}[form](counted(), top_k, file)
-    return failed
+
+def printable(text: str) -> str:
+    """The text with its control characters, and what is no letter of any encoding, spelled out."""
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape", "backslashreplace").decode() for letter in text
+    )
 
 
 def _plain(prediction: Prediction) -> dict[str, Any]:
@@ -30,12 +32,12 @@ def _plain(prediction: Prediction) -> dict[str, Any]:
 
 
 def _json(predictions: Iterable[Prediction], top_k: int, file: TextIO) -> None:  # noqa: ARG001 -- called like the others
-    print(json.dumps([_plain(prediction) for prediction in predictions], indent=2, ensure_ascii=False), file=file)
+    print(json.dumps([_plain(prediction) for prediction in predictions], indent=2), file=file)
 
 
 def _jsonl(predictions: Iterable[Prediction], top_k: int, file: TextIO) -> None:  # noqa: ARG001 -- called like the others
     for prediction in predictions:
-        print(json.dumps(_plain(prediction), ensure_ascii=False), file=file, flush=True)
+        print(json.dumps(_plain(prediction)), file=file, flush=True)
 
 
 def csv_header(top_k: int) -> list[str]:
@@ -51,11 +53,20 @@ def csv_row(prediction: Prediction, top_k: int) -> list[Any]:
     return [prediction.path, prediction.label, prediction.probability, prediction.nearest, *rest, *blank, prediction.error]
 
 
+def csv_line(values: Sequence[Any]) -> str:
+    r"""Values as a line of a CSV file, which ends with `\n`.
+
+    A writer quotes the letters of its own line end only, so it is given both: a file's name may hold either.
+    """
+    line = io.StringIO()
+    csv.writer(line, lineterminator="\r\n").writerow(values)
+    return line.getvalue().removesuffix("\r\n") + "\n"
+
+
 def _csv(predictions: Iterable[Prediction], top_k: int, file: TextIO) -> None:
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(csv_header(top_k))
+    file.write(csv_line(csv_header(top_k)))
     for prediction in predictions:
-        writer.writerow(csv_row(prediction, top_k))
+        file.write(csv_line(csv_row(prediction, top_k)))
         file.flush()
 
 
@@ -64,4 +75,4 @@ def _table(predictions: Iterable[Prediction], top_k: int, file: TextIO) -> None:
         said = prediction.error or "   ".join(f"{label} {probability:.1%}" for label, probability in prediction.top)
         if prediction.known is False:
             said = f"{UNKNOWN}, nearest {said}"
-        print(f"{prediction.path}: {said}", file=file, flush=True)
+        print(printable(f"{prediction.path}: {said}"), file=file, flush=True)

@@ -1,6 +1,7 @@
 """Where the pictures to name come from: the command line, a pipe, a folder that fills up."""
 
 import glob
+import os
 import queue
 import threading
 import time
@@ -24,14 +25,16 @@ def find_pictures(named: Iterable[str]) -> list[str]:
     found: list[str] = []
     for name in named:
         path = Path(name)
-        if path.is_dir():
+        # os.path, as a Path raises for a name that the system refuses, and for one that this account may not look at
+        is_folder = os.path.isdir(name)  # noqa: PTH112
+        if is_folder:
             pictures = [str(path / picture) for picture in pictures_below(path, "", Counter())]
-        elif path.exists() or not glob.has_magic(name):
+        elif os.path.exists(name) or not glob.has_magic(name):  # noqa: PTH110
             pictures = [name]
         else:
             pictures = sorted(glob.glob(name, recursive=True))  # noqa: PTH207 -- it takes absolute patterns as well
         if not pictures:
-            what = "holds no pictures" if path.is_dir() else "no file fits this pattern"
+            what = "holds no pictures" if is_folder else "no file fits this pattern"
             raise DataError(f"{name}: {what}", hint="name pictures, folders that hold some, or patterns such as 'photos/*.jpg'")
         found += pictures
     return found
@@ -67,7 +70,7 @@ def watched(folder: Path, held: Collection[str] = (), poll_seconds: float = _POL
     A picture counts as arrived when its size and time have stood still from one look to the next. Those of `held` that are
     there at the start are passed over until they change. Raises DataError where the folder is missing.
     """
-    if not folder.is_dir():
+    if not os.path.isdir(folder):  # noqa: PTH112 -- no error where the system refuses the name
         raise DataError(f"{folder}: no such folder to watch", hint="make it first: pictures are named as they arrive in it")
     seen: dict[str, tuple[int, int]] = {}
     given: dict[str, tuple[int, int]] = {path: state for path, state in _look(folder).items() if path in held}

@@ -1,6 +1,7 @@
 """An evaluation as tables for people and JSON for programs."""
 
 import json
+import os
 
 from rich.console import Console
 from rich.table import Column, Table
@@ -8,31 +9,33 @@ from rich.table import Column, Table
 from facecls.evaluation.assessment import OpenSet
 from facecls.evaluation.metrics import GroupScores, Scores
 from facecls.evaluation.nearness import SCORES
+from facecls.inference.rows import printable
 from facecls.inference.score import Scored
 
-_CONFUSION_CLASSES = 12  # up to so many classes the confusion matrix fits a terminal
+_CONFUSION_CLASSES = 12  # up to so many classes the confusion matrix fits a terminal, if need be with numbers for names
+_NO_EDGE = 10_000  # columns of what is no terminal: a file has no edge at which lines must end
 
 
 def scores_to_json(scored: Scored) -> str:
-    """An evaluation as one JSON object."""
-    return json.dumps(scored.to_plain(), indent=2, ensure_ascii=False)
+    """An evaluation as one JSON object; letters beyond ASCII are escaped, as file names may hold what no encoding has."""
+    return json.dumps(scored.to_plain(), indent=2)
 
 
 def print_scores(scored: Scored) -> None:
     """An evaluation as tables on stdout."""
-    scores, console = scored.assessment.scores, Console(highlight=False, markup=False, emoji=False)
+    scores, console = scored.assessment.scores, _console()
     head = Table(Column(), Column(justify="right"), Column(), box=None, show_header=False, pad_edge=False)
     for row in _headline(scored):
         head.add_row(*row)
     console.print(head)
     table = Table("class", *_right("precision", "recall", "F1", "pictures"), box=None, pad_edge=False)
     for each in scores.per_class:
-        table.add_row(each.name, f"{each.precision:.1%}", f"{each.recall:.1%}", f"{each.f1:.1%}", str(each.support))
+        table.add_row(printable(each.name), f"{each.precision:.1%}", f"{each.recall:.1%}", f"{each.f1:.1%}", str(each.support))
     console.print()
     console.print(table)
     if len(scores.classes) <= _CONFUSION_CLASSES:
         console.print()
-        console.print(_confusion(scores))
+        console.print(_confusion(scores, console))
     if scored.assessment.pairs:
         console.print()
         console.print(_pairs(scored))
@@ -43,7 +46,15 @@ def print_scores(scored: Scored) -> None:
         console.print()
         _print_unknown(scored.open_set, console)
     for error in scored.skipped:
-        console.print(f"not counted: {error}")
+        console.print(printable(f"not counted: {error}"))
+
+
+def _console() -> Console:
+    """As wide as the terminal, or as COLUMNS says; elsewhere as wide as the lines are."""
+    console = Console(highlight=False, markup=False, emoji=False)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = _NO_EDGE
+    return console
 
 
 def _headline(scored: Scored) -> list[tuple[str, str, str]]:
@@ -71,17 +82,25 @@ def _right(*names: str) -> list[Column]:
     return [Column(name, justify="right") for name in names]
 
 
-def _confusion(scores: Scores) -> Table:
-    table = Table("true \\ named", *_right(*scores.classes), box=None, pad_edge=False)
-    for name, row in zip(scores.classes, scores.confusion, strict=True):
-        table.add_row(name, *(str(count) if count else "." for count in row))
-    return table
+def _confusion(scores: Scores, console: Console) -> Table:
+    """The matrix with the classes' names above its columns, or with their numbers where the names do not fit side by side."""
+    names = [printable(name) for name in scores.classes]
+    numbers = [str(number) for number in range(1, len(names) + 1)]
+    cells = [[str(count) if count else "." for count in row] for row in scores.confusion]
+    named = Table("true \\ named", *_right(*names), box=None, pad_edge=False)
+    fixed = [Column(number, justify="right", no_wrap=True) for number in ("", *numbers)]  # if anything, a name is folded
+    numbered = Table(fixed[0], Column("true \\ named", overflow="fold"), *fixed[1:], box=None, pad_edge=False)
+    for number, name, row in zip(numbers, names, cells, strict=True):
+        named.add_row(name, *row)
+        numbered.add_row(number, name, *row)
+    unbounded = console.options.update_width(_NO_EDGE)
+    return named if console.measure(named, options=unbounded).maximum <= console.width else numbered
 
 
 def _pairs(scored: Scored) -> Table:
     table = Table("true", "taken for", *_right("pictures", "of its own"), box=None, pad_edge=False)
     for pair in scored.assessment.pairs:
-        table.add_row(pair.true, pair.predicted, str(pair.count), f"{pair.share:.1%}")
+        table.add_row(printable(pair.true), printable(pair.predicted), str(pair.count), f"{pair.share:.1%}")
     return table
 
 
@@ -89,7 +108,7 @@ def _print_groups(groups: GroupScores, console: Console) -> None:
     table = Table("group", *_right("pictures", "accuracy"), "95 % interval", box=None, pad_edge=False)
     for each in groups.groups:
         low, high = each.interval
-        table.add_row(each.group, str(each.n), f"{each.accuracy:.1%}", f"{low:.1%} to {high:.1%}")
+        table.add_row(printable(each.group), str(each.n), f"{each.accuracy:.1%}", f"{low:.1%} to {high:.1%}")
     console.print(table)
     if len(groups.groups) > 1:
         console.print(f"gap: {groups.gap:.1%} between {groups.best} and {groups.worst}")

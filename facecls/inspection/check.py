@@ -14,6 +14,7 @@ from facecls.data.finding import Finding, Item
 from facecls.data.folder import FaceFolder, part_folders
 from facecls.data.parts import Found, Listing, find_parts
 from facecls.errors import DataError
+from facecls.inference.rows import printable
 from facecls.inspection.rehearsal import Rehearsal, rehearse
 from facecls.progress import Progress
 
@@ -119,13 +120,6 @@ def _refusal(kind: str, error: DataError) -> Finding:
 def relative(path: str, root: Path) -> str:
     """A picture's path below the data's root, in characters that can be printed."""
     return printable(path.removeprefix(f"{root}/"))
-
-
-def printable(text: str) -> str:
-    """The text with its control characters, and what is no letter of any encoding, spelled out."""
-    return "".join(
-        letter if letter.isprintable() else letter.encode("unicode_escape", "backslashreplace").decode() for letter in text
-    )
 
 
 def seconds(number: float) -> str:

@@ -1,6 +1,5 @@
 """A check as a table for people, and as JSON and CSV for programs."""
 
-import csv
 import json
 from pathlib import Path
 
@@ -10,7 +9,8 @@ from rich.text import Text
 
 from facecls.data.finding import Finding, Item
 from facecls.errors import RunError
-from facecls.inspection.check import Inspection, facts, printable, relative
+from facecls.inference.rows import csv_line, printable
+from facecls.inspection.check import Inspection, facts, relative
 
 _EXAMPLES = 3  # of a finding in the table
 
@@ -64,16 +64,15 @@ def write_csv(path: Path, inspection: Inspection) -> None:
     pictures = inspection.audit.pictures
     try:
         with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(["kind", "grave", "item", "path", "class", "split", "note", "fix"])
+            file.write(csv_line(["kind", "grave", "item", "path", "class", "split", "note", "fix"]))
             for finding in inspection.audit.findings:
                 for number, item in enumerate(finding.items or (Item((), finding.message),), 1):
                     start = [finding.kind, "yes" if finding.grave else "no", number]
                     for each in item.pictures:
                         where = [pictures.paths[each], pictures.class_of(each), pictures.part_of(each)]
-                        writer.writerow([*start, *where, item.note, finding.fix])
+                        file.write(csv_line([*start, *where, item.note, finding.fix]))
                     if not item.pictures:
-                        writer.writerow([*start, "", "", "", item.note, finding.fix])
+                        file.write(csv_line([*start, "", "", "", item.note, finding.fix]))
     except OSError as error:
         raise RunError(
             f"{path}: cannot be written: {str(error.strerror).lower()}", hint="name another file with --csv"

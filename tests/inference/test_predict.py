@@ -22,7 +22,7 @@ from PIL import Image
 from facecls.compute import pick_compute
 from facecls.errors import DataError, RunError
 from facecls.faces.image import open_image
-from facecls.inference.drawn import explained, place_of
+from facecls.inference.drawn import annotated, caption, explained, place_of
 from facecls.inference.predict import UNKNOWN, Prediction, Predictor
 from facecls.inference.results import Results
 from facecls.inference.score import score_checkpoint
@@ -111,18 +111,36 @@ def test_a_file_of_rows_grows_and_is_not_named_twice(facecls: Facecls, trained: 
     assert sorted(map(str, shown)) == sorted(map(str, rows_of(file)))
     missing = facecls("predict", tmp_path / "none.jpg", "--checkpoint", trained, "--output", file)
     assert missing.code == 1
-    assert missing.err.endswith(" (1 of them could not be read: see its column `error`), 48 were there already\n")
+    assert missing.err.startswith(f"1 pictures added to {file} in ")
+    assert missing.err.endswith(" s, 48 were there already; 1 could not be read: see its column `error`\n")
 
 
 def test_a_line_that_was_cut_short_is_named_again(facecls: Facecls, trained: Path, faces: Path, tmp_path: Path) -> None:
     file = tmp_path / "names.csv"
     facecls("predict", *pictures(faces, 3), "--checkpoint", trained, "--output", file)
-    whole = file.read_bytes()
+    whole, rows = file.read_bytes(), rows_of(file)
     file.write_bytes(whole[:-9])
     facecls("predict", *pictures(faces, 3), "--checkpoint", trained, "--output", file)
-    again = file.read_bytes()
-    assert again[: again.rindex(b"\n", 0, -1)] == whole[: whole.rindex(b"\n", 0, -1)]
-    assert [row["path"] for row in rows_of(file)] == pictures(faces, 3)
+    again = rows_of(file)
+    last, probability = again[2], float(again[2].pop("probability"))  # of another batch: its last digits may differ
+    assert again[:2] == rows[:2]
+    assert probability == pytest.approx(float(rows[2].pop("probability")), abs=1e-5)
+    assert last == rows[2] and len(again) == 3
+
+
+@pytest.mark.parametrize("left", [30, 27, 12])  # bytes of the last row: some end in the quoted name, at and after its line end
+def test_a_row_that_was_cut_short_leaves_nothing_behind_where_names_hold_line_ends(tmp_path: Path, left: int) -> None:
+    file = tmp_path / "names.csv"
+    named = [Prediction(path, "ada", 0.5, nearest="ada") for path in ("one\n.jpg", "an\rother.jpg", 'last "\n one.jpg')]
+    list(Results(file, 1, ["ada"]).added(named))
+    whole = file.read_bytes()
+    before = whole[: whole.index(b'"last')]
+    file.write_bytes(whole[: len(whole) - left])
+    again = Results(file, 1, ["ada"])
+    assert again.paths == {"one\n.jpg", "an\rother.jpg"} and file.read_bytes() == before
+    list(again.added(named[2:]))
+    assert file.read_bytes() == whole
+    assert [row["path"] for row in rows_of(file)] == [each.path for each in named]
 
 
 def test_a_file_of_something_else_is_left_alone(facecls: Facecls, trained: Path, faces: Path, tmp_path: Path) -> None:
@@ -195,12 +213,31 @@ def test_pictures_are_named_as_they_arrive(trained: Path, faces: Path, tmp_path:
     assert [json.loads(line)["path"] for line in output.read_text().splitlines()] == [str(folder / f"{n}.png") for n in (1, 2)]
 
 
-def test_a_picture_that_is_still_being_written_is_waited_for(tmp_path: Path) -> None:
-    looks = watched(tmp_path, poll_seconds=0)
+@pytest.mark.parametrize("output", [False, True])
+def test_a_watch_ends_with_1_where_a_picture_could_not_be_read(
+    facecls: Facecls, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, output: bool
+) -> None:
+    (tmp_path / "broken.jpg").touch()
+    looks = iter(range(3))
+
+    def ctrl_c_at_last(_: float) -> None:
+        if next(looks, None) is None:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("time.sleep", ctrl_c_at_last)
+    more = ("--output", tmp_path / "names.csv") if output else ()
+    assert facecls("predict", "--watch", tmp_path, "--checkpoint", trained, *more).code == 1
+
+
+def test_a_picture_that_is_still_being_written_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = watched(tmp_path)
     growing = tmp_path / "a.jpg"
     growing.write_bytes(b"1")
     (tmp_path / "b.jpg").write_bytes(b"whole")
-    assert next(looks) == [str(growing), str(tmp_path / "b.jpg")]
+    contents = [b"12", b"123"]  # what stands there at the second and the third look
+    monkeypatch.setattr("time.sleep", lambda _: contents and growing.write_bytes(contents.pop(0)))
+    assert next(looks) == [str(tmp_path / "b.jpg")]
+    assert next(looks) == [str(growing)] and growing.read_bytes() == b"123"
     growing.write_bytes(b"changed")  # it is named again once it stands still
     assert next(looks) == [str(growing)]
 
@@ -240,9 +277,26 @@ def test_drawings_never_meet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.chdir(tmp_path)
     out = Path("out")
     assert place_of("a/1.jpg", out) == place_of("./a/1.jpg", out) == out / "a/1.jpg"
-    assert place_of("a/1.webp", out) == out / "a/1.webp.jpg"
-    assert place_of("/b/1.PNG", out) == out / "b/1.PNG"
-    assert place_of("../1.jpg", out) == out / tmp_path.parent.relative_to("/") / "1.jpg"
+    assert place_of("a/1.webp", out) == out / "a/1.webp.drawn.jpg"
+    assert place_of("/b/1.PNG", out) == out / "from-root/b/1.PNG"
+    assert place_of("../1.jpg", out) == out / "from-root" / tmp_path.parent.relative_to("/") / "1.jpg"
+    below = ["1", "1.jpg", "1.pgm", "1.pgm.jpg", *(f"1{more}.drawn.jpg" for more in ("", ".pgm", ".pgm.drawn.jpg"))]
+    folders = ["", "b/", "/b/", "from-root/b/", "/from-root/b/", "from-root/from-root/b/", f"from-root{tmp_path}/b/"]
+    places = {place_of(folder + name, out) for folder in folders for name in below}
+    assert len(places) == len(folders) * len(below)
+
+
+def test_names_with_control_characters_are_drawn_and_shown_spelled_out(
+    facecls: Facecls, trained: Path, faces: Path, tmp_path: Path
+) -> None:
+    strange = tmp_path / "a\x1b[31m\n.jpg"
+    strange.write_bytes(Path(pictures(faces, 1)[0]).read_bytes())
+    shown = facecls("predict", strange, "--checkpoint", trained)
+    assert shown.out.startswith(f"{tmp_path}/a\\x1b[31m\\n.jpg: ") and len(shown.out.splitlines()) == 1
+    named = Prediction(str(strange), "ada\n", 0.5, nearest="ada\n", known=True)
+    assert caption(named) == "ada\\n 50.0%"
+    list(annotated([named], tmp_path / "named"))
+    assert len(list((tmp_path / "named").rglob("*.jpg"))) == 1
 
 
 def test_progress_without_a_terminal_is_a_line_now_and_then(
@@ -345,6 +399,22 @@ def test_rows_without_a_picture_keep_the_exit_code(facecls: Facecls, trained: Pa
     assert len(rows_of(file)) == 2
 
 
+def test_a_picture_that_could_not_be_read_is_tried_again_once_it_is_named_again(
+    facecls: Facecls, trained: Path, faces: Path, tmp_path: Path
+) -> None:
+    file, broken = tmp_path / "names.csv", tmp_path / "broken.jpg"
+    broken.touch()
+    assert facecls("predict", broken, "--checkpoint", trained, "--output", file).code == 1
+    assert facecls("predict", *pictures(faces, 1), "--checkpoint", trained, "--output", file).code == 0
+    broken.write_bytes(Path(pictures(faces, 1)[0]).read_bytes())
+    for added in (1, 0):
+        mended = facecls("predict", broken, "--checkpoint", trained, "--output", file)
+        assert mended.code == 0 and mended.err.startswith(f"{added} pictures added to {file} in ")
+    rows = rows_of(file)
+    assert [row["path"] for row in rows] == [str(broken), pictures(faces, 1)[0], str(broken)]
+    assert rows[0]["error"] == "is empty" and rows[2]["label"] and not rows[2]["error"]
+
+
 def test_a_name_that_is_no_utf_8_is_printed_as_it_is(trained: Path, faces: Path, tmp_path: Path) -> None:
     name = os.fsencode(tmp_path) + b"/\xff\xfe.jpg"
     Path(os.fsdecode(name)).write_bytes(Path(pictures(faces, 1)[0]).read_bytes())
@@ -352,6 +422,35 @@ def test_a_name_that_is_no_utf_8_is_printed_as_it_is(trained: Path, faces: Path,
     done = subprocess.run(words, input=name + b"\n", capture_output=True, timeout=60)
     assert done.returncode == 0
     assert done.stdout.splitlines()[1].startswith(name + b",")
+
+
+def test_json_holds_such_a_name_in_ascii(trained: Path, tmp_path: Path) -> None:
+    name = os.fsencode(tmp_path) + b"/\xff\xfe.jpg"
+    for form in ("json", "jsonl"):
+        words = [sys.executable, "-m", "facecls", "predict", "-", "--checkpoint", str(trained), "--format", form]
+        done = subprocess.run(words, input=name + b"\n", capture_output=True, timeout=60)
+        rows = json.loads(done.stdout.decode("ascii"))
+        assert os.fsencode((rows if form == "jsonl" else rows[0])["path"]) == name
+
+
+def test_what_stdout_cannot_spell_ends_nothing(trained: Path, tmp_path: Path) -> None:
+    name, shown = str(tmp_path / "王é.jpg"), {}
+    for form in ("table", "csv"):
+        words = [sys.executable, "-m", "facecls", "predict", name, "--checkpoint", str(trained), "--format", form]
+        done = subprocess.run(words, capture_output=True, timeout=60, env={**os.environ, "PYTHONIOENCODING": "latin-1"})
+        assert done.returncode == 1 and not done.stderr
+        shown[form] = done.stdout
+    assert shown["table"].startswith(f"{tmp_path}/\\u738bé.jpg: ".encode("latin-1"))  # for people, in their encoding
+    assert f"\n{name},".encode() in shown["csv"]  # for programs, UTF-8
+
+
+@pytest.mark.parametrize("name", ["a" * 300 + ".jpg", "a" * 300])
+def test_a_name_that_the_system_refuses_gets_its_row(facecls: Facecls, trained: Path, tmp_path: Path, name: str) -> None:
+    result = facecls("predict", name, "--checkpoint", trained, "--annotate", tmp_path / "named")
+    assert result.code == 1 and "Traceback" not in result.err
+    assert result.out.startswith(f"{name}: ") and "too long" in result.out.lower()
+    with pytest.raises(DataError):
+        next(watched(Path(name)))
 
 
 def test_output_is_csv_and_nothing_else(facecls: Facecls, trained: Path, faces: Path, tmp_path: Path) -> None:

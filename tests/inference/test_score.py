@@ -2,6 +2,8 @@
 
 import csv
 import json
+import os
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +17,7 @@ from sklearn import metrics
 from facecls.compute import pick_compute
 from facecls.errors import DataError
 from facecls.evaluation.calibration import probabilities
+from facecls.evaluation.nearness import known_scores
 from facecls.evaluation.outputs import outputs_of
 from facecls.evaluation.unknown import false_accepts_to_expect
 from facecls.inference.score import Scored, score_checkpoint
@@ -61,6 +64,62 @@ def test_a_picture_and_its_mirror_image_count_by_their_mean(trained: Path) -> No
     assert np.abs(mirror.logits - plain.outputs.logits).max() > 1e-3
     assert both.outputs.logits == pytest.approx((plain.outputs.logits + mirror.logits) / 2, abs=1e-4)
     assert both.outputs.features == pytest.approx((plain.outputs.features + mirror.features) / 2, abs=1e-4)
+
+
+def test_strangers_are_mirrored_as_the_known_are(trained: Path, strangers: Path) -> None:
+    said, compute = scored(trained, strangers=strangers, mirrored=True), pick_compute("cpu", "fp32")
+    assert said.strangers is not None
+    images = [compute.images(torch.from_numpy(said.strangers.faces[np.arange(len(said.strangers))]))]
+    model, judgement = read(trained).build(compute), read(trained).judged(mirrored=True)
+    plain, both = (
+        known_scores(said.open_set.score, outputs_of(model, images, compute, mirrored=mirrored), judgement.gallery)
+        for mirrored in (False, True)
+    )
+    assert said.open_set.stranger_scores == pytest.approx(both, abs=1e-4)
+    assert np.abs(said.open_set.stranger_scores - plain).max() > 1e-3
+
+
+def test_pictures_that_cannot_be_read_are_named_and_do_not_count(
+    facecls: Facecls, trained: Path, faces: Path, strangers: Path, tmp_path: Path
+) -> None:
+    data = Path(shutil.copytree(faces, tmp_path / "data"))
+    others = Path(shutil.copytree(strangers, tmp_path / "others"))
+    empty = [sorted(data.iterdir())[0] / "b\x1broken.jpg", others / os.fsdecode(b"none \xff.jpg")]
+    for path in empty:
+        path.touch()
+    words = ("eval", trained, "--data", data, "--strangers", others)
+    plain, table = facecls(*words, "--format", "json"), facecls(*words)
+    assert (plain.code, table.code) == (1, 1)
+    scores = json.loads(plain.out.encode("ascii"))
+    assert (scores["n"], scores["unknown"]["strangers"]) == (48, 20)
+    assert scores["skipped"] == [{"path": str(path), "error": "is empty"} for path in empty]
+    shown = [str(empty[0]).replace("\x1b", "\\x1b"), str(empty[1]).replace("\udcff", "\\udcff")]
+    assert table.out.splitlines()[-2:] == [f"not counted: {path}: is empty" for path in shown]
+
+
+def test_a_confusion_matrix_keeps_its_classes_where_their_names_do_not_fit(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, trained: Path
+) -> None:
+    said = scored(trained)
+    classes = tuple(f"a person of the name {letter}" for letter in "abcd")
+    said = replace(said, assessment=replace(said.assessment, scores=replace(said.assessment.scores, classes=classes)))
+
+    def matrix() -> list[str]:
+        print_scores(said)
+        lines = capsys.readouterr().out.splitlines()
+        begin = next(number for number, line in enumerate(lines) if "true \\ named" in line)
+        return [" ".join(line.split()) for line in lines[begin : begin + 5]]
+
+    monkeypatch.setenv("COLUMNS", "80")
+    numbered = matrix()
+    assert numbered[0] == "true \\ named 1 2 3 4"
+    assert [row.rpartition(" name ")[0] for row in numbered[1:]] == [f"{number} a person of the" for number in (1, 2, 3, 4)]
+    monkeypatch.delenv("COLUMNS")  # no terminal: no edge
+    named = matrix()
+    assert named[0] == f"true \\ named {' '.join(classes)}"
+    assert [f"{number} {row}" for number, row in enumerate(named[1:], 1)] == numbered[1:]
+    monkeypatch.setenv("COLUMNS", "200")
+    assert matrix() == named
 
 
 def test_strangers_are_counted_and_ranked(facecls: Facecls, trained: Path, strangers: Path) -> None:

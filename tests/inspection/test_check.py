@@ -139,9 +139,12 @@ def test_growing_pictures_are_timed_at_both_ends(facecls: Facecls, tiny: Tiny, t
 def test_names_that_no_encoding_has_can_be_shown_and_written(
     facecls: Facecls, tiny: Tiny, tmp_path: Path, spoilt: Path
 ) -> None:
-    one = sorted(spoilt.iterdir())[1]
-    one.rename(os.fsdecode(os.fsencode(spoilt) + b"/\xff\n"))
+    one, other = sorted(spoilt.iterdir())[:2]
+    one.rename(spoilt / "a\r")
+    other.rename(os.fsdecode(os.fsencode(spoilt) + b"/\xff\n"))
     config = tiny(data={"root": str(spoilt), "cache_dir": str(tmp_path)})
     for further in ((), ("--format", "json"), ("--csv", tmp_path / "a.csv"), ("--html", tmp_path / "a.html")):
         result = facecls("check", config, *further)
         assert result.code == 0 and "udcff" in result.out, result.err
+    with (tmp_path / "a.csv").open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+        assert {row["class"] for row in csv.DictReader(file, strict=True)} >= {"a\r", "\udcff\n"}
