@@ -100,10 +100,15 @@ def check(
     settings = load_config(config, set_ or ())
 
     from facecls.inspection.check import check as look
-    from facecls.inspection.output import print_check, to_json, write_csv
+    from facecls.inspection.output import make_room_for_csv, print_check, to_json, write_csv
     from facecls.inspection.page import write_html
     from facecls.progress import Progress
+    from facecls.report.page import make_room_for
 
+    if csv is not None:
+        make_room_for_csv(csv)
+    if html is not None:
+        make_room_for(html)
     progress = Progress()
     inspection = look(settings, progress)
     for note in [*inspection.found.notes, *(inspection.rehearsal.notes if inspection.rehearsal else ())]:
@@ -134,7 +139,7 @@ def init(
     path = output or Path(f"{folder.resolve().name}.yaml")
     if path.exists():
         raise ConfigError(f"{path}: is there already", hint="name another with --output")
-    write_whole(path, f"# facecls train {path}\n{text}".encode())
+    write_whole(path, f"# facecls train {path}\n{text}".encode("utf-8", "backslashreplace"))
     print(path)
 
 

@@ -27,20 +27,19 @@ def eval_(
     tta: Tta = "none",
     format_: Annotated[Literal["table", "json"], typer.Option("--format")] = "table",
     device: Device = "auto",
-    precision: Precision = "auto",
+    precision: Precision = None,
 ) -> None:
     """Score a checkpoint on pictures whose classes are known, and on strangers."""
-    from facecls.compute import pick_compute
     from facecls.inference.score import score_checkpoint
     from facecls.inference.tables import print_scores, scores_to_json
     from facecls.progress import Progress
     from facecls.run import run_of
     from facecls.training.checkpoint import read
 
-    compute = pick_compute(device, precision)
+    trained = read(checkpoint)
     scored = score_checkpoint(
-        read(checkpoint),
-        compute,
+        trained,
+        trained.compute(device, precision),
         Progress(),
         data=data,
         split_file=run_of(checkpoint).kept_split,
@@ -69,7 +68,7 @@ def predict(
     unknown: Annotated[bool, typer.Option("--unknown/--no-unknown", help="Whether `unknown` is an answer.")] = True,
     tta: Tta = "none",
     device: Device = "auto",
-    precision: Precision = "auto",
+    precision: Precision = None,
 ) -> None:
     """Name what is in pictures."""
     if (watch is None) == (not paths):
@@ -79,7 +78,6 @@ def predict(
     if watch is not None and format_ == "json" and output is None:
         raise typer.BadParameter("a list of what has no end cannot be written: use jsonl", param_hint="--format")
 
-    from facecls.compute import pick_compute
     from facecls.evaluation.outputs import mirror_allowed
     from facecls.inference.naming import Task, name_pictures
     from facecls.inference.predict import Predictor
@@ -93,7 +91,7 @@ def predict(
         progress.note(f"using {checkpoint}")
     trained = read(checkpoint)
     mirrored = mirror_allowed(tta == "flip", trained.config.data, progress)
-    predictor = Predictor(trained, pick_compute(device, precision), unknown=unknown, mirrored=mirrored)
+    predictor = Predictor(trained, trained.compute(device, precision), unknown=unknown, mirrored=mirrored)
     if format_ == "csv" and isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")  # for programs: the same bytes as with --output
     task = Task(tuple(paths or ()), watch, output, annotate, explain, format_, min(top_k, len(predictor.classes)))
@@ -111,21 +109,21 @@ def report(
         Path | None, typer.Option("--output", "-o", help="The HTML file; default: report.html beside the checkpoint.")
     ] = None,
     device: Device = "auto",
-    precision: Precision = "auto",
+    precision: Precision = None,
 ) -> None:
     """Write a page that shows how good a classifier is, where it errs and why."""
-    from facecls.compute import pick_compute
     from facecls.inference.score import score_checkpoint
     from facecls.progress import Progress
     from facecls.report.findings import findings
-    from facecls.report.page import write_page
+    from facecls.report.page import make_room_for, write_page
     from facecls.report.report import report as page_of
     from facecls.report.report import title_of
     from facecls.run import run_of
     from facecls.training.checkpoint import read
 
-    progress, run = Progress(), run_of(checkpoint)
-    compute, trained = pick_compute(device, precision), read(checkpoint)
+    progress, run, trained = Progress(), run_of(checkpoint), read(checkpoint)
+    compute, path = trained.compute(device, precision), output or run.folder / "report.html"
+    make_room_for(path)  # before the work
     scored = score_checkpoint(
         trained,
         compute,
@@ -139,7 +137,6 @@ def report(
     own = trained.config.data.model_copy(update={"split_file": run.kept_split or trained.config.data.split_file})
     told = findings(trained, own, progress)
     scored_on = f"{len(scored.part):,} {split} pictures" if data is None else f"{len(scored.part):,} pictures of {data}"
-    path = output or run.folder / "report.html"
     write_page(path, page_of(trained, run, scored, compute, title_of(checkpoint), scored_on, told))
     print(path)
 

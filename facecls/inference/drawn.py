@@ -11,9 +11,10 @@ from PIL import Image, ImageDraw, ImageFont
 
 from facecls.errors import ImageError, RunError
 from facecls.evaluation.gradcam import GradCam, overlay
+from facecls.evaluation.judgement import UNKNOWN
 from facecls.faces.geometry import read_face
 from facecls.faces.image import open_image
-from facecls.inference.predict import UNKNOWN, Prediction, Predictor
+from facecls.inference.predict import Prediction, Predictor
 from facecls.inference.rows import printable
 
 _SIDE = 320  # pixels, the least side of an explained face

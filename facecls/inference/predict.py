@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from facecls.compute import Compute
 from facecls.errors import ImageError
+from facecls.evaluation.judgement import UNKNOWN
 from facecls.evaluation.outputs import BATCH, Outputs, outputs_of
 from facecls.faces.geometry import Geometry, read_face
 from facecls.faces.reading import cores
@@ -27,7 +28,6 @@ Answer: TypeAlias = tuple[str, Verdict | ImageError]  # of a picture
 
 _IN_WORK = 2 * BATCH  # faces that are computed at the same time, by all workers
 _LEAST_BATCH = 8  # smaller ones cost more each than another core saves
-UNKNOWN = "unknown"  # the label of a picture that shows none of the classes
 
 
 @dataclass(frozen=True)

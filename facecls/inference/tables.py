@@ -110,7 +110,7 @@ def _print_groups(groups: GroupScores, console: Console) -> None:
         low, high = each.interval
         table.add_row(printable(each.group), str(each.n), f"{each.accuracy:.1%}", f"{low:.1%} to {high:.1%}")
     console.print(table)
-    if len(groups.groups) > 1:
+    if groups.gap > 0:
         console.print(f"gap: {groups.gap:.1%} between {groups.best} and {groups.worst}")
 
 

@@ -13,6 +13,7 @@ from facecls.inference.rows import csv_line, printable
 from facecls.inspection.check import Inspection, facts, relative
 
 _EXAMPLES = 3  # of a finding in the table
+_HEADER = csv_line(["kind", "grave", "item", "path", "class", "split", "note", "fix"])
 
 
 def to_json(inspection: Inspection) -> str:
@@ -56,6 +57,14 @@ def _words(inspection: Inspection, item: Item) -> str:
     return f"{paths} ({item.note})" if paths and item.note else paths or item.note
 
 
+def make_room_for_csv(path: Path) -> None:
+    """Raises RunError where a CSV file of findings would be written over something else, before time is spent on them."""
+    if path.is_file():
+        with path.open("rb") as file:
+            if file.read(len(_HEADER)) != _HEADER.encode():
+                raise RunError(f"{path}: is there already, and is no CSV file of findings", hint="name another file")
+
+
 def write_csv(path: Path, inspection: Inspection) -> None:
     """Writes a row per picture of every finding; pictures that belong together have the same number in `item`.
 
@@ -64,7 +73,7 @@ def write_csv(path: Path, inspection: Inspection) -> None:
     pictures = inspection.audit.pictures
     try:
         with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-            file.write(csv_line(["kind", "grave", "item", "path", "class", "split", "note", "fix"]))
+            file.write(_HEADER)
             for finding in inspection.audit.findings:
                 for number, item in enumerate(finding.items or (Item((), finding.message),), 1):
                     start = [finding.kind, "yes" if finding.grave else "no", number]

@@ -1,5 +1,6 @@
 """Checkpoints: plain tensors and plain values, written whole, read without running code, enough by themselves."""
 
+import contextlib
 import io
 import pickle
 import re
@@ -13,9 +14,9 @@ import torch
 from torch import Tensor
 
 from facecls import __version__
-from facecls.compute import Compute
+from facecls.compute import Compute, pick_compute
 from facecls.config import Config, HeadConfig, ModelConfig
-from facecls.errors import CheckpointError
+from facecls.errors import CheckpointError, DeviceError
 from facecls.evaluation.judgement import NO_JUDGEMENT, Judgement
 from facecls.faces.geometry import Geometry
 from facecls.models import build_model
@@ -48,6 +49,16 @@ class Checkpoint:
         model.load_state_dict(self.weights, assign=True)
         compute.place(model)
         return model.eval()
+
+    def compute(self, device: str, precision: str | None) -> Compute:
+        """Where and how to compute; with None in the precision of training, where the device has it.
+
+        Raises DeviceError as `pick_compute` does.
+        """
+        if precision is None:
+            with contextlib.suppress(DeviceError):
+                return pick_compute(device, self.config.precision)
+        return pick_compute(device, precision or "auto")
 
     def judged(self, *, mirrored: bool = False) -> Judgement:
         """What holds for pictures as they are, or `mirrored` as well; NO_JUDGEMENT until training has ended."""

@@ -11,6 +11,7 @@ from facecls.config import Config, DataConfig, settled
 from facecls.data.manifest import write_manifest
 from facecls.data.parts import Found, Part, find_parts, load_part
 from facecls.errors import DataError, DeviceError, FaceclsError, RunError, TrainingError
+from facecls.evaluation.judgement import UNKNOWN
 from facecls.faces.geometry import Geometry
 from facecls.models.classifier import FaceClassifier
 from facecls.progress import Progress, Silence
@@ -38,6 +39,12 @@ def train(config: Config, run: Run, progress: Progress, *, go_on: bool) -> Outco
         bar = progress.bar if team.rank == 0 else Silence().bar
         # Before there is a folder: what is wrong here needs none.
         found = find_parts(_data(config, run, go_on), config.split, bar)
+        if config.unknown.enabled and UNKNOWN in found.classes:
+            raise DataError(
+                f"{config.data.root}: a class is called `{UNKNOWN}`, as are pictures that show none of the classes",
+                hint="rename it; if it holds strangers, move it elsewhere and name it in unknown.strangers; "
+                "or answer always with a class: unknown.enabled=false",
+            )
         if run.folder.resolve() == config.data.root.resolve():
             raise RunError(f"{run.folder}: is the folder of the pictures", hint="name another with --out")
         if team.rank == 0:

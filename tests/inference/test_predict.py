@@ -21,9 +21,10 @@ from PIL import Image
 
 from facecls.compute import pick_compute
 from facecls.errors import DataError, RunError
+from facecls.evaluation.judgement import UNKNOWN
 from facecls.faces.image import open_image
 from facecls.inference.drawn import annotated, caption, explained, place_of
-from facecls.inference.predict import UNKNOWN, Prediction, Predictor
+from facecls.inference.predict import Prediction, Predictor
 from facecls.inference.results import Results
 from facecls.inference.score import score_checkpoint
 from facecls.inference.sources import piped, watched

@@ -15,7 +15,7 @@ import torch
 from sklearn import metrics
 
 from facecls.compute import pick_compute
-from facecls.errors import DataError
+from facecls.errors import DataError, DeviceError
 from facecls.evaluation.calibration import probabilities
 from facecls.evaluation.nearness import known_scores
 from facecls.evaluation.outputs import outputs_of
@@ -240,3 +240,18 @@ def test_a_table_shows_groups_and_intervals(facecls: Facecls, trained: Path, tmp
     file.write_text("class,group\n" + "".join(f"{name},{'ab'[n % 2]}\n" for n, name in enumerate(read(trained).classes)))
     out = facecls("eval", trained, "--groups", file).out
     assert "95 % interval" in out and "gap: " in out and "before calibration" in out
+
+
+def test_a_checkpoint_is_used_in_the_precision_of_its_training(trained: Path) -> None:
+    checkpoint = read(trained / "best.pt")
+    config = checkpoint.config
+    for trained_in, asked, expected in (
+        ("fp32", None, torch.float32),
+        ("fp32", "bf16", torch.bfloat16),
+        ("bf16", None, torch.bfloat16),
+        ("fp16", None, pick_compute("cpu", "auto").dtype),  # which no processor has
+    ):
+        one = replace(checkpoint, config=config.model_copy(update={"precision": trained_in}))
+        assert one.compute("cpu", asked).dtype == expected
+    with pytest.raises(DeviceError):
+        checkpoint.compute("gpu", None)

@@ -148,3 +148,12 @@ def test_names_that_no_encoding_has_can_be_shown_and_written(
         assert result.code == 0 and "udcff" in result.out, result.err
     with (tmp_path / "a.csv").open(newline="", encoding="utf-8", errors="surrogateescape") as file:
         assert {row["class"] for row in csv.DictReader(file, strict=True)} >= {"a\r", "\udcff\n"}
+
+
+def test_findings_take_no_other_files_place(facecls: Facecls, tiny: Tiny, tmp_path: Path) -> None:
+    config, table = tiny(), tmp_path / "findings.csv"
+    before = config.read_text()
+    result = facecls("check", config, "--csv", config)
+    assert result.err == f"error: {config}: is there already, and is no CSV file of findings\n\nhint: name another file\n"
+    assert config.read_text() == before
+    assert [facecls("check", config, "--csv", table).code for _ in range(2)] == [0, 0]

@@ -1,5 +1,6 @@
 """What a training does to the folder that it is told to write to."""
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -34,6 +35,22 @@ def test_the_pictures_folder_is_no_runs(facecls: Facecls, tiny: Tiny, faces: Pat
     assert sorted(path.name for path in faces.iterdir()) == before
 
 
+def test_a_class_called_unknown_is_refused_where_strangers_are_called_so(
+    facecls: Facecls, tiny: Tiny, faces: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / "faces"
+    shutil.copytree(faces, root)
+    min(root.iterdir()).rename(root / "unknown")
+    config = tiny(data={"root": str(root)}, train={"epochs": 1})
+    result = facecls("train", config, "--out", tmp_path / "run")
+    assert result.err == (
+        f"error: {root}: a class is called `unknown`, as are pictures that show none of the classes\n\n"
+        "hint: rename it; if it holds strangers, move it elsewhere and name it in unknown.strangers; "
+        "or answer always with a class: unknown.enabled=false\n"
+    )
+    assert facecls("train", config, "--out", tmp_path / "run", "--set", "unknown.enabled=false").code == 0
+
+
 def test_a_training_that_could_not_begin_leaves_no_folder(facecls: Facecls, tiny: Tiny, tmp_path: Path) -> None:
     words = ("train", tiny(), "--set", "model.pretrained=gone.pt", "--out", tmp_path / "run")
     assert "gone.pt" in facecls(*words).err
@@ -62,16 +79,6 @@ def test_folds_do_not_lie_in_a_training(facecls: Facecls, tiny: Tiny, trained: P
     result = facecls("cross-validate", tiny(), "--folds", "2", "--out", trained)
     assert result.err.endswith(f"error: {trained}: holds the run of one training\n\nhint: name another with --out\n")
     assert not (trained / "fold-1").exists()
-
-
-def test_as_many_folds_as_there_were(facecls: Facecls, tiny: Tiny, tmp_path: Path) -> None:
-    out = tmp_path / "folds"
-    (out / "fold-1").mkdir(parents=True)
-    (out / "fold-1" / "config.yaml").write_text("split: {folds: 3}\n")
-    result = facecls("cross-validate", tiny(), "--folds", "4", "--out", out, "--resume")
-    assert result.err.endswith(
-        f"error: {out}: began with 3 folds, and cannot go on with 4\n\nhint: --folds 3, or name another with --out\n"
-    )
 
 
 def test_more_folds_than_pictures_are_refused_before_the_first(
