@@ -38,7 +38,7 @@ def load_config(path: Path, overrides: Iterable[str] = ()) -> Config:
             problems.append(_origin(tuple(str(part) for part in mistake["loc"]), origins, path) + problem)
             hints += [hint] if hint and hint not in hints else []
     if problems:
-        raise ConfigError(*problems, hint="\n".join(hints))
+        raise ConfigError(*problems, hint="\n".join(hints) or "`facecls config schema` tells what each key takes")
     return config
 
 

@@ -155,6 +155,12 @@ def test_what_is_missing_is_said_at_its_section(tmp_path: Path) -> None:
     assert raised.value.hint == "`facecls init DIR` writes a config that fits a folder of faces"
 
 
+def test_a_value_that_has_no_hint_of_its_own_is_referred_to_the_schema(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as raised:
+        load_config(write(tmp_path, "data: {root: a}\ntrain: {epochs: -3}\n"))
+    assert raised.value.hint == "`facecls config schema` tells what each key takes"
+
+
 def test_an_empty_file_a_value_and_broken_yaml_are_named(tmp_path: Path) -> None:
     for text, said in [
         ("", "faces.yaml: a config is a mapping of sections, this is an empty file"),

@@ -105,14 +105,16 @@ class _View(Sequence[T]):
     __hash__ = None  # type: ignore[assignment]  # as for a list
 
 
-def existing_folder(folder: Path) -> Path:
-    """`folder`, if it is one; raises DataError where it is missing or a file."""
+def existing_folder(folder: Path, hint: str | None = None) -> Path:
+    """`folder`, if it is one; raises DataError, with `hint` where it is given, where it is missing or a file."""
     if folder.is_dir():
         return folder
     if folder.exists():
-        raise DataError(f"{folder}: is a file, not a folder of faces", hint="name the folder that holds the class folders")
+        raise DataError(
+            f"{folder}: is a file, not a folder of faces", hint=hint or "name the folder that holds the class folders"
+        )
     here = f" below {Path.cwd()}" if not folder.is_absolute() else ""
-    raise DataError(f"{folder}: no such folder{here}", hint="`facecls demo-faces DIR` draws faces to try things with")
+    raise DataError(f"{folder}: no such folder{here}", hint=hint or "`facecls demo-faces DIR` draws faces to try things with")
 
 
 def part_folders(root: Path) -> dict[str, Path]:

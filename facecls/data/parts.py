@@ -216,9 +216,10 @@ def loose_part(name: str, folder: Path, data: DataConfig, progress: Progress, de
 
     Raises DataError where there are none, and as `load_part` does.
     """
-    paths = Paths.of(existing_folder(folder), pictures_below(folder, "", Counter()))
+    hint = "name a folder with pictures in it, or in folders in it"
+    paths = Paths.of(existing_folder(folder, f"{name}: {hint}"), pictures_below(folder, "", Counter()))
     if len(paths) == 0:
-        raise DataError(f"{folder}: holds no pictures", hint="name a folder with pictures in it, or in folders in it")
+        raise DataError(f"{folder}: holds no pictures", hint=hint)
     return load_part(name, Listing(paths, np.zeros(len(paths), np.int32)), (name,), data, progress, device)
 
 

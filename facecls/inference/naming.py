@@ -54,6 +54,8 @@ def name_pictures(predictor: Predictor, task: Task, progress: Progress) -> int:
         predictions = annotated(predictions, task.annotate)
     if task.explain is not None:
         predictions = explained(predictions, task.explain, predictor)
+    if task.watch is not None:
+        progress.note(f"watching {task.watch}; Ctrl-C ends it")
     begun, held = time.perf_counter(), 0 if results is None else results.count
     try:
         if results is None:

@@ -66,7 +66,7 @@ def _headline(scored: Scored) -> list[tuple[str, str, str]]:
 
     return [
         ("pictures", str(scores.n), f"{scored.seconds:.1f} s, {scored.images_per_second:.0f} images/s"),
-        ("loss", f"{scores.loss:.4f}", ""),
+        ("loss", f"{scores.loss:.4f}", "before calibration"),
         ("accuracy", f"{scores.accuracy:.2%}", between("accuracy")),
         ("balanced accuracy", f"{scores.balanced_accuracy:.2%}", between("balanced_accuracy")),
         ("macro F1", f"{scores.macro_f1:.2%}", between("macro_f1")),

@@ -45,11 +45,6 @@ def judge_run(
     model = best.build(compute)
     chosen = some_of_each_class(train, config.seed)
     size = best.geometry.image_size  # of a run that ended while its pictures were growing, less than the config's
-    gallery = None
-    if config.unknown.enabled:
-        features = infer(model, chosen, compute, size=size, scored=False).features
-        gallery = enrol(config.unknown.score, features, chosen.listing.labels, best.classes)
-
     nobody = composites(val, config.seed) if config.unknown.enabled and strangers is None else None
 
     def judged(*, mirrored: bool) -> Judgement:
@@ -59,8 +54,15 @@ def judge_run(
         composed = None if nobody is None else infer_composites(model, val, nobody, compute, size=size, mirrored=mirrored)
         return judge(known, val.listing.labels, config.unknown, gallery=gallery, strangers=others, composites=composed)
 
-    judgement = judged(mirrored=False)
-    with_flips = None if config.data.labels_are_handed else judged(mirrored=True)
+    gallery = None
+    with progress.bar(total=3, desc="judging", unit="pass") as bar:
+        if config.unknown.enabled:
+            features = infer(model, chosen, compute, size=size, scored=False).features
+            gallery = enrol(config.unknown.score, features, chosen.listing.labels, best.classes)
+        bar.update()
+        judgement = judged(mirrored=False)
+        bar.update()
+        with_flips = None if config.data.labels_are_handed else judged(mirrored=True)
     assert judgement.ece is not None
     before, after = judgement.ece
     metrics = best.metrics | {"val_ece": before, "val_ece_calibrated": after}

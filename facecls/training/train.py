@@ -82,9 +82,10 @@ def _train(config: Config, found: Found, run: Run, progress: Progress, team: Tea
     faces = Faces(found.classes, *parts)
     if len(faces.train) < 2:
         raise DataError("one picture is too few to train on", hint="add pictures, or hold fewer out with split.val")
+    threads = torch.get_num_threads()
     progress.note(
         f"{len(found.classes)} classes, {len(faces.train)} faces to train on, {len(faces.val)} to score by; "
-        f"{config.model.name}, {compute}, {torch.get_num_threads()} threads; run folder {run.folder}"
+        f"{config.model.name}, {compute}, {threads} thread{'' if threads == 1 else 's'}; run folder {run.folder}"
     )
     _refuse_other_pictures(team, found.classes, parts)  # and all have looked before the first one writes
     if going_on:

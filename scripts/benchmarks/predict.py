@@ -44,7 +44,7 @@ def main() -> None:
         "predict": lambda: _exhaust(predictor.predict(paths)),
         "decoding": lambda: _exhaust(predictor.read(paths)),
         "network": lambda: _network(predictor, predictor.outputs, len(paths)),
-        "torch": lambda: _network(predictor, lambda faces: _by_torch(predictor, faces), len(paths)),
+        "torch network": lambda: _network(predictor, lambda faces: _by_torch(predictor, faces), len(paths)),
     }
     for run in contenders.values():  # files come into the system's memory, kernels are prepared
         run()
@@ -54,9 +54,9 @@ def main() -> None:
         said = ", ".join(f"{name} {speed:.0f}" for name, speed in rounds[-1].items())
         print(f"round {number + 1}: {said} images/s", file=sys.stderr, flush=True)
     result: dict[str, Any] = {name: statistics.median(each[name] for each in rounds) for name in contenders}
-    for network in ("network", "torch"):
+    for network in ("network", "torch network"):
         ratios = [each["predict"] / min(each["decoding"], each[network]) for each in rounds]
-        result[f"ratio_to_{network}"] = [statistics.median(ratios), min(ratios), max(ratios)]
+        result[f"ratio to {network}"] = [statistics.median(ratios), min(ratios), max(ratios)]
     result |= {
         "pictures": len(paths),
         "model": predictor.name,

@@ -210,7 +210,7 @@ def test_pictures_are_named_as_they_arrive(trained: Path, faces: Path, tmp_path:
             wait_for(partial(_lines, output, count))
         running.send_signal(signal.SIGINT)
         said = running.communicate(timeout=30)[1]
-    assert (running.returncode, said) == (0, "")
+    assert (running.returncode, said) == (0, f"watching {folder}; Ctrl-C ends it\n")
     assert [json.loads(line)["path"] for line in output.read_text().splitlines()] == [str(folder / f"{n}.png") for n in (1, 2)]
 
 

@@ -51,6 +51,15 @@ def test_a_class_called_unknown_is_refused_where_strangers_are_called_so(
     assert facecls("train", config, "--out", tmp_path / "run", "--set", "unknown.enabled=false").code == 0
 
 
+def test_strangers_that_are_not_there_are_told_as_such(facecls: Facecls, tiny: Tiny, tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    result = facecls("train", tiny(), "--set", f"unknown.strangers={gone}", "--out", tmp_path / "run")
+    assert result.err.endswith(
+        f"error: {gone}: no such folder\n\nhint: strangers: name a folder with pictures in it, or in folders in it\n"
+    )
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_training_that_could_not_begin_leaves_no_folder(facecls: Facecls, tiny: Tiny, tmp_path: Path) -> None:
     words = ("train", tiny(), "--set", "model.pretrained=gone.pt", "--out", tmp_path / "run")
     assert "gone.pt" in facecls(*words).err
