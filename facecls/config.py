@@ -16,6 +16,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticKnownError
 
+UNKNOWN = "unknown"  # what is said of a picture that shows none of the classes
 Metric = Literal["val_accuracy", "val_macro_f1", "val_loss"]
 
 

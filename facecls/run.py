@@ -65,8 +65,12 @@ class Run:
     def last(self) -> Path:
         return self.folder / "last.pt"
 
-    def open(self) -> None:
-        """Makes the folder if it is not there yet; raises RunError where that cannot be or it cannot be written to."""
+    def open(self) -> bool:
+        """Makes the folder if it is not there yet, and says whether it did.
+
+        Raises RunError where that cannot be, or where the folder cannot be written to.
+        """
+        there = self.folder.exists()
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except FileExistsError:
@@ -75,6 +79,7 @@ class Run:
             raise RunError(f"{self.folder}: cannot be made: {error.strerror}", hint="name another with --out") from None
         if not os.access(self.folder, os.W_OK):
             raise RunError(f"{self.folder}: cannot be written to", hint="name another with --out")
+        return not there
 
     def lock(self) -> filelock.BaseFileLock:
         """Holds the folder for this process until it ends; raises RunError where another one holds it or none can."""
@@ -95,7 +100,7 @@ class Run:
         return lock
 
     def leave_if_empty(self) -> None:
-        """Takes the folder away again if there is nothing but the lock in it."""
+        """Takes the folder away again if there is nothing in it but the lock, which this process holds."""
         with contextlib.suppress(OSError):
             if [path.name for path in self.folder.iterdir()] == [".lock"]:
                 (self.folder / ".lock").unlink()

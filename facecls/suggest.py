@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from facecls.config import UNKNOWN
 from facecls.data.folder import FaceFolder, part_folders
 from facecls.data.parts import require_two
 from facecls.errors import ImageError
@@ -82,6 +83,8 @@ def suggest(look: Look) -> str:
     ]
     if smallest * 5 < largest:
         lines.append("  best: val_macro_f1  # classes differ in size more than five times: each is to count alike")
+    if UNKNOWN in look.classes:
+        lines.append("unknown: {enabled: false}  # a class is called so: move it elsewhere, if it holds strangers")
     return "\n".join(lines) + "\n"
 
 

@@ -77,6 +77,11 @@ def test_only_class_names_of_both_sides_forbid_mirroring(classes: list[str], han
     assert config.augment.flip == AugmentConfig().flip
 
 
+def test_a_class_called_unknown_is_no_stranger(tmp_path: Path) -> None:
+    assert not load(Look(Path("a"), ["ada", "unknown"], [50, 50], 96, True), tmp_path).unknown.enabled
+    assert load(Look(Path("a"), ["ada", "bela"], [50, 50], 96, True), tmp_path).unknown.enabled
+
+
 def test_one_class_is_refused_at_once(facecls: Facecls, tmp_path: Path) -> None:
     (tmp_path / "one" / "ada").mkdir(parents=True)
     Image.new("RGB", (50, 60)).save(tmp_path / "one" / "ada" / "1.png")

@@ -162,11 +162,14 @@ def cross_validate(
     from facecls.compute import pick_compute
     from facecls.inference.tables import print_scores
     from facecls.report.folds import folds_page, print_folds, score_folds
-    from facecls.report.page import write_page
+    from facecls.report.page import make_room_for, write_page
     from facecls.training.folds import train_folds
     from facecls.training.interrupt import Interrupted
 
     progress, compute = Progress(epochs=sys.stderr), pick_compute(settings.device, settings.precision)
+    path = folder / "report.html"
+    if path.exists():
+        make_room_for(path)  # before the work
     try:
         validation = score_folds(train_folds(settings, folds, folder, progress, go_on=resume), compute, progress)
     except (Interrupted, KeyboardInterrupt) as stopped:
@@ -176,7 +179,6 @@ def cross_validate(
             progress.note(f"\nstopped, and saved in {folder}; this goes on:\n")
             progress.note(f"    {shlex.join([*words, '--out', str(folder), '--resume'])}")
         raise typer.Exit(128 + getattr(stopped, "signal", signal.SIGINT)) from None
-    path = folder / "report.html"
     write_page(path, folds_page(validation, settings, compute, folder.resolve().name))
     if format_ == "json":
         print(json.dumps(validation.to_plain() | {"report": str(path)}, indent=2))

@@ -22,6 +22,7 @@ PARTS = ("train", "val", "test")
 
 _HEADER = ["path", "class", "split", "reason"]
 _LISTED = 20  # mistakes named in an error before the rest are only counted
+GONE = "where pictures were taken out on purpose: --set data.on_bad_image=skip"
 _HINT = f"a split file is a CSV as a run writes it: {','.join(_HEADER)}, with paths below data.root"
 
 
@@ -50,11 +51,11 @@ def write_manifest(
         file.detach()  # which writes what is left, and leaves the closing to `whole`
 
 
-def read_manifest(path: Path, root: Path, *, all_there: bool = True) -> tuple[tuple[str, ...], dict[str, Pictures]]:
+def read_manifest(path: Path, root: Path, *, gone: str | None = GONE) -> tuple[tuple[str, ...], dict[str, Pictures]]:
     """The classes, in natural order, and the parts that a split file names; its paths are absolute or relative to `root`.
 
-    Lines of other parts (`skipped`) are passed over. Raises DataError with every mistake at once; that a picture is gone is
-    none unless they are to be `all_there`.
+    Lines of other parts (`skipped`) are passed over. Raises DataError with every mistake at once. That a picture is gone is
+    one, with the hint `gone`; with None it is none.
     """
     problems: list[str] = []
     rows = list(_rows(path, problems))
@@ -64,12 +65,11 @@ def read_manifest(path: Path, root: Path, *, all_there: bool = True) -> tuple[tu
     foreign = sorted({row.kind for row in rows} - trained, key=natural_key)
     problems += [f"{path}: class `{name}` has no picture in train" for name in foreign]
     problems += [f"{path}: has no picture in {part}" for part in ("train", "val") if not any(row.part == part for row in rows)]
-    missing = [row for row in rows if all_there and not os.path.exists(os.path.join(root, row.path))]  # noqa: PTH110, PTH118
+    missing = [row for row in rows if gone is not None and not os.path.exists(os.path.join(root, row.path))]  # noqa: PTH110, PTH118
     problems += [f"{path}:{row.line}: {os.path.join(root, row.path)}: no such file" for row in missing]  # noqa: PTH118
     if problems:
         more = [f"and {len(problems) - _LISTED} more mistakes"] if len(problems) > _LISTED else []
-        gone = f"relative paths start from {root}; where pictures were taken out on purpose: --set data.on_bad_image=skip"
-        raise DataError(*problems[:_LISTED], *more, hint=gone if missing else _HINT)
+        raise DataError(*problems[:_LISTED], *more, hint=f"relative paths start from {root}; {gone}" if missing else _HINT)
     classes = tuple(sorted(trained, key=lambda name: (natural_key(name), name)))
     numbers = {name: number for number, name in enumerate(classes)}
     parts = {}

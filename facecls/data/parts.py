@@ -13,7 +13,7 @@ from facecls.config import DataConfig, SplitConfig
 from facecls.data.disk import on_disk
 from facecls.data.folder import FaceFolder, existing_folder, part_folders
 from facecls.data.groups import group_numbers
-from facecls.data.manifest import read_manifest
+from facecls.data.manifest import GONE, read_manifest
 from facecls.data.room import Kind, measure_room, pick_store, refuse_too_large
 from facecls.data.split import split_pictures
 from facecls.data.store import Bad, Progress, Store, in_memory, on_device, refuse_bad, shape_of, silent
@@ -58,14 +58,17 @@ class Part:
         return len(self.listing.labels)
 
 
-def find_parts(data: DataConfig, split: SplitConfig, progress: Progress = silent) -> Found:
+def find_parts(data: DataConfig, split: SplitConfig, progress: Progress = silent, *, whole: bool = False) -> Found:
     """Lists the pictures of `data.root` and shares them out; the class list is train's.
 
+    With `whole` no picture of a split file may be gone, as for a run that goes on; else `data.on_bad_image` says that.
     Raises DataError for fewer than two classes, a class that only another part has, a split that cannot be, and all that
     FaceFolder and `read_manifest` refuse.
     """
     if data.split_file is not None:
-        classes, pictures = read_manifest(data.split_file, data.root, all_there=data.on_bad_image == "error")
+        gone = "a run goes on with the pictures that it began with" if whole else GONE
+        skipping = data.on_bad_image == "skip" and not whole
+        classes, pictures = read_manifest(data.split_file, data.root, gone=None if skipping else gone)
         parts = {part: Listing(*some) for part, some in pictures.items()}
         notes: list[str] = []
     else:

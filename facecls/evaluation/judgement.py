@@ -17,7 +17,6 @@ from facecls.evaluation.nearness import SCORES, Gallery, known_scores
 from facecls.evaluation.outputs import Composed, Outputs
 from facecls.evaluation.unknown import Bools, Threshold, strangers_needed
 
-UNKNOWN = "unknown"  # what is said of a picture that shows none of the classes
 KEEP = 0.95  # share of the known that a threshold keeps which nothing but known pictures has set
 _MANY = 0.8  # where fewer of the known are kept, the way to keep more is said
 LEAST_KEPT = 0.5  # composites may turn away the rest of the known, not more

@@ -1,6 +1,7 @@
 """Predictions drawn: each picture with its name on it, or with where the network looked."""
 
 import os
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from functools import cache
@@ -9,9 +10,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from facecls.config import UNKNOWN
 from facecls.errors import ImageError, RunError
 from facecls.evaluation.gradcam import GradCam, overlay
-from facecls.evaluation.judgement import UNKNOWN
 from facecls.faces.geometry import read_face
 from facecls.faces.image import open_image
 from facecls.inference.predict import Prediction, Predictor
@@ -70,7 +71,7 @@ def place_of(path: str, folder: Path) -> Path:
     full, here = Path(os.path.abspath(path)), Path.cwd()  # noqa: PTH100 -- links stay links
     below = full.relative_to(here) if full.is_relative_to(here) else None
     if below is None or below.parts[:1] == (_ROOT,):
-        below = Path(_ROOT, *full.parts[1:])
+        below = Path(_ROOT, re.sub(r"\W", "", full.drive), *full.parts[1:])  # of Windows the drive as a folder
     stays = below.suffix.lower() in (".jpg", ".jpeg", ".png") and not below.name.lower().endswith(_DRAWN)
     return folder / (below if stays else below.with_name(below.name + _DRAWN))
 

@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 
 from facecls.compute import Compute
+from facecls.config import UNKNOWN
 from facecls.errors import ImageError
-from facecls.evaluation.judgement import UNKNOWN
 from facecls.evaluation.outputs import BATCH, Outputs, outputs_of
 from facecls.faces.geometry import Geometry, read_face
 from facecls.faces.reading import cores

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any, Literal, TextIO
 
-from facecls.evaluation.judgement import UNKNOWN
+from facecls.config import UNKNOWN
 from facecls.inference.predict import Prediction
 
 RowFormat = Literal["table", "json", "jsonl", "csv"]

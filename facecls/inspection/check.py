@@ -17,6 +17,7 @@ from facecls.errors import DataError
 from facecls.inference.rows import printable
 from facecls.inspection.rehearsal import Rehearsal, rehearse
 from facecls.progress import Progress
+from facecls.training.judging import refuse_a_class_unknown
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,10 @@ def check(config: Config, progress: Progress) -> Inspection:
     config = settled(config)
     compute = pick_compute(config.device, config.precision)
     found, findings = _found(config, progress)
+    try:
+        refuse_a_class_unknown(config, found.classes)
+    except DataError as error:
+        findings.append(_refusal("unknown", error))
     rehearsal = _rehearsed(config, found, compute, progress, findings)
     audited = audit(found, config.data, progress.bar, config.data.cache_dir)
     return Inspection(config, found, rehearsal, replace(audited, findings=(*findings, *audited.findings)))

@@ -8,9 +8,10 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from facecls.data.finding import Finding, Item
-from facecls.errors import RunError
 from facecls.inference.rows import csv_line, printable
 from facecls.inspection.check import Inspection, facts, relative
+from facecls.report.page import make_room_for
+from facecls.run import write_whole
 
 _EXAMPLES = 3  # of a finding in the table
 _HEADER = csv_line(["kind", "grave", "item", "path", "class", "split", "note", "fix"])
@@ -59,10 +60,7 @@ def _words(inspection: Inspection, item: Item) -> str:
 
 def make_room_for_csv(path: Path) -> None:
     """Raises RunError where a CSV file of findings would be written over something else, before time is spent on them."""
-    if path.is_file():
-        with path.open("rb") as file:
-            if file.read(len(_HEADER)) != _HEADER.encode():
-                raise RunError(f"{path}: is there already, and is no CSV file of findings", hint="name another file")
+    make_room_for(path, "CSV file of findings", _HEADER.encode())
 
 
 def write_csv(path: Path, inspection: Inspection) -> None:
@@ -70,19 +68,14 @@ def write_csv(path: Path, inspection: Inspection) -> None:
 
     Raises RunError where the file cannot be written.
     """
-    pictures = inspection.audit.pictures
-    try:
-        with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-            file.write(_HEADER)
-            for finding in inspection.audit.findings:
-                for number, item in enumerate(finding.items or (Item((), finding.message),), 1):
-                    start = [finding.kind, "yes" if finding.grave else "no", number]
-                    for each in item.pictures:
-                        where = [pictures.paths[each], pictures.class_of(each), pictures.part_of(each)]
-                        file.write(csv_line([*start, *where, item.note, finding.fix]))
-                    if not item.pictures:
-                        file.write(csv_line([*start, "", "", "", item.note, finding.fix]))
-    except OSError as error:
-        raise RunError(
-            f"{path}: cannot be written: {str(error.strerror).lower()}", hint="name another file with --csv"
-        ) from None
+    pictures, lines = inspection.audit.pictures, [_HEADER]
+    for finding in inspection.audit.findings:
+        for number, item in enumerate(finding.items or (Item((), finding.message),), 1):
+            start = [finding.kind, "yes" if finding.grave else "no", number]
+            for each in item.pictures:
+                where = [pictures.paths[each], pictures.class_of(each), pictures.part_of(each)]
+                lines.append(csv_line([*start, *where, item.note, finding.fix]))
+            if not item.pictures:
+                lines.append(csv_line([*start, "", "", "", item.note, finding.fix]))
+    make_room_for_csv(path)
+    write_whole(path, "".join(lines).encode("utf-8", "surrogateescape"))

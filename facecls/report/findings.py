@@ -28,6 +28,7 @@ class Told:
 
 def findings(checkpoint: Checkpoint, data: DataConfig, progress: Progress) -> list[Told] | None:
     """What is wrong with the data that a run was trained on; None where that data is no longer there."""
+    data = data.model_copy(update={"on_bad_image": "skip"})  # as scoring does
     try:
         found = find_parts(data, checkpoint.config.split, progress.bar)
     except DataError:

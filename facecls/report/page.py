@@ -30,24 +30,28 @@ def render(template: str, **values: Any) -> str:
     return environment.get_template(template).render(**values)
 
 
-def make_room_for(path: Path) -> None:
-    """Makes the folder that a page is to lie in; what takes long to make a page of calls it first.
+def make_room_for(path: Path, kind: str = "HTML page", beginning: bytes = _BEGINNING) -> None:
+    """Makes the folder that a file is to lie in; whoever works long for the file calls it first.
 
-    Raises RunError where that cannot be, and where something else than a page would be written over.
+    Raises RunError where that cannot be, and where something would be written over that does not begin like its `kind`; a
+    file that ends within the beginning, as an empty one does, is no loss.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunError(f"{path.parent}: cannot be made: {error.strerror}", hint="name a file in another folder") from error
-    if path.is_dir():
-        raise RunError(f"{path}: is a folder", hint=f"name a file: {path / 'report.html'}")
-    if path.is_file() and not _is_page(path):
-        raise RunError(f"{path}: is there already, and is no HTML page", hint="name another file")
+    try:
+        if path.is_dir():
+            raise RunError(f"{path}: is a folder", hint="name a file in it")
+        if path.exists() and not (path.is_file() and beginning.startswith(_start(path, len(beginning)))):
+            raise RunError(f"{path}: is there already, and is no {kind}", hint="name another file")
+    except OSError as error:
+        raise RunError(f"{path}: cannot be written: {error.strerror}", hint="name a file in another folder") from error
 
 
-def _is_page(path: Path) -> bool:
+def _start(path: Path, length: int) -> bytes:
     with path.open("rb") as file:
-        return file.read(len(_BEGINNING)).lower() == _BEGINNING
+        return file.read(length)
 
 
 def write_page(path: Path, html: str) -> None:

@@ -55,7 +55,7 @@ class Checkpoint:
 
         Raises DeviceError as `pick_compute` does.
         """
-        if precision is None:
+        if precision is None and self.config.precision != "bf16":  # which `auto` takes where it is no emulation
             with contextlib.suppress(DeviceError):
                 return pick_compute(device, self.config.precision)
         return pick_compute(device, precision or "auto")
@@ -106,7 +106,7 @@ def read_plain(path: Path) -> dict[str, Any]:
         # Windows does not let a file that is mapped into memory be written anew, as last.pt and best.pt are.
         mapped = sys.platform != "win32" and zipped
         plain = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
-    except CheckpointError:
+    except (CheckpointError, MemoryError):
         raise
     except pickle.UnpicklingError as error:
         # torch names the first global outside its list of harmless ones in the message.

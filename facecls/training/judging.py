@@ -1,5 +1,6 @@
 """The end of a training: what best.pt should know of itself, fitted and written into it."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -8,8 +9,9 @@ import torch
 
 from facecls import chance
 from facecls.compute import Compute
-from facecls.config import Config, DataConfig, UnknownConfig
+from facecls.config import UNKNOWN, Config, DataConfig, UnknownConfig
 from facecls.data.parts import Part, loose_part
+from facecls.errors import DataError
 from facecls.evaluation.composites import composites, infer_composites
 from facecls.evaluation.evaluate import infer
 from facecls.evaluation.judgement import Judgement, describe, judge
@@ -32,6 +34,16 @@ def prepare_strangers(unknown: UnknownConfig, data: DataConfig, progress: Progre
     strangers = loose_part("strangers", unknown.strangers, data, progress.bar, device)
     check_strangers(len(strangers), unknown.target_false_accept)
     return strangers
+
+
+def refuse_a_class_unknown(config: Config, classes: Sequence[str]) -> None:
+    """Raises DataError where a class has the name of the pictures that show none: nobody could tell which is meant."""
+    if config.unknown.enabled and UNKNOWN in classes:
+        raise DataError(
+            f"{config.data.root}: a class is called `{UNKNOWN}`, as are pictures that show none of the classes",
+            hint="rename it; if it holds strangers, move it elsewhere and name it in unknown.strangers; "
+            "or answer always with a class: unknown.enabled=false",
+        )
 
 
 def judge_run(

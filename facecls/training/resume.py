@@ -51,7 +51,7 @@ def prepare(run: Run, config: Config, go_on: bool) -> list[str]:
 
 
 def _refuse_the_users(run: Run) -> None:
-    if not run.environment.exists():  # which a run writes first
+    if not any(path.exists() for path in (run.environment, run.metrics, run.best, run.last)):  # a run writes the first first
         for path in (run.config, run.split):
             if path.exists():
                 raise RunError(f"{path}: is there already, and no run has written it", hint="name another folder with --out")

@@ -11,7 +11,6 @@ from facecls.config import Config, DataConfig, settled
 from facecls.data.manifest import write_manifest
 from facecls.data.parts import Found, Part, find_parts, load_part
 from facecls.errors import DataError, DeviceError, FaceclsError, RunError, TrainingError
-from facecls.evaluation.judgement import UNKNOWN
 from facecls.faces.geometry import Geometry
 from facecls.models.classifier import FaceClassifier
 from facecls.progress import Progress, Silence
@@ -20,7 +19,7 @@ from facecls.training import resume
 from facecls.training.checkpoint import Checkpoint
 from facecls.training.fit import Faces, Loop, Outcome
 from facecls.training.interrupt import Interrupted
-from facecls.training.judging import judge_run, prepare_strangers
+from facecls.training.judging import judge_run, prepare_strangers, refuse_a_class_unknown
 from facecls.training.saving import NoSaver, Saver
 from facecls.training.state import TrainingState, build_state
 from facecls.training.team import Team, assemble
@@ -38,24 +37,22 @@ def train(config: Config, run: Run, progress: Progress, *, go_on: bool) -> Outco
     with assemble() as team:
         bar = progress.bar if team.rank == 0 else Silence().bar
         # Before there is a folder: what is wrong here needs none.
-        found = find_parts(_data(config, run, go_on), config.split, bar)
-        if config.unknown.enabled and UNKNOWN in found.classes:
-            raise DataError(
-                f"{config.data.root}: a class is called `{UNKNOWN}`, as are pictures that show none of the classes",
-                hint="rename it; if it holds strangers, move it elsewhere and name it in unknown.strangers; "
-                "or answer always with a class: unknown.enabled=false",
-            )
+        going_on = go_on and run.last.exists()
+        found = find_parts(_data(config, run, going_on), config.split, bar, whole=going_on)
+        if not going_on:
+            refuse_a_class_unknown(config, found.classes)
         if run.folder.resolve() == config.data.root.resolve():
             raise RunError(f"{run.folder}: is the folder of the pictures", hint="name another with --out")
         if team.rank == 0:
-            run.open()
-            try:
-                with run.lock():
-                    team.gather(run.folder)
+            made = run.open()
+            with run.lock():
+                team.gather(run.folder)
+                try:
                     return _train(config, found, run, progress, team, go_on=go_on)
-            except FaceclsError:
-                run.leave_if_empty()  # every try would leave another one behind
-                raise
+                except FaceclsError:
+                    if made:
+                        run.leave_if_empty()  # every try would leave another one behind
+                    raise
         first = team.gather(run.folder)[0]
         with contextlib.suppress(Interrupted):  # which the first process tells
             _train(config, found, Onlooker(first), Silence(), team, go_on=go_on)
@@ -187,8 +184,8 @@ def _describe(run: Run, config: Config, compute: Compute, found: Found, parts: l
     write_manifest(run.split, split, found.classes, skipped, config.data.root)
 
 
-def _data(config: Config, run: Run, go_on: bool) -> DataConfig:
+def _data(config: Config, run: Run, going_on: bool) -> DataConfig:
     """The config's data; a run that goes on keeps the split that it began with, whatever the folder has got since."""
-    if go_on and run.last.exists() and run.split.exists():
+    if going_on and run.split.exists():
         return config.data.model_copy(update={"split_file": run.split.absolute()})
     return config.data

@@ -20,8 +20,8 @@ import torch
 from PIL import Image
 
 from facecls.compute import pick_compute
+from facecls.config import UNKNOWN
 from facecls.errors import DataError, RunError
-from facecls.evaluation.judgement import UNKNOWN
 from facecls.faces.image import open_image
 from facecls.inference.drawn import annotated, caption, explained, place_of
 from facecls.inference.predict import Prediction, Predictor

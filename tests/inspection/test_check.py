@@ -157,3 +157,19 @@ def test_findings_take_no_other_files_place(facecls: Facecls, tiny: Tiny, tmp_pa
     assert result.err == f"error: {config}: is there already, and is no CSV file of findings\n\nhint: name another file\n"
     assert config.read_text() == before
     assert [facecls("check", config, "--csv", table).code for _ in range(2)] == [0, 0]
+    empty = tmp_path / "empty.csv"
+    empty.touch()
+    assert facecls("check", config, "--csv", empty).code == 0
+    assert facecls("check", config, "--csv", tmp_path).err == f"error: {tmp_path}: is a folder\n\nhint: name a file in it\n"
+    os.mkfifo(tmp_path / "pipe")
+    assert "is there already, and is no HTML page" in facecls("check", config, "--html", tmp_path / "pipe").err
+
+
+def test_a_class_called_unknown_is_grave(facecls: Facecls, tiny: Tiny, faces: Path, tmp_path: Path) -> None:
+    root = tmp_path / "faces"
+    shutil.copytree(faces, root)
+    min(root.iterdir()).rename(root / "unknown")
+    config = tiny(data={"root": str(root)})
+    found = json.loads(facecls("check", config, "--format", "json").out)["findings"]
+    assert [each["grave"] for each in found if each["kind"] == "unknown"] == [True]
+    assert facecls("check", config, "--strict").code == 1

@@ -1,6 +1,7 @@
 """The copy of a ResNet that inference computes with, held against the ResNet itself."""
 
 import copy
+import math
 
 import pytest
 import torch
@@ -89,6 +90,17 @@ def test_it_has_the_weights_of_now() -> None:
             parameter.mul_(1.1)
     second = features(for_inference(model, BF16), faces(), BF16)
     assert (second - first).norm() > 0.1 * first.norm()
+
+
+@needs_kernels
+@pytest.mark.parametrize(
+    ("name", "value"), [("conv1.weight", math.nan), ("conv1.weight", math.inf), ("layer4.1.bn2.running_var", math.nan)]
+)
+def test_broken_weights_stay_visible(name: str, value: float) -> None:
+    model = classifier("resnet18")
+    broken = model.backbone.state_dict()[name]
+    broken[(0,) * broken.dim()] = value
+    assert not features(for_inference(model, BF16), faces(), BF16).isfinite().all()
 
 
 @needs_kernels

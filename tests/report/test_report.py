@@ -138,7 +138,7 @@ def test_a_page_that_cannot_be_written_is_an_error(facecls: Facecls, trained: Pa
     result = facecls("report", trained, "-o", tmp_path / "taken")
     assert result.code == 1
     taken = tmp_path / "taken"
-    assert result.err.endswith(f"error: {taken}: is a folder\n\nhint: name a file: {taken / 'report.html'}\n")
+    assert result.err.endswith(f"error: {taken}: is a folder\n\nhint: name a file in it\n")
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from facecls.run import Run
 from tests.conftest import Result
 
 Facecls = Callable[..., Result]
@@ -66,6 +67,43 @@ def test_a_training_that_could_not_begin_leaves_no_folder(facecls: Facecls, tiny
     assert not (tmp_path / "run").exists()
 
 
+def test_a_folder_that_was_there_is_left(facecls: Facecls, tiny: Tiny, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    facecls("train", tiny(), "--set", "model.pretrained=gone.pt", "--out", tmp_path / "run")
+    assert (tmp_path / "run").is_dir()
+
+
+def test_one_that_another_process_holds_is_left(facecls: Facecls, tiny: Tiny, tmp_path: Path) -> None:
+    run = Run(tmp_path / "run")
+    run.open()
+    with run.lock():
+        result = facecls("train", tiny(), "--out", run.folder)
+        assert "another process trains in this folder" in result.err
+        assert (run.folder / ".lock").exists()
+
+
+def test_a_run_of_an_older_version_is_known_without_its_environment(facecls: Facecls, tiny: Tiny, tmp_path: Path) -> None:
+    config = tiny(train={"epochs": 1})
+    assert facecls("train", config, "--out", tmp_path / "run").code == 0
+    (tmp_path / "run" / "environment.json").unlink()
+    assert "already holds a run" in facecls("train", config, "--out", tmp_path / "run").err
+    (tmp_path / "run" / "last.pt").unlink()
+    assert facecls("train", config, "--out", tmp_path / "run", "--resume").code == 0
+
+
+def test_a_run_goes_on_with_all_its_pictures(facecls: Facecls, tiny: Tiny, faces: Path, tmp_path: Path) -> None:
+    root = tmp_path / "faces"
+    shutil.copytree(faces, root)
+    config = tiny(data={"root": str(root), "on_bad_image": "skip"}, train={"epochs": 1})
+    assert facecls("train", config, "--out", tmp_path / "run").code == 0
+    gone = min(root.rglob("0001.*"))
+    gone.unlink()
+    result = facecls("train", config, "--out", tmp_path / "run", "--resume")
+    assert f"{gone}: no such file" in result.err
+    assert result.err.endswith(f"hint: relative paths start from {root}; a run goes on with the pictures that it began with\n")
+    assert facecls("eval", tmp_path / "run").code in (0, 1)  # which skips it
+
+
 def test_a_folder_that_holds_more_is_left(facecls: Facecls, tiny: Tiny, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "notes.txt").write_text("mine")
@@ -88,6 +126,15 @@ def test_folds_do_not_lie_in_a_training(facecls: Facecls, tiny: Tiny, trained: P
     result = facecls("cross-validate", tiny(), "--folds", "2", "--out", trained)
     assert result.err.endswith(f"error: {trained}: holds the run of one training\n\nhint: name another with --out\n")
     assert not (trained / "fold-1").exists()
+
+
+def test_a_page_that_folds_may_not_write_is_told_before_them(facecls: Facecls, tiny: Tiny, tmp_path: Path) -> None:
+    (tmp_path / "cv").mkdir()
+    page = tmp_path / "cv" / "report.html"
+    page.write_text("mine")
+    result = facecls("cross-validate", tiny(), "--folds", "2", "--out", tmp_path / "cv")
+    assert result.err == f"error: {page}: is there already, and is no HTML page\n\nhint: name another file\n"
+    assert not (tmp_path / "cv" / "fold-1").exists()
 
 
 def test_more_folds_than_pictures_are_refused_before_the_first(
