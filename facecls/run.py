@@ -1,7 +1,6 @@
 """A run's folder: the names of its files, its metrics, and the environment it ran in."""
 
 import contextlib
-import errno
 import glob
 import hashlib
 import json
@@ -9,24 +8,21 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import filelock
 
 from facecls import __version__
 from facecls.errors import RunError
+from facecls.files import not_written, write_whole
 from facecls.yamlfile import to_yaml
 
 RUNS = Path("runs")
 
-_HINTS = {
-    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "is the disk full?"),
-    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "may this account write there?"),
-}
 _VERSIONS = ("torch", "torchvision", "pillow", "numpy", "pydantic")
 
 
@@ -64,6 +60,11 @@ class Run:
     @property
     def last(self) -> Path:
         return self.folder / "last.pt"
+
+    @property
+    def begun(self) -> bool:
+        """Whether a training has left something here to go on with or to use."""
+        return any(path.exists() for path in (self.last, self.best, self.metrics))
 
     def open(self) -> bool:
         """Makes the folder if it is not there yet, and says whether it did.
@@ -112,7 +113,7 @@ class Run:
             with self.metrics.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(row) + "\n")
         except OSError as error:
-            raise _not_written(self.metrics, error) from error
+            raise not_written(self.metrics, error) from error
 
     def rows(self) -> list[dict[str, Any]]:
         """The whole lines of metrics.jsonl; one that a crash cut short is left out."""
@@ -182,34 +183,6 @@ def newest_best(runs: Path = RUNS) -> Path:
     if not found:
         raise RunError(f"no checkpoint is named and there is none in {runs}/*/best.pt", hint="name one with --checkpoint")
     return found[-1]
-
-
-def write_whole(path: Path, content: bytes | memoryview) -> None:
-    """Writes a file as `whole` does."""
-    with whole(path) as file:
-        file.write(content)
-
-
-@contextlib.contextmanager
-def whole(path: Path) -> Iterator[BinaryIO]:
-    """A file that is written beside, then renamed: a reader finds the old file or the new one, never a half.
-
-    Raises RunError where that cannot be.
-    """
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with beside.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    except OSError as error:
-        beside.unlink(missing_ok=True)
-        raise _not_written(path, error) from error
-
-
-def _not_written(path: Path, error: OSError) -> RunError:
-    return RunError(f"{path}: cannot be written: {error.strerror}", hint=_HINTS.get(error.errno or 0, ""))
 
 
 def hash_of(lines: Iterable[str]) -> str:

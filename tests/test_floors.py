@@ -10,7 +10,7 @@ ROOT = Path(__file__).parent.parent / "facecls"
 # From the ground up. A package is one floor: its modules may import one another.
 FLOORS = [
     {"errors"},
-    {"yamlfile", "cache", "chance", "progress", "prefetch"},
+    {"yamlfile", "files", "text", "cache", "chance", "progress", "prefetch"},
     {"config", "run", "compute", "pair"},
     {"configfile"},
     {"faces"},

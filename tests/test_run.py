@@ -8,7 +8,8 @@ import filelock
 import pytest
 
 from facecls.errors import RunError
-from facecls.run import Run, new_run, newest_best, newest_run, write_whole
+from facecls.files import write_whole
+from facecls.run import Run, new_run, newest_best, newest_run
 
 
 def test_rows_from_an_epoch_on_are_forgotten(tmp_path: Path) -> None:

@@ -82,6 +82,15 @@ def test_a_class_called_unknown_is_no_stranger(tmp_path: Path) -> None:
     assert load(Look(Path("a"), ["ada", "bela"], [50, 50], 96, True), tmp_path).unknown.enabled
 
 
+@pytest.mark.parametrize(("folder", "reason"), [("taken", "Not a directory"), ("gone", "No such file or directory")])
+def test_a_config_needs_a_folder(facecls: Facecls, faces: Path, tmp_path: Path, folder: str, reason: str) -> None:
+    (tmp_path / "taken").touch()
+    path = tmp_path / folder / "x.yaml"
+    assert facecls("init", faces, "--output", path).err == (
+        f"error: {path}: cannot be written: {reason}\n\nhint: make its folder first, or name another\n"
+    )
+
+
 def test_one_class_is_refused_at_once(facecls: Facecls, tmp_path: Path) -> None:
     (tmp_path / "one" / "ada").mkdir(parents=True)
     Image.new("RGB", (50, 60)).save(tmp_path / "one" / "ada" / "1.png")

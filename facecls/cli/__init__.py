@@ -103,12 +103,12 @@ def check(
     from facecls.inspection.output import make_room_for_csv, print_check, to_json, write_csv
     from facecls.inspection.page import write_html
     from facecls.progress import Progress
-    from facecls.report.page import make_room_for
+    from facecls.report.page import make_room_for_page
 
     if csv is not None:
         make_room_for_csv(csv)
     if html is not None:
-        make_room_for(html)
+        make_room_for_page(html)
     progress = Progress()
     inspection = look(settings, progress)
     for note in [*inspection.found.notes, *(inspection.rehearsal.notes if inspection.rehearsal else ())]:
@@ -132,7 +132,7 @@ def init(
 ) -> None:
     """Write a config that fits a folder of faces, with the reasons in it."""
     from facecls.errors import ConfigError
-    from facecls.run import write_whole
+    from facecls.files import write_whole
     from facecls.suggest import look_at, suggest
 
     text = suggest(look_at(folder))

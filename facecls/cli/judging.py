@@ -115,7 +115,7 @@ def report(
     from facecls.inference.score import score_checkpoint
     from facecls.progress import Progress
     from facecls.report.findings import findings
-    from facecls.report.page import make_room_for, write_page
+    from facecls.report.page import make_room_for_page, write_page
     from facecls.report.report import report as page_of
     from facecls.report.report import title_of
     from facecls.run import run_of
@@ -123,7 +123,7 @@ def report(
 
     progress, run, trained = Progress(), run_of(checkpoint), read(checkpoint)
     compute, path = trained.compute(device, precision), output or run.folder / "report.html"
-    make_room_for(path)  # before the work
+    make_room_for_page(path)  # before the work
     scored = score_checkpoint(
         trained,
         compute,
@@ -162,14 +162,14 @@ def cross_validate(
     from facecls.compute import pick_compute
     from facecls.inference.tables import print_scores
     from facecls.report.folds import folds_page, print_folds, score_folds
-    from facecls.report.page import make_room_for, write_page
+    from facecls.report.page import make_room_for_page, write_page
     from facecls.training.folds import train_folds
     from facecls.training.interrupt import Interrupted
 
     progress, compute = Progress(epochs=sys.stderr), pick_compute(settings.device, settings.precision)
     path = folder / "report.html"
     if path.exists():
-        make_room_for(path)  # before the work
+        make_room_for_page(path)  # before the work
     try:
         validation = score_folds(train_folds(settings, folds, folder, progress, go_on=resume), compute, progress)
     except (Interrupted, KeyboardInterrupt) as stopped:

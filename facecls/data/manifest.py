@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from facecls.errors import DataError, ImageError
 from facecls.faces.listing import Paths, natural_key
-from facecls.run import whole
+from facecls.files import whole
 
 Pictures = tuple[Paths, NDArray[np.int32]]  # with their class numbers
 

@@ -12,7 +12,8 @@ from facecls.cache import cache_folder
 from facecls.errors import DataError
 from facecls.faces.geometry import Geometry
 from facecls.faces.listing import Indices, Paths
-from facecls.run import hash_of, write_whole
+from facecls.files import write_whole
+from facecls.run import hash_of
 
 Stamps = NDArray[np.uint64]  # (N, 2): 128 bits for each file
 

@@ -16,7 +16,7 @@ from facecls.evaluation.gradcam import GradCam, overlay
 from facecls.faces.geometry import read_face
 from facecls.faces.image import open_image
 from facecls.inference.predict import Prediction, Predictor
-from facecls.inference.rows import printable
+from facecls.text import printable
 
 _SIDE = 320  # pixels, the least side of an explained face
 _FONTS = ("DejaVuSans.ttf", "NotoSans-Regular.ttf", "Arial.ttf")  # they have more letters than Pillow's own

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from facecls.errors import RunError
 from facecls.inference.predict import Prediction
-from facecls.inference.rows import csv_header, csv_line, csv_row
+from facecls.inference.rows import csv_header, csv_row
+from facecls.text import csv_line
 
 _NEAREST = csv_header(top_k=1).index("nearest")
 

@@ -1,14 +1,13 @@
 """Predictions as rows: a table for people, JSON and CSV for programs."""
 
-import csv
-import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any, Literal, TextIO
 
 from facecls.config import UNKNOWN
 from facecls.inference.predict import Prediction
+from facecls.text import csv_line, printable
 
 RowFormat = Literal["table", "json", "jsonl", "csv"]
 
@@ -19,13 +18,6 @@ def write_predictions(predictions: Iterable[Prediction], form: RowFormat, top_k:
     JSON has letters beyond ASCII escaped, as file names may hold what no encoding has.
     """
     {"table": _table, "json": _json, "jsonl": _jsonl, "csv": _csv}[form](predictions, top_k, file)
-
-
-def printable(text: str) -> str:
-    """The text with its control characters, and what is no letter of any encoding, spelled out."""
-    return "".join(
-        letter if letter.isprintable() else letter.encode("unicode_escape", "backslashreplace").decode() for letter in text
-    )
 
 
 def _plain(prediction: Prediction) -> dict[str, Any]:
@@ -52,16 +44,6 @@ def csv_row(prediction: Prediction, top_k: int) -> list[Any]:
     rest = [value for pair in prediction.top[1:] for value in pair]
     blank = [None] * (2 * (top_k - 1) - len(rest))
     return [prediction.path, prediction.label, prediction.probability, prediction.nearest, *rest, *blank, prediction.error]
-
-
-def csv_line(values: Sequence[Any]) -> str:
-    r"""Values as a line of a CSV file, which ends with `\n`.
-
-    A writer quotes the letters of its own line end only, so it is given both: a file's name may hold either.
-    """
-    line = io.StringIO()
-    csv.writer(line, lineterminator="\r\n").writerow(values)
-    return line.getvalue().removesuffix("\r\n") + "\n"
 
 
 def _csv(predictions: Iterable[Prediction], top_k: int, file: TextIO) -> None:

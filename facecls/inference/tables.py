@@ -9,8 +9,8 @@ from rich.table import Column, Table
 from facecls.evaluation.assessment import OpenSet
 from facecls.evaluation.metrics import GroupScores, Scores
 from facecls.evaluation.nearness import SCORES
-from facecls.inference.rows import printable
 from facecls.inference.score import Scored
+from facecls.text import printable
 
 _CONFUSION_CLASSES = 12  # up to so many classes the confusion matrix fits a terminal, if need be with numbers for names
 _NO_EDGE = 10_000  # columns of what is no terminal: a file has no edge at which lines must end

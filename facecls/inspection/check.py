@@ -14,9 +14,9 @@ from facecls.data.finding import Finding, Item
 from facecls.data.folder import FaceFolder, part_folders
 from facecls.data.parts import Found, Listing, find_parts
 from facecls.errors import DataError
-from facecls.inference.rows import printable
 from facecls.inspection.rehearsal import Rehearsal, rehearse
 from facecls.progress import Progress
+from facecls.text import printable
 from facecls.training.judging import refuse_a_class_unknown
 
 

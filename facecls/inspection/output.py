@@ -8,10 +8,9 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from facecls.data.finding import Finding, Item
-from facecls.inference.rows import csv_line, printable
+from facecls.files import make_room_for, write_whole
 from facecls.inspection.check import Inspection, facts, relative
-from facecls.report.page import make_room_for
-from facecls.run import write_whole
+from facecls.text import csv_line, printable
 
 _EXAMPLES = 3  # of a finding in the table
 _HEADER = csv_line(["kind", "grave", "item", "path", "class", "split", "note", "fix"])

@@ -10,8 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from numpy.typing import NDArray
 from PIL import Image
 
-from facecls.errors import RunError
-from facecls.run import write_whole
+from facecls.files import make_room_for, write_whole
 
 _BEGINNING = b"<!doctype html>"
 _THUMBNAIL = 256  # pixels: a page shows some sixty pictures and is to stay below 5 MB
@@ -30,33 +29,14 @@ def render(template: str, **values: Any) -> str:
     return environment.get_template(template).render(**values)
 
 
-def make_room_for(path: Path, kind: str = "HTML page", beginning: bytes = _BEGINNING) -> None:
-    """Makes the folder that a file is to lie in; whoever works long for the file calls it first.
-
-    Raises RunError where that cannot be, and where something would be written over that does not begin like its `kind`; a
-    file that ends within the beginning, as an empty one does, is no loss.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(f"{path.parent}: cannot be made: {error.strerror}", hint="name a file in another folder") from error
-    try:
-        if path.is_dir():
-            raise RunError(f"{path}: is a folder", hint="name a file in it")
-        if path.exists() and not (path.is_file() and beginning.startswith(_start(path, len(beginning)))):
-            raise RunError(f"{path}: is there already, and is no {kind}", hint="name another file")
-    except OSError as error:
-        raise RunError(f"{path}: cannot be written: {error.strerror}", hint="name a file in another folder") from error
-
-
-def _start(path: Path, length: int) -> bytes:
-    with path.open("rb") as file:
-        return file.read(length)
+def make_room_for_page(path: Path) -> None:
+    """Makes the folder that a page is to lie in; raises RunError where that cannot be, or something else lies there."""
+    make_room_for(path, "HTML page", _BEGINNING)
 
 
 def write_page(path: Path, html: str) -> None:
     """Writes a page beside, then renames; raises RunError where it cannot be written."""
-    make_room_for(path)
+    make_room_for_page(path)
     # A file name that is no UTF-8 is shown with question marks.
     write_whole(path, html.encode("utf-8", errors="replace"))
 

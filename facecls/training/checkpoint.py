@@ -19,9 +19,9 @@ from facecls.config import Config, HeadConfig, ModelConfig
 from facecls.errors import CheckpointError, DeviceError
 from facecls.evaluation.judgement import NO_JUDGEMENT, Judgement
 from facecls.faces.geometry import Geometry
+from facecls.files import write_whole
 from facecls.models import build_model
 from facecls.models.classifier import FaceClassifier
-from facecls.run import write_whole
 
 FORMAT = 1
 
@@ -102,9 +102,9 @@ def read_plain(path: Path) -> dict[str, Any]:
     if path.is_dir():
         raise CheckpointError(f"{path}: is a folder, not a checkpoint", hint=_HINT)
     try:
-        zipped = _is_zip(path)
+        _refuse_other_bytes(path)
         # Windows does not let a file that is mapped into memory be written anew, as last.pt and best.pt are.
-        mapped = sys.platform != "win32" and zipped
+        mapped = sys.platform != "win32" and _is_zip(path)
         plain = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except (CheckpointError, MemoryError):
         raise
@@ -174,14 +174,20 @@ def _mirrored_of(plain: dict[str, Any], judgement: Judgement | None) -> Judgemen
 
 
 def _is_zip(path: Path) -> bool:
-    """Whether a file is as torch writes it, or as it once did; raises CheckpointError for others, and where bytes changed."""
-    with path.open("rb") as file:
-        start = file.read(2)
-    if start == b"PK":
+    return _start(path) == b"PK"
+
+
+def _refuse_other_bytes(path: Path) -> None:
+    """Raises CheckpointError for what torch has not written, and where bytes have changed since it was."""
+    if _is_zip(path):
         with zipfile.ZipFile(path) as archive:
             changed = archive.testzip()  # torch does not look at the checksums that it writes
         if changed is not None:
             raise CheckpointError(f"{path}: is damaged: it does not hold what was written to it", hint="copy it anew")
-    elif start[:1] != b"\x80":  # the first byte of a pickle
+    elif _start(path)[:1] != b"\x80":  # the first byte of a pickle, which is what torch once wrote
         raise CheckpointError(f"{path}: is not a checkpoint, or not a whole one", hint=_HINT)
-    return start == b"PK"
+
+
+def _start(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(2)

@@ -49,7 +49,7 @@ def _refuse_own_val(config: Config) -> None:
 
 
 def _refuse_other_runs(folder: Path, folds: int, go_on: bool) -> None:
-    if any(path.exists() for path in (Run(folder).last, Run(folder).best, Run(folder).metrics)):
+    if Run(folder).begun:
         raise RunError(f"{folder}: holds the run of one training", hint="name another with --out")
     first = fold_run(folder, 0)
     if not go_on and any(folder.glob("fold-*")):

@@ -28,8 +28,7 @@ def prepare(run: Run, config: Config, go_on: bool) -> list[str]:
     """
     if not (go_on and run.last.exists()):
         _refuse_the_users(run)
-    held = any(path.exists() for path in (run.last, run.best, run.metrics))
-    if held and not go_on:
+    if run.begun and not go_on:
         raise RunError(f"{run.folder}: already holds a run", hint="go on with it with --resume, or name another with --out")
     if not go_on:
         return []
@@ -51,7 +50,7 @@ def prepare(run: Run, config: Config, go_on: bool) -> list[str]:
 
 
 def _refuse_the_users(run: Run) -> None:
-    if not any(path.exists() for path in (run.environment, run.metrics, run.best, run.last)):  # a run writes the first first
+    if not (run.begun or run.environment.exists()):  # the first file that a run writes
         for path in (run.config, run.split):
             if path.exists():
                 raise RunError(f"{path}: is there already, and no run has written it", hint="name another folder with --out")
