@@ -4,6 +4,7 @@ import csv
 import errno
 import json
 import os
+import pickle
 import subprocess
 import sys
 from collections.abc import Callable
@@ -199,6 +200,13 @@ def test_what_is_no_checkpoint_is_refused_whatever_it_begins_with(facecls: Facec
     path = tmp_path / "notes.pt"
     path.write_bytes(text)
     assert error_of(facecls("eval", path)).startswith(f"error: {path}: is not a checkpoint, or not a whole one\n\nhint: ")
+
+
+def test_a_pickle_is_refused_without_a_warning(facecls: Facecls, tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    path = tmp_path / "foreign.pt"
+    path.write_bytes(pickle.dumps({"a": 1}, protocol=4))
+    assert error_of(facecls("eval", path)).startswith(f"error: {path}: is not a checkpoint, or not a whole one\n\nhint: ")
+    assert not [each for each in recwarn if "pickle" in str(each.message)]
 
 
 def test_a_foreign_checkpoint_is_refused(facecls: Facecls, tmp_path: Path) -> None:

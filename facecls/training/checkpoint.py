@@ -5,6 +5,7 @@ import io
 import pickle
 import re
 import sys
+import warnings
 import zipfile
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -105,7 +106,9 @@ def read_plain(path: Path) -> dict[str, Any]:
         _refuse_other_bytes(path)
         # Windows does not let a file that is mapped into memory be written anew, as last.pt and best.pt are.
         mapped = sys.platform != "win32" and _is_zip(path)
-        plain = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what other programs' files are like, which is said below
+            plain = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except (CheckpointError, MemoryError):
         raise
     except pickle.UnpicklingError as error:
