@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from platformdirs import user_cache_path
+
 from facecls.errors import RunError
 
 _HINTS = {
@@ -68,3 +70,8 @@ def make_room_for(path: Path, kind: str, beginning: bytes) -> None:
 def _start(path: Path, length: int) -> bytes:
     with path.open("rb") as file:
         return file.read(length)
+
+
+def cache_folder(override: Path | None = None) -> Path:
+    """`override`, or facecls's directory in the user's cache directory; it need not exist yet."""
+    return override or user_cache_path("facecls", appauthor=False)

@@ -2,12 +2,15 @@
 
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, TextIO, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from typing import Any, TextIO, TypeAlias, TypeVar
 
 from tqdm import tqdm
 
 T = TypeVar("T")
+
+ProgressBar: TypeAlias = Callable[..., AbstractContextManager[Any]]  # tqdm, or what is called like it
 
 _LINE_SECONDS = 10.0  # between two lines about how far things are, where there is no terminal
 
@@ -63,3 +66,8 @@ class Silence(Progress):
 
     def epoch(self, row: Mapping[str, Any], epochs: int, best: bool) -> None:
         """Left to the first process."""
+
+
+def no_progress(**_: object) -> "tqdm[Any]":
+    """A bar that is not shown."""
+    return tqdm(disable=True)

@@ -17,9 +17,9 @@ from typing import Any
 import filelock
 
 from facecls import __version__
+from facecls.config.yaml import to_yaml
 from facecls.errors import RunError
 from facecls.files import not_written, write_whole
-from facecls.yamlfile import to_yaml
 
 RUNS = Path("runs")
 

@@ -3,16 +3,19 @@
 import signal
 import subprocess
 import sys
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
+from PIL import Image
 
-from facecls.faces.demo import write_faces
+from facecls.synthetic.write import write_faces
 
 torch.set_num_threads(1)  # more threads than idle cores make torch far slower
 
@@ -112,3 +115,28 @@ def tiny(tmp_path: Path, faces: Path) -> Callable[..., Path]:
         return path
 
     return write
+
+
+Noise = Callable[..., Path]
+
+
+def write_noise(path: Path, size: tuple[int, int] = (20, 16)) -> Path:
+    """A picture that follows from its name."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    width, height = size
+    pixels = np.random.default_rng(zlib.crc32(path.name.encode())).integers(0, 256, (height, width, 3), np.uint8)
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+@pytest.fixture
+def noise(tmp_path: Path) -> Noise:
+    """Makes `tmp_path/faces` with so many pictures in each class: `noise(ada=3, bob=2)`."""
+
+    def make(root: Path = tmp_path / "faces", suffix: str = ".png", **classes: int) -> Path:
+        for name, count in classes.items():
+            for number in range(count):
+                write_noise(root / name / f"{name}{number}{suffix}")
+        return root
+
+    return make

@@ -1,6 +1,5 @@
 """The README is run: its commands work, its config is the defaults, its map is the files."""
 
-import ast
 import re
 import shlex
 from collections.abc import Callable
@@ -9,8 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from facecls.config import Config, flat
-from facecls.yamlfile import parse_value
+from facecls.config.schema import Config, flat
+from facecls.config.yaml import parse_value
 from tests.conftest import Result
 
 ROOT = Path(__file__).parent.parent
@@ -48,31 +47,6 @@ def test_its_config_names_every_key_with_its_default() -> None:
     del defaults["data.root"]
     empty = {key for key, value in told.items() if value == {}}
     assert {key: value for key, value in told.items() if key not in empty} == defaults
-
-
-def mapped() -> dict[str, str]:
-    """The files and folders of the README's map, from the project's root, with what it says of each."""
-    (lines,) = re.findall(r"\n    facecls/\n(?:    .*\n)+", README)
-    found: dict[str, str] = {}
-    above: list[str] = []
-    for indent, name, words in re.findall(r"^    ( *)(\S+) *(.*)$", lines, flags=re.MULTILINE):
-        above[len(indent) // 2 :] = [name]
-        found["".join(above)] = words
-    return found
-
-
-def test_its_map_is_the_first_lines_of_the_files() -> None:
-    told = {}
-    for path in (ROOT / "facecls").rglob("*.py"):
-        first = (ast.get_docstring(ast.parse(path.read_text())) or "").partition("\n")[0]
-        told[str(path.relative_to(ROOT)).removesuffix("__init__.py")] = first
-    told["facecls/"] = ""
-    assert {name: words for name, words in mapped().items() if name.startswith("facecls/")} == told
-
-
-def test_the_folders_of_its_map_are_there() -> None:
-    others = [name for name in mapped() if not name.startswith("facecls/")]
-    assert others == ["configs/", "scripts/", "tests/"] and all((ROOT / name).is_dir() for name in others)
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda path: path.name)

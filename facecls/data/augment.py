@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from facecls import chance
-from facecls.config import AugmentConfig
+from facecls import seeding
+from facecls.config.schema import AugmentConfig
 
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, the weights that Pillow and JPEG use for grey
 _COLUMNS = 14  # uniform draws per face
@@ -16,7 +16,7 @@ _COLUMNS = 14  # uniform draws per face
 
 def draw(count: int, seed: int, epoch: int, step: int) -> Tensor:
     """The (count, 14) uniform numbers from which the faces of one step are changed; on the CPU, so alike everywhere."""
-    return torch.rand(count, _COLUMNS, generator=chance.generator("augment", seed, epoch, step))
+    return torch.rand(count, _COLUMNS, generator=seeding.generator("augment", seed, epoch, step))
 
 
 class Augment:
@@ -110,7 +110,7 @@ def mix(images: Tensor, targets: Tensor, config: AugmentConfig, numbers: tuple[i
     """
     if config.mixup == 0 and config.cutmix == 0:
         return images, targets
-    random = np.random.default_rng(chance.seed_of("mix", *numbers))
+    random = np.random.default_rng(seeding.seed_of("mix", *numbers))
     cut = config.mixup == 0 or (config.cutmix > 0 and random.random() < 0.5)
     alpha = config.cutmix if cut else config.mixup
     share = float(random.beta(alpha, alpha))

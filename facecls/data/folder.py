@@ -7,13 +7,15 @@ from typing import Any, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
-from torchvision.datasets import DatasetFolder, ImageFolder
 
+from facecls.data.listing import Paths, class_folders, existing_folder, is_picture
+from facecls.device import require_torchvision
 from facecls.errors import DataError
-from facecls.faces.image import SUFFIXES, open_image
-from facecls.faces.listing import Paths, class_folders, is_picture
+from facecls.faces.decode import SUFFIXES, open_image
 
-PARTS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+require_torchvision()  # says so if torchvision was built for another torch
+
+from torchvision.datasets import DatasetFolder, ImageFolder  # noqa: E402
 
 T = TypeVar("T")
 
@@ -103,32 +105,3 @@ class _View(Sequence[T]):
         return isinstance(other, Sequence) and list(self) == list(other)
 
     __hash__ = None  # type: ignore[assignment]  # as for a list
-
-
-def existing_folder(folder: Path, hint: str | None = None) -> Path:
-    """`folder`, if it is one; raises DataError, with `hint` where it is given, where it is missing or a file."""
-    if folder.is_dir():
-        return folder
-    if folder.exists():
-        raise DataError(
-            f"{folder}: is a file, not a folder of faces", hint=hint or "name the folder that holds the class folders"
-        )
-    here = f" below {Path.cwd()}" if not folder.is_absolute() else ""
-    raise DataError(f"{folder}: no such folder{here}", hint=hint or "`facecls demo-faces DIR` draws faces to try things with")
-
-
-def part_folders(root: Path) -> dict[str, Path]:
-    """The folders of `root` that are parts, by their name among train, val and test; empty where `root` holds classes.
-
-    Raises DataError for a part that stands there twice (`val` and `valid`), or without `train`.
-    """
-    found: dict[str, Path] = {}
-    for name, part in PARTS.items():
-        if (existing_folder(root) / name).is_dir():
-            if part in found:
-                raise DataError(f"{root}: holds both `{found[part].name}` and `{name}`", hint="keep one of them")
-            found[part] = root / name
-    if "train" not in found:
-        # A folder of classes may well have one that is called `test`.
-        return {}
-    return found

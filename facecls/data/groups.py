@@ -5,19 +5,19 @@ import re
 
 import numpy as np
 
-from facecls.config import DataConfig, SplitConfig
-from facecls.data.store import Progress
+from facecls.config.schema import DataConfig, SplitConfig
+from facecls.data.listing import Indices, Paths
 from facecls.errors import DataError
-from facecls.faces.listing import Indices, Paths
+from facecls.progress import ProgressBar
 
 
-def group_numbers(paths: Paths, data: DataConfig, split: SplitConfig, progress: Progress) -> Indices:
+def group_numbers(paths: Paths, data: DataConfig, split: SplitConfig, progress: ProgressBar) -> Indices:
     """The group of each picture, (N,), as `split.group` says; the numbers themselves mean nothing."""
     if split.group == "name":
         assert split.pattern is not None, "the config sees to it"
         return by_name(paths, split.pattern)
     if split.group == "near_duplicates":
-        from facecls.data.duplicates import near_duplicate_groups
+        from facecls.data.duplicates.match import near_duplicate_groups
 
         return near_duplicate_groups(paths, progress, data.cache_dir)
     return np.arange(len(paths))

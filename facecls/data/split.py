@@ -9,10 +9,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from facecls import chance
-from facecls.config import SplitConfig
+from facecls import seeding
+from facecls.config.schema import SplitConfig
+from facecls.data.listing import Indices, Paths
 from facecls.errors import DataError
-from facecls.faces.listing import Indices, Paths
 
 Labels = NDArray[np.int32]  # (N,), class numbers
 
@@ -141,7 +141,7 @@ def share_out(
         np.cumsum(np.bincount(labels[singles], minlength=quotas.shape[1]))[:-1],
     )
     for kind, members in enumerate(by_class):
-        order = np.random.default_rng(chance.seed_of(*numbers, classes[kind])).permutation(members)
+        order = np.random.default_rng(seeding.seed_of(*numbers, classes[kind])).permutation(members)
         parts[order] = np.repeat(
             np.arange(len(quotas)), _filling(room[:, kind], wanted[:, kind] & ~filled[:, kind], len(order))
         )
@@ -151,7 +151,7 @@ def share_out(
 def _dealt(group_of: Indices, sizes: Indices, numbers: tuple[int | str, ...]) -> list[Indices]:
     """The members of each group of two or more: the largest first, equal ones in an order that follows from `numbers`."""
     big = np.flatnonzero(sizes > 1)
-    big = np.random.default_rng(chance.seed_of(*numbers, "groups")).permutation(big)
+    big = np.random.default_rng(seeding.seed_of(*numbers, "groups")).permutation(big)
     big = big[np.argsort(-sizes[big], kind="stable")]
     members = np.split(np.argsort(group_of, kind="stable"), np.cumsum(sizes)[:-1])
     return [members[group] for group in big.tolist()]

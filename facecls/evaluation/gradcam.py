@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from facecls.compute import Compute
+from facecls.device import Compute
 from facecls.errors import ModelError
 from facecls.models.classifier import FaceClassifier
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from facecls.faces.image import open_image
+from facecls.faces.decode import open_image
 
 PADDING = (128, 128, 128)
 """What `fit="pad"` fills up with: the middle of the range, which normalisation takes to about 0, the value that

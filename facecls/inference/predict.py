@@ -11,16 +11,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from facecls.compute import Compute
-from facecls.config import UNKNOWN
+from facecls.checkpoint import Checkpoint
+from facecls.config.schema import UNKNOWN
+from facecls.data.stores.worker import cores
+from facecls.device import Compute
 from facecls.errors import ImageError
-from facecls.evaluation.outputs import BATCH, Outputs, outputs_of
+from facecls.evaluation.infer import BATCH, outputs_of
 from facecls.faces.geometry import Geometry, read_face
-from facecls.faces.reading import cores
 from facecls.models.classifier import FaceClassifier
-from facecls.models.onednn import for_inference
+from facecls.models.mkldnn import for_inference
+from facecls.open_set.outputs import Outputs
 from facecls.prefetch import prefetched
-from facecls.training.checkpoint import Checkpoint
 
 Face: TypeAlias = NDArray[np.uint8] | ImageError  # (S, S, 3), or why there is none
 Verdict: TypeAlias = tuple[NDArray[np.float64], bool]  # calibrated probabilities (C,), and whether it is one of ours

@@ -10,8 +10,8 @@ from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import TextIO
 
+from facecls.data.listing import pictures_below
 from facecls.errors import DataError
-from facecls.faces.listing import pictures_below
 
 _POLL_SECONDS = 1.0
 _AT_ONCE = 4096  # paths taken from a pipe at a time: many, so that reading ahead is worth it

@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from facecls.config import HeadConfig, ModelConfig
+from facecls.config.schema import HeadConfig, ModelConfig
 from facecls.errors import ModelError
 from facecls.models.classifier import FaceClassifier, count_parameters, multiply_adds
 from facecls.models.cnn import cnn

@@ -4,7 +4,7 @@ from collections import OrderedDict
 
 from torch import Tensor, nn
 
-from facecls.config import ModelConfig
+from facecls.config.schema import ModelConfig
 from facecls.models.resnet import BasicBlock, initialise
 
 

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812  the name that all of torch's documentation uses
 from torch import Tensor, nn
 
-from facecls.config import HeadConfig
+from facecls.config.schema import HeadConfig
 
 
 class Head(nn.Module):

@@ -6,7 +6,7 @@ pictures of the one size they are built for.
 
 from torch import Tensor, nn
 
-from facecls.config import ModelConfig
+from facecls.config.schema import ModelConfig
 
 HIDDEN = 300
 

@@ -9,7 +9,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from facecls.config import ModelConfig
+from facecls.config.schema import ModelConfig
 
 Stem = Literal["standard", "small"]
 

@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from facecls.config import ModelConfig
+from facecls.config.schema import ModelConfig
+from facecls.device import require_torchvision
 from facecls.errors import InstallError, ModelError
 from facecls.models.classifier import rehearse
-from facecls.pair import require_torchvision
 
 CLASSES = 1000  # what torchvision's models are built for, and how their classifier is found
 

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from facecls.evaluation.assessment import OpenSet
-from facecls.evaluation.calibration import Ints
-from facecls.evaluation.metrics import ReliabilityBin, wilson
-from facecls.evaluation.nearness import SCORES
+from facecls.evaluation.intervals import wilson
+from facecls.evaluation.result import OpenSet
+from facecls.open_set.scores import SCORES
+from facecls.open_set.temperature import Ints, ReliabilityBin
 from facecls.report.charts import Axis, Chart, span
 
 _BINS = 30

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from facecls.evaluation.calibration import Ints
+from facecls.open_set.temperature import Ints
 
 NAMED = 25  # up to so many classes every row has its name and every cell its number
 _WORST = 20  # of more classes, those that are confused most are shown so

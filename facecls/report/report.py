@@ -5,6 +5,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,24 +14,34 @@ import yaml
 from numpy.typing import NDArray
 
 from facecls import __version__
-from facecls.compute import Compute
+from facecls.checkpoint import Checkpoint
+from facecls.device import Compute
 from facecls.errors import ModelError
-from facecls.evaluation.assessment import Assessment
-from facecls.evaluation.calibration import probabilities
+from facecls.evaluation.evaluate import Scored
 from facecls.evaluation.gradcam import GradCam
-from facecls.evaluation.judgement import describe, explain_threshold
-from facecls.evaluation.metrics import reliability
-from facecls.inference.score import Scored
+from facecls.evaluation.result import Assessment
 from facecls.models.classifier import FaceClassifier, count_parameters
+from facecls.open_set.calibration import describe, explain_threshold
+from facecls.open_set.temperature import probabilities, reliability
 from facecls.report import curves, matrix
 from facecls.report.charts import Chart
-from facecls.report.findings import Told
-from facecls.report.gallery import Album, Gallery, Heat, gallery
+from facecls.report.examples import Album, Gallery, Heat, gallery
 from facecls.report.page import percent, render
 from facecls.run import Run
-from facecls.training.checkpoint import Checkpoint
 
 Fact = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Told:
+    """A finding as the page tells it."""
+
+    kind: str
+    grave: bool
+    message: str
+    fix: str
+    examples: tuple[str, ...]  # pictures below the data's root, or names of classes
+    more: int
 
 
 def report(

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from facecls.config import Config, UnknownConfig, flat
+from facecls.checkpoint import read_plain
+from facecls.config.schema import Config, UnknownConfig, flat
 from facecls.errors import CheckpointError, RunError
 from facecls.run import Run
-from facecls.training.checkpoint import read_plain
 from facecls.training.state import TrainingState
 
 MAY_CHANGE = {

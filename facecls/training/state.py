@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from facecls.compute import Compute
-from facecls.config import Config
+from facecls.config.schema import Config
+from facecls.device import Compute
 from facecls.errors import ModelError
 from facecls.models import build_model
 from facecls.models.classifier import FaceClassifier
 from facecls.training.ema import Average, NoAverage, build_average
-from facecls.training.optim import build_optimizer
+from facecls.training.schedule import build_optimizer
 
 
 class Tally:

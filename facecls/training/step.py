@@ -6,16 +6,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from facecls import chance
-from facecls.compute import Compute
-from facecls.config import Config
+from facecls import seeding
+from facecls.config.schema import Config
 from facecls.data.augment import Augment, mix
-from facecls.data.batches import Batch
+from facecls.data.sampler import Batch
+from facecls.device import Compute
 from facecls.errors import TrainingError
 from facecls.progress import Progress
-from facecls.training.optim import learning_rate, set_rate
+from facecls.training.distributed import Team
+from facecls.training.schedule import learning_rate, set_rate
 from facecls.training.state import TrainingState
-from facecls.training.team import Team
 
 
 class Stepper:
@@ -54,7 +54,7 @@ class Stepper:
         """
         config = self.config
         while True:
-            chance.seed_everything("step", config.seed, state.epoch, batch.step, self.team.rank)  # dropout draws from it
+            seeding.seed_everything("step", config.seed, state.epoch, batch.step, self.team.rank)  # dropout draws from it
             ran_out: str | None = None
             try:
                 self._add_gradients(state, batch, size)

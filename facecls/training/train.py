@@ -6,24 +6,25 @@ from itertools import chain
 
 import torch
 
-from facecls.compute import Compute, pick_compute
-from facecls.config import Config, DataConfig, settled
-from facecls.data.manifest import write_manifest
-from facecls.data.parts import Found, Part, find_parts, load_part
+from facecls.checkpoint import Checkpoint
+from facecls.config.schema import Config, DataConfig, settled
+from facecls.data.dataset import Found, find_parts
+from facecls.data.load import Part, load_part
+from facecls.data.split_file import write_manifest
+from facecls.device import Compute, pick_compute
 from facecls.errors import DataError, DeviceError, FaceclsError, RunError, TrainingError
 from facecls.faces.geometry import Geometry
 from facecls.models.classifier import FaceClassifier
 from facecls.progress import Progress, Silence
 from facecls.run import Onlooker, Run, hash_of
 from facecls.training import resume
-from facecls.training.checkpoint import Checkpoint
-from facecls.training.fit import Faces, Loop, Outcome
-from facecls.training.interrupt import Interrupted
-from facecls.training.judging import judge_run, prepare_strangers, refuse_a_class_unknown
-from facecls.training.saving import NoSaver, Saver
+from facecls.training.calibrate import judge_run, prepare_strangers, refuse_a_class_unknown
+from facecls.training.checkpointing import NoSaver, Saver
+from facecls.training.distributed import Team, assemble
+from facecls.training.loop import Faces, Loop, Outcome
+from facecls.training.signals import Interrupted
 from facecls.training.state import TrainingState, build_state
-from facecls.training.team import Team, assemble
-from facecls.training.tracking import NoTracker, TensorBoard
+from facecls.training.tensorboard import NoTracker, TensorBoard
 from facecls.training.transfer import load_pretrained
 
 

@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from facecls.config import ModelConfig
+from facecls import checkpoint
+from facecls.config.schema import ModelConfig
+from facecls.device import require_torchvision
 from facecls.errors import InstallError, ModelError
 from facecls.models.classifier import FaceClassifier
-from facecls.pair import require_torchvision
-from facecls.training import checkpoint
 
 Weights = dict[str, Tensor]
 

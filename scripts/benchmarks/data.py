@@ -20,15 +20,16 @@ from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
-from facecls.compute import Compute, pick_compute
-from facecls.config import AugmentConfig, DataConfig, HeadConfig, ModelConfig
+from facecls.config.schema import AugmentConfig, DataConfig, HeadConfig, ModelConfig
 from facecls.data.augment import Augment
-from facecls.data.batches import TrainBatches
+from facecls.data.dataset import Listing
 from facecls.data.folder import FaceFolder
-from facecls.data.parts import Listing, load_part
-from facecls.data.store import silent
-from facecls.faces.demo import write_faces
+from facecls.data.load import load_part
+from facecls.data.sampler import TrainBatches
+from facecls.device import Compute, pick_compute
 from facecls.models import build_model
+from facecls.progress import no_progress
+from facecls.synthetic.write import write_faces
 
 STORES = ("memory", "disk", "device", "stream")
 Epoch = Callable[[int], Iterator[Tensor]]  # uint8 batches on the device
@@ -91,7 +92,7 @@ def of_store(store: str, folder: Path, size: int, batch: int, cache: Path, compu
     )
     found = FaceFolder(folder)
     listing = Listing(found.paths, found.labels)
-    batches = TrainBatches(load_part("train", listing, found.classes, data, silent, compute.device), batch, 0, compute)
+    batches = TrainBatches(load_part("train", listing, found.classes, data, no_progress, compute.device), batch, 0, compute)
     return lambda epoch: (step.faces for step in batches.epoch(epoch))
 
 

@@ -18,9 +18,9 @@ from pathlib import Path
 import torch
 from train import Ours, bare
 
-from facecls.compute import pick_compute
-from facecls.configfile import load_config
-from facecls.faces.demo import write_faces
+from facecls.config.load import load_config
+from facecls.device import pick_compute
+from facecls.synthetic.write import write_faces
 
 CONFIG = """
 data: {{root: {root}, image_size: {size}, store: device}}

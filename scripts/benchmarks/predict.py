@@ -21,12 +21,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from facecls.compute import pick_compute
-from facecls.evaluation.outputs import BATCH, outputs_of
+from facecls.checkpoint import read
+from facecls.device import pick_compute
+from facecls.evaluation.infer import BATCH, outputs_of
 from facecls.inference.predict import Predictor
 from facecls.inference.sources import find_pictures
 from facecls.run import newest_best
-from facecls.training.checkpoint import read
 
 
 def main() -> None:

@@ -20,15 +20,16 @@ from pathlib import Path
 import torch
 from torch.nn import functional
 
-from facecls.compute import Compute, pick_compute
-from facecls.config import Config
-from facecls.configfile import load_config
-from facecls.data.batches import TrainBatches
-from facecls.data.parts import find_parts, load_part
+from facecls.config.load import load_config
+from facecls.config.schema import Config
+from facecls.data.dataset import find_parts
+from facecls.data.load import load_part
+from facecls.data.sampler import TrainBatches
+from facecls.device import Compute, pick_compute
 from facecls.progress import Progress
+from facecls.training.distributed import Team
 from facecls.training.state import build_state
 from facecls.training.step import Stepper
-from facecls.training.team import Team
 
 WARM_UP = 3  # steps before the clock starts: kernels are prepared in the first
 

@@ -17,18 +17,19 @@ from typing import Any
 import numpy as np
 import torch
 
-from facecls.compute import pick_compute
-from facecls.config import UnknownConfig
-from facecls.data.parts import find_parts, load_part, loose_part
-from facecls.evaluation.composites import composites, infer_composites
-from facecls.evaluation.evaluate import infer
-from facecls.evaluation.judgement import KEEP, judge
-from facecls.evaluation.nearness import SCORES, enrol, known_scores
-from facecls.evaluation.unknown import Threshold, strangers_needed
+from facecls.checkpoint import read
+from facecls.config.schema import UnknownConfig
+from facecls.data.dataset import find_parts
+from facecls.data.load import load_part, loose_part
+from facecls.device import pick_compute
+from facecls.evaluation.infer import infer
+from facecls.open_set.calibration import KEEP, judge
+from facecls.open_set.scores import SCORES, enrol, known_scores
+from facecls.open_set.thresholds import Threshold, strangers_needed
 from facecls.progress import Progress
 from facecls.run import run_of
-from facecls.training.checkpoint import read
-from facecls.training.judging import some_of_each_class
+from facecls.training.calibrate import some_of_each_class
+from facecls.training.impostors import composites, infer_composites
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from facecls.config import AugmentConfig
+from facecls.config.schema import AugmentConfig
 from facecls.data.augment import Augment, _affine_grid, draw, mix
 
 OFF = AugmentConfig(flip=0, rotate=0, zoom=0, shift=0, brightness=0, contrast=0, saturation=0, erase=0)

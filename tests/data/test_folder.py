@@ -10,9 +10,10 @@ from torch.utils.data import DataLoader, Subset
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
-from facecls.data.folder import FaceFolder, part_folders
+from facecls.data.folder import FaceFolder
+from facecls.data.listing import part_folders
 from facecls.errors import DataError
-from tests.data.conftest import Noise, write_noise
+from tests.conftest import Noise, write_noise
 
 
 def refusal(call: Callable[[], object]) -> tuple[tuple[str, ...], str]:

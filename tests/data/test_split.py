@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from facecls.config import DataConfig, SplitConfig
+from facecls.config.schema import DataConfig, SplitConfig
 from facecls.data.groups import by_name, group_numbers
+from facecls.data.listing import Indices, Paths
 from facecls.data.split import split_pictures
 from facecls.errors import DataError
-from facecls.faces.listing import Indices, Paths
+from facecls.progress import no_progress
 
 WHERE = Path("faces")
 
@@ -124,7 +125,7 @@ def test_a_pattern_that_finds_nothing_is_named() -> None:
 def test_without_groups_every_picture_stands_alone() -> None:
     paths = Paths.of(WHERE, ["ada/1.jpg", "ada/2.jpg"])
     config = SplitConfig(group="none")
-    assert group_numbers(paths, DataConfig(root=WHERE), config, lambda **_: None).tolist() == [0, 1]
+    assert group_numbers(paths, DataConfig(root=WHERE), config, no_progress).tolist() == [0, 1]
 
 
 @pytest.mark.parametrize("grouped", [False, True])

@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from facecls.compute import Compute
-from facecls.config import HeadConfig, ModelConfig
+from facecls.config.schema import HeadConfig, ModelConfig
+from facecls.device import Compute
 from facecls.errors import ModelError
 from facecls.evaluation.gradcam import GradCam, overlay
 from facecls.models import build_model

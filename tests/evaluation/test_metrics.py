@@ -10,22 +10,10 @@ from numpy.typing import NDArray
 from sklearn import metrics as reference
 
 from facecls.evaluation import metrics
-from facecls.evaluation.calibration import probabilities
-from facecls.evaluation.metrics import (
-    ClassScore,
-    ConfusedPair,
-    GroupScore,
-    ReliabilityBin,
-    bootstrap,
-    brier_score,
-    by_group,
-    confused_pairs,
-    expected_calibration_error,
-    reliability,
-    roc_auc,
-    score,
-    wilson,
-)
+from facecls.evaluation.intervals import bootstrap, wilson
+from facecls.evaluation.metrics import ClassScore, ConfusedPair, brier_score, confused_pairs, roc_auc, score
+from facecls.evaluation.subgroups import GroupScore, by_group
+from facecls.open_set.temperature import ReliabilityBin, expected_calibration_error, probabilities, reliability
 
 Drawn = tuple[NDArray[np.float64], NDArray[np.int64], list[str]]
 

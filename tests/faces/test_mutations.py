@@ -6,9 +6,9 @@ import pytest
 from PIL import ExifTags, Image
 
 from facecls.errors import ImageError
-from facecls.faces.image import open_image
-from tests.faces.judging import judge_apart
+from facecls.faces.decode import open_image
 from tests.faces.mutations import originals, write_cut, write_damaged, write_oddities
+from tests.faces.opening import judge_apart
 
 MEGABYTES = 512
 

@@ -19,17 +19,17 @@ import pytest
 import torch
 from PIL import Image
 
-from facecls.compute import pick_compute
-from facecls.config import UNKNOWN
+from facecls.checkpoint import read
+from facecls.config.schema import UNKNOWN
+from facecls.device import pick_compute
 from facecls.errors import DataError, RunError
-from facecls.faces.image import open_image
-from facecls.inference.drawn import annotated, caption, explained, place_of
+from facecls.evaluation.evaluate import score_checkpoint
+from facecls.faces.decode import open_image
+from facecls.inference.annotate import annotated, caption, explained, place_of
+from facecls.inference.output import Results
 from facecls.inference.predict import Prediction, Predictor
-from facecls.inference.results import Results
-from facecls.inference.score import score_checkpoint
 from facecls.inference.sources import piped, watched
 from facecls.progress import Progress
-from facecls.training.checkpoint import read
 from tests.conftest import Result
 
 Facecls = Callable[..., Result]

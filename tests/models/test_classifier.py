@@ -7,7 +7,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from facecls.config import HeadConfig, ModelConfig
+from facecls.config.schema import HeadConfig, ModelConfig
 from facecls.models import HEADS, MODELS, FaceClassifier, build_model, count_parameters, multiply_adds
 
 Head = Literal["linear", "cosface", "arcface"]

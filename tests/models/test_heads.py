@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from facecls.config import HeadConfig
+from facecls.config.schema import HeadConfig
 from facecls.models.heads import HEADS, Head, build_head
 
 SCALE, MARGIN = 16.0, 0.3

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import facecls
-from facecls.config import HeadConfig, ModelConfig
+from facecls.config.schema import HeadConfig, ModelConfig
 from facecls.errors import ModelError
 from facecls.models import MODELS, FaceClassifier, build_model
 
@@ -65,7 +65,7 @@ def test_a_resnet18_is_built_loaded_and_run_without_the_slow_imports() -> None:
 import sys
 import torch
 before = set(sys.modules)
-from facecls.config import HeadConfig, ModelConfig
+from facecls.config.schema import HeadConfig, ModelConfig
 from facecls.models import build_model
 
 def build():

@@ -5,7 +5,7 @@ import torch
 import torchvision
 from torch import nn
 
-from facecls.config import ModelConfig
+from facecls.config.schema import ModelConfig
 from facecls.models.resnet import ResNet, resnet18, resnet34
 
 

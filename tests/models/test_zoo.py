@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from facecls.config import HeadConfig, ModelConfig
+from facecls.config.schema import HeadConfig, ModelConfig
 from facecls.errors import InstallError, ModelError
 from facecls.models import FaceClassifier, build_model, multiply_adds
 

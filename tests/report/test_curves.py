@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 from jinja2 import Environment, PackageLoader
 
-from facecls.evaluation.assessment import OpenSet
-from facecls.evaluation.identification import identification_rates
-from facecls.evaluation.metrics import ReliabilityBin, wilson
+from facecls.evaluation.intervals import wilson
+from facecls.evaluation.result import OpenSet
+from facecls.open_set.rates import identification_rates
+from facecls.open_set.temperature import ReliabilityBin
 from facecls.report.charts import Chart
 from facecls.report.curves import confidence_histogram, identification_curve, reliability_diagram
 

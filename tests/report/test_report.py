@@ -13,10 +13,10 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from facecls.faces.image import open_image
-from facecls.report.folds import _joined_heat
+from facecls.checkpoint import read
+from facecls.faces.decode import open_image
+from facecls.report.cross_validation import _joined_heat
 from facecls.report.page import picture as thumbnail
-from facecls.training.checkpoint import read
 from tests.conftest import Result
 from tests.report.browser import CHROMIUM, open_page
 

@@ -5,11 +5,11 @@ from typing import Any
 
 import torch
 
-from facecls.config import Config
+from facecls.checkpoint import read_plain
+from facecls.config.schema import Config
 from facecls.progress import Progress
 from facecls.run import Run
-from facecls.training.checkpoint import read_plain
-from facecls.training.fit import Outcome
+from facecls.training.loop import Outcome
 from facecls.training.train import train
 
 # All that draws chance or keeps state between steps.

@@ -10,23 +10,25 @@ from typing import Any
 import pytest
 import torch
 
-from facecls.compute import pick_compute
-from facecls.config import Config
-from facecls.configfile import load_config
-from facecls.data.batches import TrainBatches
-from facecls.data.parts import find_parts, load_part
+from facecls import checkpoint
+from facecls.checkpoint import Checkpoint, read_plain
+from facecls.config.load import load_config
+from facecls.config.schema import Config
+from facecls.data.dataset import find_parts
+from facecls.data.load import load_part
+from facecls.data.sampler import TrainBatches
+from facecls.device import pick_compute
 from facecls.faces.geometry import Geometry
 from facecls.progress import Progress
 from facecls.run import Run
-from facecls.training import checkpoint, saving
-from facecls.training.checkpoint import Checkpoint, read_plain
-from facecls.training.interrupt import Interrupted
+from facecls.training import checkpointing
+from facecls.training.distributed import Team
+from facecls.training.signals import Interrupted
 from facecls.training.state import build_state
 from facecls.training.step import Stepper
-from facecls.training.team import Team
 from tests.conftest import Result
 from tests.training.runs import EVERYTHING, run_in, weights
-from tests.training.test_fit import interrupted_at
+from tests.training.test_loop import interrupted_at
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
@@ -154,7 +156,7 @@ def test_what_is_written_has_left_the_gpu(tiny: Tiny, tmp_path: Path, monkeypatc
     config = load_config(tiny(device=DEVICE))
     state = build_state(config, 4, pick_compute(DEVICE, "auto"), lambda _: None)
     template: Any = Checkpoint(("a", "b"), Geometry(32), config.model, config.head, config, {}, {})
-    saver = saving.Saver(Run(tmp_path), template, 5.0)
+    saver = checkpointing.Saver(Run(tmp_path), template, 5.0)
     before = torch.cuda.memory_allocated()
     saver.best(state, 32)
     saver.last(state)

@@ -12,15 +12,15 @@ from typing import Any
 import pytest
 import torch
 
-from facecls.config import Config
-from facecls.configfile import load_config
+from facecls.checkpoint import read_plain
+from facecls.config.load import load_config
+from facecls.config.schema import Config
 from facecls.errors import CheckpointError, FaceclsError, InstallError, ModelError, TrainingError
 from facecls.models.classifier import FaceClassifier
 from facecls.progress import Progress
 from facecls.run import Run
-from facecls.training.checkpoint import read_plain
+from facecls.training.distributed import Team
 from facecls.training.step import grown, size_at
-from facecls.training.team import Team
 from facecls.training.train import train
 
 Tiny = Callable[..., Path]

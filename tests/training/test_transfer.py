@@ -10,12 +10,12 @@ from urllib.error import URLError
 import pytest
 import torch
 
-from facecls.configfile import load_config
+from facecls.checkpoint import read_plain
+from facecls.config.load import load_config
 from facecls.errors import CheckpointError, ConfigError, InstallError, ModelError
-from facecls.faces.demo import write_faces
 from facecls.progress import Progress
 from facecls.run import Run
-from facecls.training.checkpoint import read_plain
+from facecls.synthetic.write import write_faces
 from facecls.training.train import train
 
 Tiny = Callable[..., Path]

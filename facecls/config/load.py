@@ -1,0 +1,118 @@
+"""Reads a config: YAML and `--set` to sections; every mistake at once, with its line."""
+
+import difflib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from facecls.config.schema import Config, Section
+from facecls.config.yaml import Document, Key, parse_value, read_document
+from facecls.errors import ConfigError
+
+
+def load_config(path: Path, overrides: Iterable[str] = ()) -> Config:
+    """Reads a config; `overrides` are `section.key=value`, their values YAML, and win over the file.
+
+    Raises ConfigError with every mistake at once.
+    """
+    document = read_document(path)
+    problems = list(document.problems)
+    origins: dict[Key, str] = {key: f"{path}:{line}: " for key, line in document.lines.items()}
+    for override in overrides:
+        try:
+            key, value = _parse_override(override)
+            _put(document, key, value)
+        except ConfigError as error:
+            problems.extend(error.problems)
+        else:
+            origins[key] = "--set "
+    hints: list[str] = []
+    try:
+        config = Config.model_validate(document.values)
+    except ValidationError as error:
+        for mistake in error.errors():
+            problem, hint = _explain(mistake)
+            problems.append(_origin(tuple(str(part) for part in mistake["loc"]), origins, path) + problem)
+            hints += [hint] if hint and hint not in hints else []
+    if problems:
+        raise ConfigError(*problems, hint="\n".join(hints) or "`facecls config schema` tells what each key takes")
+    return config
+
+
+def _parse_override(text: str) -> tuple[Key, Any]:
+    dotted, equals, value = text.partition("=")
+    if not equals or not dotted:
+        raise ConfigError(f"--set {text}: should be section.key=value")
+    return tuple(dotted.strip().split(".")), parse_value(value)
+
+
+def _put(document: Document, key: Key, value: Any) -> None:
+    place: Any = document.values
+    for depth, part in enumerate(key[:-1]):
+        if place.get(part) is None:
+            place[part] = {}
+        place = place[part]
+        if not isinstance(place, dict):
+            raise ConfigError(f"--set {'.'.join(key)}: {'.'.join(key[: depth + 1])} is a value, not a section")
+    place[key[-1]] = value
+
+
+def _origin(loc: Key, origins: dict[Key, str], path: Path) -> str:
+    # A missing key has no line of its own: the nearest thing above it that stands in the file has one.
+    for length in range(len(loc), 0, -1):
+        if loc[:length] in origins:
+            return origins[loc[:length]]
+    return f"{path}: "
+
+
+def _explain(mistake: ErrorDetails) -> tuple[str, str]:
+    """One mistake as (problem, hint)."""
+    loc = tuple(str(part) for part in mistake["loc"] if part != "[key]")  # pydantic's mark of a key that is wrong itself
+    key = ".".join(loc)
+    message = mistake["msg"].removeprefix("Value error, ")
+    match mistake["type"]:
+        case "extra_forbidden":
+            return _explain_unknown(loc)
+        case "missing":
+            hint = "`facecls init DIR` writes a config that fits a folder of faces"
+            return f"{key}: is missing", hint if key.startswith("data") else ""
+        case "model_type":
+            return f"{key}: should be a section with keys, got {mistake['input']!r}", ""
+        case "value_error":
+            return f"{key}: {message}" if key else message, ""
+        case "float_parsing" | "float_type":
+            message = "input should be a number"
+        case "int_parsing" | "int_type" | "int_from_float":
+            message = "input should be a whole number"
+        case "path_type":
+            message = "input should be a path"
+        case "bool_parsing" | "bool_type":
+            message = "input should be true or false"
+        case "string_pattern_mismatch":
+            described = Config.model_fields[loc[0]].description if loc[0] in Config.model_fields else None
+            message = f"input should be one of {described}" if described else message
+    return f"{key}: {message[0].lower()}{message[1:]}, got {mistake['input']!r}", ""
+
+
+def _explain_unknown(loc: Key) -> tuple[str, str]:
+    *above, name = loc
+    section = section_keys(".".join(above))
+    problem = f"{'.'.join(loc)}: `{name}` is not a key of {'.'.join(above) or 'the config'}"
+    home = next((other for other in Config.model_fields if name in section_keys(other)), None)
+    if home is not None and not difflib.get_close_matches(name, section, cutoff=0.8):
+        return problem, f"`{name}` belongs to `{home}`"
+    everywhere = {f"{'.'.join((*above, key))}" for key in section}
+    nearest = difflib.get_close_matches(".".join(loc), sorted(everywhere), n=1, cutoff=0.6)
+    return problem, f"did you mean `{nearest[0]}`?" if nearest else f"its keys are {', '.join(section)}"
+
+
+def section_keys(section: str) -> list[str]:
+    """The keys of a section (`""` for the top); none where there is no such section."""
+    if not section:
+        return list(Config.model_fields)
+    field = Config.model_fields.get(section)
+    kind = field.annotation if field else None
+    return list(kind.model_fields) if isinstance(kind, type) and issubclass(kind, Section) else []

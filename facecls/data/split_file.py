@@ -1,0 +1,125 @@
+"""A split written down: `path,class,split,reason`, a line per picture."""
+
+import csv
+import io
+import os
+import posixpath
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facecls.data.listing import Paths, natural_key
+from facecls.errors import DataError, ImageError
+from facecls.files import whole
+
+Pictures = tuple[Paths, NDArray[np.int32]]  # with their class numbers
+
+PARTS = ("train", "val", "test")
+
+_HEADER = ["path", "class", "split", "reason"]
+_LISTED = 20  # mistakes named in an error before the rest are only counted
+GONE = "where pictures were taken out on purpose: --set data.on_bad_image=skip"
+_HINT = f"a split file is a CSV as a run writes it: {','.join(_HEADER)}, with paths below data.root"
+
+
+def write_manifest(
+    path: Path,
+    parts: Mapping[str, Pictures],
+    classes: Iterable[str],
+    skipped: Iterable[tuple[ImageError, str]],
+    root: Path,
+) -> None:
+    """Writes a run's split.csv: each picture with its class and part, and the skipped ones, given with their class.
+
+    Paths are relative to `root`, so that the file still holds when the pictures have been moved.
+    """
+    names = list(classes)
+    with whole(path) as raw:
+        file = io.TextIOWrapper(raw, encoding="utf-8", errors="surrogateescape", newline="")
+        writer = csv.writer(file)
+        writer.writerow(_HEADER)
+        for part, (paths, labels) in parts.items():
+            below = _relative(paths.root, root)
+            for index, label in enumerate(labels.tolist()):
+                writer.writerow((_joined(below, paths.name(index)), names[label], part, ""))
+        for error, name in skipped:
+            writer.writerow((_relative(error.path, root), name, "skipped", error.reason))
+        file.detach()  # which writes what is left, and leaves the closing to `whole`
+
+
+def read_manifest(path: Path, root: Path, *, gone: str | None = GONE) -> tuple[tuple[str, ...], dict[str, Pictures]]:
+    """The classes, in natural order, and the parts that a split file names; its paths are absolute or relative to `root`.
+
+    Lines of other parts (`skipped`) are passed over. Raises DataError with every mistake at once. That a picture is gone is
+    one, with the hint `gone`; with None it is none.
+    """
+    problems: list[str] = []
+    rows = list(_rows(path, problems))
+    seen = Counter(row.path for row in rows)
+    problems += [f"{path}: `{name}` stands {count} times" for name, count in seen.items() if count > 1]
+    trained = {row.kind for row in rows if row.part == "train"}
+    foreign = sorted({row.kind for row in rows} - trained, key=natural_key)
+    problems += [f"{path}: class `{name}` has no picture in train" for name in foreign]
+    problems += [f"{path}: has no picture in {part}" for part in ("train", "val") if not any(row.part == part for row in rows)]
+    missing = [row for row in rows if gone is not None and not os.path.exists(os.path.join(root, row.path))]  # noqa: PTH110, PTH118
+    problems += [f"{path}:{row.line}: {os.path.join(root, row.path)}: no such file" for row in missing]  # noqa: PTH118
+    if problems:
+        more = [f"and {len(problems) - _LISTED} more mistakes"] if len(problems) > _LISTED else []
+        raise DataError(*problems[:_LISTED], *more, hint=f"relative paths start from {root}; {gone}" if missing else _HINT)
+    classes = tuple(sorted(trained, key=lambda name: (natural_key(name), name)))
+    numbers = {name: number for number, name in enumerate(classes)}
+    parts = {}
+    for part in PARTS:
+        members = [row for row in rows if row.part == part]
+        if members:
+            labels = np.array([numbers[row.kind] for row in members], np.int32)
+            parts[part] = (Paths.of(root, (row.path for row in members)), labels)
+    return classes, parts
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    line: int
+    path: str
+    kind: str
+    part: str
+
+
+def _rows(path: Path, problems: list[str]) -> Iterator[_Row]:
+    try:
+        # `-sig`, because Excel begins a file with a byte order mark
+        with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
+            reader = csv.DictReader(file)
+            lacking = [name for name in _HEADER[:3] if name not in (reader.fieldnames or ())]
+            if lacking:
+                raise DataError(f"{path}: has no column {', '.join(f'`{name}`' for name in lacking)}", hint=_HINT)
+            for row in reader:
+                part = row["split"]
+                if not row["path"] or not row["class"] or not part:
+                    problems.append(f"{path}:{reader.line_num}: names no path, class or split")
+                elif part in PARTS:
+                    yield _Row(reader.line_num, row["path"], row["class"], part)
+                elif part != "skipped":
+                    problems.append(f"{path}:{reader.line_num}: `{part}` is not a part, the parts are {', '.join(PARTS)}")
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file", hint="data.split_file names a CSV such as a run's split.csv") from None
+    except (OSError, csv.Error) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise DataError(f"{path}: cannot be read: {str(reason).lower()}", hint=_HINT) from None
+
+
+def _relative(path: str, root: Path) -> str:
+    """`path` below `root` with forward slashes, or as it is where it lies elsewhere."""
+    try:
+        return Path(path).relative_to(root).as_posix()
+    except ValueError:
+        return path
+
+
+def _joined(below: str, name: str) -> str:
+    """With a forward slash on every system, so that another one finds the picture, too."""
+    return name if below == "." or os.path.isabs(name) else posixpath.join(below, name)  # noqa: PTH117 -- millions of times

@@ -1,0 +1,90 @@
+"""One pass of a classifier: what it says of some faces; predict and eval share it, so that both say the same."""
+
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from facecls.config.schema import DataConfig
+from facecls.data.load import Part
+from facecls.data.sampler import eval_batches
+from facecls.device import Compute
+from facecls.models.classifier import FaceClassifier
+from facecls.models.mkldnn import for_inference
+from facecls.open_set.outputs import Outputs
+from facecls.progress import Progress
+
+BATCH = 64  # faces at once
+
+
+def mirror_allowed(wanted: bool, data: DataConfig, progress: Progress) -> bool:
+    """Whether pictures are to be mirrored as well: never where that would change their classes, which is said."""
+    if wanted and data.labels_are_handed:
+        progress.note("mirroring would change the classes (data.labels_are_handed), so it is left off")
+    return wanted and not data.labels_are_handed
+
+
+def outputs_of(
+    model: FaceClassifier,
+    batches: Iterable[Tensor],
+    compute: Compute,
+    *,
+    mirrored: bool = False,
+    scored: bool = True,
+    featured: bool = True,
+) -> Outputs:
+    """Runs batches of images (B, 3, S, S) in [0, 1] through the model; sets it to eval mode.
+
+    With `mirrored`, logits and features are the mean of the picture's and its mirror image's. `scored` false leaves the
+    logits out, which of many classes take the most memory; `featured` false leaves the features out, which take the most
+    where they are many, as the pixels that `linear` scores.
+    """
+    model.eval()
+    logits, features = [], []
+    with torch.inference_mode(), compute.autocast():
+        for images in batches:
+            views = [images, images.flip(3)] if mirrored else [images]
+            embedded = [model.embed(view) for view in views]
+            nothing = np.zeros((len(images), 0), np.float32)
+            features.append(_mean(embedded) if featured else nothing)
+            logits.append(_mean([model.score(each) for each in embedded]) if scored else nothing)
+    if not logits:
+        return Outputs(np.zeros((0, 0), np.float32), np.zeros((0, 0), np.float32))
+    return Outputs(np.concatenate(logits), np.concatenate(features))
+
+
+def _mean(views: list[Tensor]) -> NDArray[np.float32]:
+    """The mean of (B, ...) tensors in float32, on the host at once: a device would have to hold all of a large set."""
+    first, *others = (view.float() for view in views)
+    mean: NDArray[np.float32] = (sum(others, first) / len(views)).cpu().numpy()
+    return mean
+
+
+def infer(
+    model: FaceClassifier,
+    part: Part,
+    compute: Compute,
+    rank: int = 0,
+    ranks: int = 1,
+    *,
+    mirrored: bool = False,
+    scored: bool = True,
+    featured: bool = True,
+    size: int | None = None,
+) -> Outputs:
+    """Runs all faces of a part through the model, or the share of them that process `rank` of `ranks` takes on.
+
+    `mirrored`, `scored` and `featured` are as `outputs_of` takes them; `size` pixels are what a side is shrunk to, if it is
+    larger.
+    """
+    batches = (_shrunk(images, size) for images in eval_batches(part, BATCH, compute, rank, ranks))
+    return outputs_of(for_inference(model, compute), batches, compute, mirrored=mirrored, scored=scored, featured=featured)
+
+
+def _shrunk(images: Tensor, size: int | None) -> Tensor:
+    if size is None or size >= images.shape[-1]:
+        return images
+    return functional.interpolate(images, (size, size), mode="bilinear", antialias=True)

@@ -1,0 +1,1 @@
+"""Open-set recognition: scores, rejection thresholds, their rates, and calibration."""

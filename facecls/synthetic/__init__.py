@@ -1,0 +1,1 @@
+"""Synthetic faces: invented people, drawn with Pillow."""

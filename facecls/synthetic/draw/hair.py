@@ -1,0 +1,149 @@
+"""Hair: a shape behind the head, a shape between skull and hairline, and what a few styles have beyond these."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from facecls.synthetic.draw.brush import INK, Brush, Point, Points, flushed, mix, smooth, symmetric, taper
+from facecls.synthetic.people import Hair, Person
+
+
+@dataclass(frozen=True)
+class Hairdo:
+    """A style's shapes; x in half widths of the head, y in half heights."""
+
+    line: tuple[Point, ...] = ()  # the hairline from left to right; without one, no hair lies on the skull
+    lift: float = 0.0  # how high the hair stands above the skull
+    behind: tuple[Point, ...] = ()  # right half of what hangs behind the head
+    curl: float = 0.0  # radius of the curls along the edges
+    sharp: bool = False  # spikes instead of a smooth edge
+
+
+# One style a line reads better than one number a line.
+# fmt: off
+HIGH = ((-1, -0.1), (-0.88, -0.42), (-0.62, -0.62), (0, -0.66), (0.62, -0.62), (0.88, -0.42), (1, -0.1))
+TIGHT = ((-1, -0.05), (-0.9, -0.45), (-0.55, -0.74), (0, -0.8), (0.55, -0.74), (0.9, -0.45), (1, -0.05))
+SWEPT = ((-1, 0.05), (-0.9, -0.4), (-0.58, -0.72), (0, -0.54), (0.55, -0.4), (0.87, -0.24), (1, 0.1))
+PARTED = ((-1, 0.42), (-0.92, -0.05), (-0.66, -0.45), (0, -0.84), (0.66, -0.45), (0.92, -0.05), (1, 0.42))
+STRAIGHT = ((-1, 0.4), (-0.9, 0), (-0.84, -0.26), (0, -0.24), (0.84, -0.26), (0.9, 0), (1, 0.4))
+LOW = ((-1, 0.05), (-0.86, -0.3), (-0.5, -0.42), (0, -0.46), (0.5, -0.42), (0.86, -0.3), (1, 0.05))
+ROUND = ((-1, -0.1), (-0.86, -0.44), (-0.5, -0.54), (0, -0.57), (0.5, -0.54), (0.86, -0.44), (1, -0.1))
+JAGGED = ((-1, 0), (-0.92, -0.42), (-0.72, -0.3), (-0.5, -0.52), (-0.25, -0.32), (0.02, -0.54), (0.3, -0.32), (0.55, -0.54),
+          (0.75, -0.32), (0.92, -0.45), (1, 0))
+TO_THE_CHIN = ((0, -1.1), (0.85, -0.95), (1.16, -0.3), (1.24, 0.4), (1.22, 0.78), (0.6, 0.86), (0, 0.86))
+TO_THE_CHEST = ((0, -1.1), (0.8, -0.95), (1.12, -0.3), (1.2, 0.5), (1.34, 1.3), (1.1, 1.8), (0.4, 1.9), (0, 1.9))
+CLOUD = ((0, -1.5), (0.85, -1.36), (1.5, -0.75), (1.56, -0.1), (1.15, 0.35), (0, 0.4))
+MOP = ((0, -1.1), (0.9, -0.95), (1.2, -0.3), (1.26, 0.25), (1.1, 0.6), (0, 0.6))
+WAVE = ((0, -1.1), (0.9, -0.95), (1.3, -0.45), (1.12, -0.05), (1.42, 0.35), (1.16, 0.75), (1.45, 1.15), (1.1, 1.45), (0, 1.4))
+TAIL = ((0.9, -0.45), (1.35, -0.6), (1.75, -0.1), (1.7, 0.55), (1.45, 0.95), (1.3, 0.4), (1.15, -0.1))
+TUFT = ((-0.8, -0.55), (-0.95, -0.95), (-0.7, -1.3), (-0.1, -1.5), (0.6, -1.45), (1, -1.2), (0.86, -1), (0.8, -0.62),
+        (0, -0.58))
+SHAVED = ((0, -1.02), (0.72, -0.86), (1.01, -0.42), (1, -0.1), (0.86, -0.42), (0.5, -0.7), (0, -0.72))
+# fmt: on
+
+HAIRDOS: dict[Hair, Hairdo] = {
+    "bald": Hairdo(),
+    "crop": Hairdo(HIGH, lift=0.05),
+    "parting": Hairdo(SWEPT, lift=0.16),
+    "fringe": Hairdo(STRAIGHT, lift=0.13, behind=TO_THE_CHIN),
+    "long": Hairdo(PARTED, lift=0.1, behind=TO_THE_CHEST),
+    "curls": Hairdo(LOW, lift=0.12, behind=MOP, curl=0.17),
+    "afro": Hairdo(ROUND, lift=0.35, behind=CLOUD, curl=0.1),
+    "bun": Hairdo(TIGHT, lift=0.06),
+    "quiff": Hairdo(HIGH, lift=0.04),
+    "mohawk": Hairdo(),
+    "pigtails": Hairdo(PARTED, lift=0.08),
+    "tufts": Hairdo(),
+    "spikes": Hairdo(JAGGED, lift=0.2, sharp=True),
+    "waves": Hairdo(SWEPT, lift=0.17, behind=WAVE),
+}
+
+
+def draw_hair_behind(brush: Brush, person: Person) -> None:
+    hairdo, w, behind = HAIRDOS[person.hair], person.head_width, brush.pose.behind_rim
+    colour, shade = person.hair_colour, mix(person.hair_colour, INK, 0.28)
+    if hairdo.behind:
+        outline = symmetric(hairdo.behind) * (w * (0.7 + 0.3 * person.hair_volume), 1)
+        brush.fill(outline, shade, behind)
+        if hairdo.curl:
+            draw_curls(brush, outline[::4], hairdo.curl, shade)
+    if person.hair == "bun":
+        size = 0.34 * person.hair_volume
+        brush.blob(0, -1.02 - size * 0.8, size, size * 0.9, colour, behind)
+        fold = smooth([(-size * 0.6, -1.02 - size), (0, -1.1 - size * 1.2), (size * 0.6, -1.0 - size)])
+        brush.stroke(fold, 0.03, shade, behind)
+    if person.hair == "pigtails":
+        for side in (-1, 1):
+            brush.fill(smooth(TAIL, closed=True) * (side * w, 1), colour, behind)
+            brush.stroke(smooth([(1.25, -0.4), (1.52, 0.1), (1.5, 0.7)]) * (side * w, 1), 0.03, shade, behind)
+            brush.blob(side * w * 1.12, -0.4, 0.13, 0.13, person.glasses_colour, behind)
+
+
+def draw_hair(brush: Brush, person: Person) -> None:
+    if HAIRDOS[person.hair].line:
+        draw_hair_on_skull(brush, person)
+    on_top = {"quiff": draw_quiff, "mohawk": draw_mohawk, "tufts": draw_tufts}.get(person.hair)
+    if on_top:
+        on_top(brush, person)
+
+
+def draw_hair_on_skull(brush: Brush, person: Person) -> None:
+    hairdo, pose, w = HAIRDOS[person.hair], brush.pose, person.head_width
+    line = np.asarray(hairdo.line)[:: person.parting] * (w * person.parting, 1)
+    lift = hairdo.lift * person.hair_volume
+    shoulder, temple = (w * (0.72 + lift * 0.7), -0.84 - lift * 0.6), (w * (1.03 + lift / 3), -0.42)
+    half = np.asarray([(0, -1.02 - lift), shoulder, temple, (w * 1.02, 0)])
+    arc = np.concatenate([half[:0:-1] * (-1, 1), half])
+    arc[[0, -1], 1] = line[[0, -1], 1]  # the hair ends at the ears where the hairline does
+    outer, inner = smooth(arc), smooth(line)
+    if hairdo.sharp:
+        outer, inner = smooth(arc, steps=3), line
+        outer[::2] *= 1.2
+    brush.stroke(inner + np.asarray((0, 0.035)), 0.11, (*flushed(person, 0.6), 80))  # sets fair hair off from fair skin
+    edges = np.concatenate([pose.on_rim(outer), pose.on_face(inner)[::-1]])
+    brush.fill_pixels(edges, person.hair_colour)
+    if hairdo.curl:
+        draw_curls(brush, outer[2:-2:3], hairdo.curl * 0.8, person.hair_colour)
+        for x, y in inner[2:-2:3].tolist():
+            brush.blob(x, y, hairdo.curl * 0.8, hairdo.curl * 0.8, person.hair_colour)
+    elif not hairdo.sharp:
+        crown = arc[1:-1]
+        for share in (0.35, 0.62):  # two strands of light between hairline and crown
+            strand = smooth((line[1:-1] * (1 - share) + crown * share)[:4])
+            brush.stroke(strand, 0.05 * taper(strand), shine(person))
+
+
+def draw_quiff(brush: Brush, person: Person) -> None:
+    rim, across = brush.pose.on_rim, person.head_width * person.parting
+    tuft = smooth(TUFT, closed=True) * (across, person.hair_volume) - np.asarray((0, 0.6 * (1 - person.hair_volume)))
+    brush.fill(tuft, person.hair_colour, rim)
+    for x in (-0.6, -0.25, 0.1):
+        strand = smooth([(x, -0.7), (x + 0.05, -1.05), (x + 0.5, -1.3)]) * (across, 1)
+        brush.stroke(strand, 0.045 * taper(strand), shine(person), rim)
+
+
+def draw_mohawk(brush: Brush, person: Person) -> None:
+    rim = brush.pose.on_rim
+    brush.fill(symmetric(SHAVED) * (person.head_width, 1), (*mix(person.hair_colour, INK, 0.3), 90), rim)
+    x = np.linspace(-0.46, 0.46, 9)
+    y = -1.1 - (0.5 - x**2) * person.hair_volume * np.where(np.arange(9) % 2, 0.62, 1.0)
+    comb = np.concatenate([np.stack([x, y], axis=1), [(0.24, -0.6), (0, -0.5), (-0.24, -0.6)]])
+    brush.fill(comb, person.hair_colour, rim)
+    strand = np.asarray([(-0.05, -0.7), (-0.06, -1.0), (-0.08, -1.3)])
+    brush.stroke(strand, 0.06 * taper(strand), shine(person), rim)
+
+
+def draw_tufts(brush: Brush, person: Person) -> None:
+    for side in (-1, 1):
+        for x, y, radius in ((0.98, -0.3, 0.17), (1.1, -0.08, 0.2), (1.04, 0.16, 0.16), (0.9, -0.48, 0.12)):
+            size = radius * person.hair_volume
+            brush.blob(side * x * person.head_width, y, size, size, person.hair_colour, brush.pose.behind_rim)
+
+
+def draw_curls(brush: Brush, centres: Points, radius: float, colour: tuple[int, ...]) -> None:
+    for x, y in centres.tolist():
+        brush.blob(x, y, radius, radius, colour, brush.pose.behind_rim)
+
+
+def shine(person: Person) -> tuple[int, ...]:
+    return mix(person.hair_colour, (255, 240, 214), 0.22)

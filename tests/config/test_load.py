@@ -1,0 +1,192 @@
+"""Config files as people write them, with every mistake found at once."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from facecls.config.load import load_config
+from facecls.config.schema import Config, flat
+from facecls.config.yaml import parse_value, to_yaml
+from facecls.errors import ConfigError
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "faces.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_every_mistake_is_found_at_once_with_its_line(tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        "seed: 0\nseed: 1\ndata:\n  root: faces/\n  image_sise: 3\n  lr: 2\noptimizer:\n  lr: fast\n  nesterov: perhaps\n"
+        "train: 3\nheadd: {}\ndevice: gpu\nsplit:\n  val: 0.5\n  test: 0.6\n",
+    )
+    with pytest.raises(ConfigError) as raised:
+        load_config(path, ["augment.flip=2", "x", "train.epochs=1.5"])
+    assert sorted(raised.value.problems) == sorted(
+        [
+            f"{path}:2: seed: stands twice, first in line 1",
+            f"{path}:5: data.image_sise: `image_sise` is not a key of data",
+            f"{path}:6: data.lr: `lr` is not a key of data",
+            f"{path}:8: optimizer.lr: input should be a number, got 'fast'",
+            f"{path}:9: optimizer.nesterov: input should be true or false, got 'perhaps'",
+            "--set train.epochs: train is a value, not a section",
+            f"{path}:10: train: should be a section with keys, got 3",
+            f"{path}:11: headd: `headd` is not a key of the config",
+            f"{path}:12: device: input should be one of auto | cpu | cuda | cuda:N | mps, got 'gpu'",
+            f"{path}:13: split: val and test together take 1.1 of the pictures, none is left to train on",
+            "--set augment.flip: input should be less than or equal to 1, got 2",
+            "--set x: should be section.key=value",
+        ]
+    )
+    assert raised.value.hint.splitlines() == [
+        "did you mean `data.image_size`?",
+        "`lr` belongs to `optimizer`",
+        "did you mean `head`?",
+    ]
+
+
+def test_numbers_with_an_exponent_are_numbers_and_no_is_a_word(tmp_path: Path) -> None:
+    path = write(tmp_path, "data: {root: no}\noptimizer: {weight_decay: 1e-3, lr: 5E-2, nesterov: no}\n")
+    config = load_config(path)
+    assert config.data.root == Path("no")
+    assert (config.optimizer.weight_decay, config.optimizer.lr, config.optimizer.nesterov) == (1e-3, 5e-2, False)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("010", 10), ("-7", -7), ("0o17", 15), ("0x1F", 31), ("1e3", 1000.0), (".5", 0.5), ("1_000", "1_000"), ("0b1", "0b1")]
+    + [(text, text) for text in ("12:30:00", "190:20:30", "2024-01-01", "2001-12-14t21:59:43.10-05:00", "no", "0o8")],
+)
+def test_scalars_are_those_of_yaml_1_2(text: str, value: object) -> None:
+    read = parse_value(text)
+    assert (read, type(read)) == (value, type(value))
+
+
+def test_a_folder_may_be_called_like_a_date(tmp_path: Path) -> None:
+    assert load_config(write(tmp_path, "data: {root: a}\n"), ["data.root=2024-01-01"]).data.root == Path("2024-01-01")
+    assert load_config(write(tmp_path, "data: {root: 2024-01-01}\n")).data.root == Path("2024-01-01")
+
+
+@pytest.mark.parametrize("text", ["09", "1e3", "0o17", "010", "no", "2024-01-01", "12:30", "0x1F", "null", "true", "é: 1"])
+def test_a_text_is_written_so_that_it_is_read_as_a_text(text: str) -> None:
+    assert parse_value(to_yaml({"key": text})) == {"key": text}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("data: {root: =}", "could not determine a constructor for the tag 'tag:yaml.org,2002:value'"),
+        ("data: {root: !mine x}", "could not determine a constructor for the tag '!mine'"),
+        ("seed: !!int x", "invalid literal for int() with base 10: 'x'"),
+    ],
+)
+def test_a_value_that_yaml_cannot_make_is_a_mistake(text: str, said: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as raised:
+        load_config(write(tmp_path, text))
+    assert said in str(raised.value) and str(raised.value).startswith(str(tmp_path / "faces.yaml"))
+
+
+@pytest.mark.parametrize("text", ["data: &a {root: x, split_file: *a}", "data: {root: " + "[" * 3000])
+def test_yaml_without_an_end_is_a_mistake(text: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as raised:
+        load_config(write(tmp_path, text))
+    said = "not valid YAML: nested too deeply, or an alias stands inside of what it means"
+    assert raised.value.problems == (f"{tmp_path / 'faces.yaml'}: {said}",)
+
+
+def test_a_merged_key_may_be_overridden(tmp_path: Path) -> None:
+    assert load_config(write(tmp_path, "data: {<<: {root: a, crop: 0.5}, root: b}\n")).data.root == Path("b")
+
+
+def test_true_is_not_the_number_one(tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        "data: {root: a}\nseed: false\ncompile: true\nsplit: {folds: true}\nmodel: {freeze: true}\n"
+        "optimizer: {lr: true, nesterov: true}\n",
+    )
+    with pytest.raises(ConfigError) as raised:
+        load_config(path, ["train.epochs=true", "train.clip_norm=true"])
+    assert sorted(raised.value.problems) == [
+        "--set train.clip_norm: input should be a number, got True",
+        "--set train.epochs: input should be a whole number, got True",
+        f"{path}:2: seed: input should be a whole number, got False",
+        f"{path}:4: split.folds: input should be a whole number, got True",
+        f"{path}:5: model.freeze: input should be none, backbone or a whole number from 1, got True",
+        f"{path}:6: optimizer.lr: input should be a number, got True",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("model.freeze=1.5", "model.freeze: input should be none, backbone or a whole number from 1, got 1.5"),
+        ("model.freeze=head", "model.freeze: input should be none, backbone or a whole number from 1, got 'head'"),
+        ("split.by_name.dev=a", "split.by_name.dev: input should be 'val' or 'test', got 'dev'"),
+        ("data.cache_dir=3", "data.cache_dir: input should be a path, got 3"),
+    ],
+)
+def test_a_mistake_is_said_in_the_configs_own_terms(override: str, said: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as raised:
+        load_config(write(tmp_path, "data: {root: a}\n"), [override])
+    assert raised.value.problems == (f"--set {said}",)
+
+
+def test_what_freeze_says_is_kept_as_it_is(tmp_path: Path) -> None:
+    path = write(tmp_path, "data: {root: a}\nmodel: {pretrained: imagenet}\n")
+    kept = [load_config(path, [f"model.freeze={what}"]).model.freeze for what in ("none", "backbone", 2)]
+    assert kept == ["none", "backbone", 2]
+
+
+def test_set_wins_over_the_file_and_the_file_over_the_default(tmp_path: Path) -> None:
+    path = write(tmp_path, "data: {root: a}\ntrain: {epochs: 3}\n")
+    config = load_config(path, ["train.epochs=5", "data.root=a=b", "train.clip_norm=null", "seed=7"])
+    assert (config.train.epochs, config.data.root, config.train.clip_norm, config.seed) == (5, Path("a=b"), None, 7)
+    assert load_config(path).train.epochs == 3
+    assert load_config(path).train.batch_size == Config.model_fields["train"].default.batch_size
+
+
+def test_what_is_missing_is_said_at_its_section(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as raised:
+        load_config(write(tmp_path, "seed: 1\n"))
+    assert raised.value.problems == (f"{tmp_path / 'faces.yaml'}: data: is missing",)
+    assert raised.value.hint == "`facecls init DIR` writes a config that fits a folder of faces"
+
+
+def test_a_value_that_has_no_hint_of_its_own_is_referred_to_the_schema(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as raised:
+        load_config(write(tmp_path, "data: {root: a}\ntrain: {epochs: -3}\n"))
+    assert raised.value.hint == "`facecls config schema` tells what each key takes"
+
+
+def test_an_empty_file_a_value_and_broken_yaml_are_named(tmp_path: Path) -> None:
+    for text, said in [
+        ("", "faces.yaml: a config is a mapping of sections, this is an empty file"),
+        ("42", "faces.yaml: a config is a mapping of sections, this is a single value"),
+        ("data:\n  root: [a\nseed: 1", "faces.yaml:3: not valid YAML: "),
+    ]:
+        with pytest.raises(ConfigError, match=said):
+            load_config(write(tmp_path, text))
+
+
+def test_a_folder_in_place_of_a_config_is_answered_with_init(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as raised:
+        load_config(tmp_path)
+    assert str(raised.value) == f"{tmp_path}: is a folder, not a config file"
+    assert raised.value.hint == f"`facecls init {tmp_path}` writes a config for the faces in it"
+
+
+def test_a_config_cannot_be_changed_and_survives_a_round_trip(tmp_path: Path) -> None:
+    config = load_config(write(tmp_path, "data: {root: a}\n"))
+    with pytest.raises(ValidationError):
+        config.train.epochs = 3  # type: ignore[misc]  # the point
+    assert Config.model_validate(config.model_dump(mode="json")) == config
+    assert flat(config.model_dump(mode="json"))["train.epochs"] == config.train.epochs
+
+
+def test_pictures_that_start_larger_than_they_end_are_refused(tmp_path: Path) -> None:
+    path = write(tmp_path, "data: {root: a, image_size: 64}\ntrain: {start_size: 96}\n")
+    with pytest.raises(ConfigError, match=r"train.start_size \(96\) is larger than data.image_size \(64\)"):
+        load_config(path)

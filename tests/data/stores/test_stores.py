@@ -1,0 +1,251 @@
+"""Faces by number: every store gives the same bits."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from facecls.config.load import load_config
+from facecls.config.schema import AugmentConfig, Config, DataConfig
+from facecls.data import augment
+from facecls.data.augment import Augment
+from facecls.data.dataset import Listing
+from facecls.data.folder import FaceFolder
+from facecls.data.load import Part, load_part
+from facecls.data.stores.choose import Kind, Room, _container_available, free_memory, measure_room, pick_store, refuse_too_large
+from facecls.data.stores.memory import DeviceStore, decode
+from facecls.device import Compute
+from facecls.errors import DataError
+from facecls.faces.geometry import Geometry, read_face
+from facecls.progress import Progress, no_progress
+from facecls.run import Run
+from facecls.training.train import train
+from tests.conftest import Noise
+
+STORES = ("memory", "disk", "device", "stream")
+CPU = Compute(torch.device("cpu"), torch.float32)
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+
+
+def load(root: Path, store: str, name: str = "train", **keys: Any) -> Part:
+    folder = FaceFolder(root)
+    keys = {"image_size": 16, "cache_dir": root.parent / "cache", **keys}
+    data = DataConfig(root=root, store=store, **keys)
+    return load_part(name, Listing(folder.paths, folder.labels), folder.classes, data, no_progress, torch.device("cpu"))
+
+
+@pytest.mark.parametrize("store", STORES)
+def test_every_store_gives_what_read_face_gives(noise: Noise, store: str) -> None:
+    part = load(noise(ada=30, bob=7), store, fit="pad", crop=0.8)
+    expected = np.stack([read_face(path, Geometry(16, 0.8, "pad")) for path in part.listing.paths])
+    assert len(part.faces) == len(part) == 37
+    for indices in (np.arange(37), np.array([36, 0, 5, 5]), np.array([], np.int64)):
+        assert part.faces[indices].dtype == np.uint8
+        assert np.array_equal(part.faces[indices], expected[indices])
+
+
+@pytest.mark.parametrize("store", STORES)
+def test_every_store_hands_out_the_batches_of_a_plan(noise: Noise, store: str) -> None:
+    part = load(noise(ada=9), store)
+    plan = [np.array([8, 1, 1]), np.array([0]), np.array([2, 3])]
+    for _ in range(2):
+        batches = list(part.faces.batches(plan, CPU))
+        assert [tuple(batch.shape) for batch in batches] == [(3, 16, 16, 3), (1, 16, 16, 3), (2, 16, 16, 3)]
+        assert all(np.array_equal(batch, part.faces[indices]) for batch, indices in zip(batches, plan, strict=True))
+
+
+class Copies(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's stub
+    """Notes of each copy of a tensor whether it is waited for."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # torch's stub
+        self.waited_for: list[bool] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in (torch.ops.aten._to_copy.default, torch.ops.aten.copy_.default):
+            self.waited_for.append(not (kwargs or {}).get("non_blocking", False))
+        return func(*args, **(kwargs or {}))
+
+
+def test_copies_to_another_device_than_cuda_are_waited_for() -> None:
+    device = torch.device("meta")  # as Apple's MPS, which would read the memory when it may hold something else
+    faces = torch.empty((9, 16, 16, 3), dtype=torch.uint8, device=device)
+    with Copies() as copies:
+        (batch,) = DeviceStore(faces).batches([np.array([8, 1, 1])], Compute(device, torch.float32))
+        images = Augment(AugmentConfig())(batch, augment.draw(3, 0, 0, 0), 16)
+    assert images.shape == (3, 3, 16, 16)
+    assert copies.waited_for and all(copies.waited_for)
+
+
+@pytest.mark.parametrize("store", STORES)
+def test_a_part_of_a_store_is_a_store(noise: Noise, store: str) -> None:
+    faces = load(noise(ada=9), store).faces
+    taken = faces.take(np.array([8, 2, 4])).take(np.array([2, 0]))
+    assert len(taken) == 2
+    assert np.array_equal(taken[np.array([0, 1])], faces[np.array([4, 8])])
+    assert np.array_equal(next(taken.batches([np.array([1])], CPU)), faces[np.array([8])])
+
+
+@pytest.mark.parametrize("store", STORES)
+def test_bad_pictures_are_all_named(noise: Noise, store: str) -> None:
+    root = noise(ada=3, bob=30)
+    for number in range(25):
+        (root / "bob" / f"bob{number}.png").write_bytes(b"no picture")
+    for _ in range(2):  # also where a cache has been filled
+        with pytest.raises(DataError) as caught:
+            load(root, store)
+        assert caught.value.problems[0] == f"{root / 'bob' / 'bob0.png'}: is not a picture that can be read"
+        assert len(caught.value.problems) == 21 and caught.value.problems[-1] == "and 5 more that cannot be read"
+        assert caught.value.hint == "mend or remove them, or train without them: --set data.on_bad_image=skip"
+
+
+@pytest.mark.parametrize("store", STORES)
+def test_bad_pictures_are_left_out_and_said(noise: Noise, store: str) -> None:
+    root = noise(ada=3, bob=3)
+    (root / "ada" / "ada1.png").write_bytes(b"")
+    part = load(root, store, on_bad_image="skip")
+    assert [path[-8:] for path in part.listing.paths] == ["ada0.png", "ada2.png", "bob0.png", "bob1.png", "bob2.png"]
+    assert part.listing.labels.tolist() == [0, 0, 1, 1, 1]
+    assert [str(error) for error in part.skipped] == [f"{root / 'ada' / 'ada1.png'}: is empty"]
+    assert part.skipped_classes == ("ada",)
+    geometry = Geometry(16)
+    assert np.array_equal(part.faces[np.arange(5)], np.stack([read_face(path, geometry) for path in part.listing.paths]))
+
+
+@pytest.mark.parametrize("store", STORES)
+def test_a_class_of_which_nothing_can_be_read_is_an_error(noise: Noise, store: str) -> None:
+    root = noise(ada=1, bob=3)
+    (root / "ada" / "ada0.png").write_bytes(b"")
+    with pytest.raises(DataError) as caught:
+        load(root, store, on_bad_image="skip")
+    assert caught.value.problems == ("train: no picture of `ada` can be read",)
+    assert caught.value.hint == f"{root / 'ada' / 'ada0.png'}: is empty"
+
+
+@pytest.mark.parametrize("store", STORES)
+def test_of_other_parts_a_class_may_be_lost_but_not_all(noise: Noise, store: str) -> None:
+    root = noise(ada=1, bob=3)
+    (root / "ada" / "ada0.png").write_bytes(b"")
+    part = load(root, store, name="val", on_bad_image="skip")
+    assert part.listing.labels.tolist() == [1, 1, 1]
+    assert "val: no picture of `ada` can be read" in part.notes
+    for number in range(3):
+        (root / "bob" / f"bob{number}.png").write_bytes(b"")
+    with pytest.raises(DataError) as caught:
+        load(root, store, name="val", on_bad_image="skip")
+    assert caught.value.problems == tuple(f"val: no picture of `{name}` can be read" for name in ("ada", "bob"))
+
+
+def test_reading_ends_early_when_somebody_stops_it(noise: Noise) -> None:
+    paths = FaceFolder(noise(ada=200)).paths
+    read = []
+
+    def stop(_: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        decode(paths, Geometry(16), range(200), lambda numbers, _: read.extend(numbers), stop)
+    assert len(read) < 200
+
+
+def test_progress_is_told_of_every_picture(noise: Noise) -> None:
+    paths = FaceFolder(noise(ada=40)).paths
+    done: list[int] = []
+    decode(paths, Geometry(16), range(40), lambda *_: None, done.append)
+    assert sum(done) == 40
+
+
+@pytest.fixture
+def config(faces: Path, tiny: Callable[..., Path], tmp_path: Path) -> Callable[..., Config]:
+    def make(*overrides: str) -> Config:
+        return load_config(tiny(data={"root": str(faces), "image_size": 16, "cache_dir": str(tmp_path / "cache")}), overrides)
+
+    return make
+
+
+def weights(config: Config, folder: Path) -> Iterator[bytes]:
+    train(config, Run(folder), Progress(), go_on=False)
+    plain = torch.load(folder / "last.pt", weights_only=True)
+    return (tensor.numpy().tobytes() for tensor in [*plain["training"]["model"].values(), *plain["weights"].values()])
+
+
+def test_a_run_with_each_store_ends_with_the_same_weights(config: Callable[..., Config], tmp_path: Path) -> None:
+    ends = {}
+    for number, store in enumerate((*STORES, "disk")):  # disk twice: once decoded, once mapped
+        ends[number] = list(weights(config(f"data.store={store}"), tmp_path / str(number)))
+    assert all(end == ends[0] for end in ends.values())
+
+
+def test_the_run_says_which_store_it_took_and_why(
+    config: Callable[..., Config], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    train(config("train.epochs=1"), Run(tmp_path / "run"), Progress(), go_on=False)
+    assert "train: store `memory`: 0.0 MB of faces, " in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("room", "kind", "why"),
+    [
+        (Room(8e9, 9e9, 8e9), "device", "1.0 GB of faces, 8.0 GB are free on the GPU"),
+        (
+            Room(8e9, 9e9, 2e9),
+            "memory",
+            "1.0 GB of faces, more than 25% of the 2.0 GB that are free on the GPU, 8.0 GB are free in memory",
+        ),
+        (Room(8e9, 9e9), "memory", "1.0 GB of faces, 8.0 GB are free in memory"),
+        (
+            Room(1.5e9, 9e9),
+            "disk",
+            "1.0 GB of faces, more than 50% of the 1.5 GB that are free in memory, 9.0 GB are free on the disk of the cache",
+        ),
+        (
+            Room(1.5e9, 9e8),
+            "stream",
+            "1.0 GB of faces, more than 50% of the 1.5 GB that are free in memory, "
+            "more than 80% of the 900.0 MB that are free on the disk of the cache",
+        ),
+    ],
+)
+def test_auto_takes_the_fastest_store_with_room_and_says_why(room: Room, kind: str, why: str) -> None:
+    assert pick_store(1e9, room) == (kind, why)
+
+
+@pytest.mark.parametrize(
+    ("kind", "room", "problem"),
+    [
+        ("memory", Room(9e8, 9e9, 9e9), "data.store: `memory`: 1.0 GB of faces, and 900.0 MB are free in memory"),
+        ("device", Room(9e9, 9e9, 9e8), "data.store: `device`: 1.0 GB of faces, and 900.0 MB are free on the GPU"),
+        ("device", Room(9e8, 9e9), "data.store: `device`: 1.0 GB of faces, and 900.0 MB are free in memory"),
+    ],
+)
+def test_a_store_that_is_too_small_is_refused_before_anything_is_read(kind: Kind, room: Room, problem: str) -> None:
+    with pytest.raises(DataError) as caught:
+        refuse_too_large(kind, 1e9, room)
+    assert caught.value.problems == (problem,)
+    assert caught.value.hint == "`data.store: auto` picks a store with room enough"
+    refuse_too_large("disk", 1e9, room)
+    refuse_too_large("stream", 1e9, room)
+    refuse_too_large(kind, 8e8, room)
+
+
+def test_room_is_measured(tmp_path: Path) -> None:
+    room = measure_room(tmp_path / "not" / "yet", torch.device("cpu"))
+    assert 1e7 < room.memory < 1e14 and room.memory == pytest.approx(free_memory(), rel=0.5)
+    assert room.disk > 0 and room.device == 0
+    (tmp_path / "file").touch()
+    assert measure_room(tmp_path / "file" / "cache", torch.device("cpu")).disk == 0
+
+
+def test_a_container_s_limit_counts(tmp_path: Path) -> None:
+    (tmp_path / "memory.max").write_text("1000\n")
+    (tmp_path / "memory.current").write_text("700\n")
+    (tmp_path / "memory.stat").write_text("anon 500\ninactive_file 150\n")
+    assert _container_available(tmp_path) == 450
+    (tmp_path / "memory.max").write_text("max\n")
+    assert _container_available(tmp_path) is None
+    assert _container_available(tmp_path / "gone") is None

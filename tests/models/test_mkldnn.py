@@ -1,0 +1,130 @@
+"""The copy of a ResNet that inference computes with, held against the ResNet itself."""
+
+import copy
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from facecls.config.schema import HeadConfig, ModelConfig
+from facecls.device import Compute
+from facecls.evaluation.infer import outputs_of
+from facecls.models import FaceClassifier, build_model
+from facecls.models.mkldnn import for_inference
+
+FP32 = Compute(torch.device("cpu"), torch.float32)
+BF16 = Compute(torch.device("cpu"), torch.bfloat16)
+
+needs_kernels = pytest.mark.skipif(
+    not {"avx512_bf16", "amx_bf16"} & {name for name, able in torch.cpu.get_capabilities().items() if able},
+    reason="this processor has no bf16 of AVX-512 or AMX",
+)
+
+
+def classifier(name: str, stem: str = "standard", side: int = 64) -> FaceClassifier:
+    """One whose batch norms do something: fresh ones are the identity."""
+    torch.manual_seed(0)
+    config = ModelConfig.model_validate({"name": name, "stem": stem})
+    model = build_model(config, HeadConfig(), classes=5, image_size=side)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.running_mean, -0.2, 0.2)  # type: ignore[arg-type]  # torch types a buffer as optional
+            nn.init.uniform_(module.running_var, 0.5, 2.0)  # type: ignore[arg-type]
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.uniform_(module.bias, -0.2, 0.2)
+    BF16.place(model)
+    return model
+
+
+def faces(side: int = 64) -> Tensor:
+    return torch.rand(6, side, side, 3, generator=torch.Generator().manual_seed(1)).permute(0, 3, 1, 2)
+
+
+def features(model: FaceClassifier, images: Tensor, compute: Compute) -> Tensor:
+    return torch.from_numpy(outputs_of(model, [images], compute).features)
+
+
+@needs_kernels
+@pytest.mark.parametrize(
+    ("name", "stem", "side"),
+    [
+        ("resnet18", "standard", 64),
+        ("resnet18", "standard", 17),
+        ("resnet18", "small", 32),
+        ("resnet34", "standard", 48),
+        ("torchvision/resnet18", "standard", 64),
+        ("torchvision/resnet50", "standard", 64),
+        ("torchvision/resnext50_32x4d", "standard", 64),
+    ],
+)
+def test_it_is_as_near_to_fp32_as_autocast_is(name: str, stem: str, side: int) -> None:
+    model, images = classifier(name, stem, side), faces(side)
+    faster = for_inference(model, BF16)
+    assert faster is not model
+    exact = features(model, images, FP32)
+    off = (features(faster, images, BF16) - exact).norm()
+    off_by_autocast = (features(model, images, BF16) - exact).norm()
+    assert 0 < off < 1.5 * off_by_autocast
+    assert off < 0.02 * exact.norm()
+
+
+@needs_kernels
+def test_the_model_stays_as_it_is() -> None:
+    model = classifier("resnet18").train()
+    before = copy.deepcopy(model.state_dict())
+    modules = {name: id(module) for name, module in model.named_modules()}
+    faster = for_inference(model, BF16)
+    features(faster, faces(), BF16)
+    assert model.training
+    assert {name: id(module) for name, module in model.named_modules()} == modules
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+@needs_kernels
+def test_it_has_the_weights_of_now() -> None:
+    model = classifier("resnet18")
+    first = features(for_inference(model, BF16), faces(), BF16)
+    with torch.no_grad():
+        for parameter in model.backbone.parameters():
+            parameter.mul_(1.1)
+    second = features(for_inference(model, BF16), faces(), BF16)
+    assert (second - first).norm() > 0.1 * first.norm()
+
+
+@needs_kernels
+@pytest.mark.parametrize(
+    ("name", "value"), [("conv1.weight", math.nan), ("conv1.weight", math.inf), ("layer4.1.bn2.running_var", math.nan)]
+)
+def test_broken_weights_stay_visible(name: str, value: float) -> None:
+    model = classifier("resnet18")
+    broken = model.backbone.state_dict()[name]
+    broken[(0,) * broken.dim()] = value
+    assert not features(for_inference(model, BF16), faces(), BF16).isfinite().all()
+
+
+@needs_kernels
+def test_it_scores_with_the_models_own_head() -> None:
+    model = classifier("resnet18").eval()
+    faster = for_inference(model, BF16)
+    found = torch.randn(3, 512)
+    with torch.inference_mode():
+        assert torch.equal(faster.score(found), model.score(found))
+
+
+@pytest.mark.parametrize("name", ["cnn", "mlp", "linear", "torchvision/mobilenet_v3_small"])
+def test_other_models_are_left_as_they_are(name: str) -> None:
+    model = classifier(name)
+    assert for_inference(model, BF16) is model
+
+
+def test_fp32_and_other_devices_are_left_as_they_are() -> None:
+    model = classifier("resnet18")
+    assert for_inference(model, FP32) is model
+    assert for_inference(model, Compute(torch.device("meta"), torch.bfloat16)) is model
+
+
+def test_a_processor_without_bf16_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True})
+    model = classifier("resnet18")
+    assert for_inference(model, BF16) is model

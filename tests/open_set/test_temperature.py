@@ -1,0 +1,103 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from facecls.open_set.temperature import TEMPERATURES, fit_temperature, log_probabilities, probabilities
+
+Drawn = tuple[NDArray[np.float64], NDArray[np.int64]]
+
+
+def draw(temperature: float, pictures: int, classes: int = 10, seed: int = 0) -> Drawn:
+    """Logits that suit their labels once they are divided by `temperature`."""
+    rng = np.random.default_rng(seed)
+    honest = rng.normal(size=(pictures, classes)) * 2
+    labels = (probabilities(honest).cumsum(axis=1) > rng.random((pictures, 1))).argmax(axis=1)
+    return honest * temperature, labels
+
+
+def loss(logits: NDArray[np.float64], labels: NDArray[np.int64], temperature: float) -> float:
+    return -float(log_probabilities(logits, temperature)[np.arange(len(labels)), labels].mean())
+
+
+def test_probabilities_are_the_softmax() -> None:
+    logits = np.log(np.array([[1.0, 2.0, 5.0], [4.0, 4.0, 2.0]]))
+    assert probabilities(logits) == pytest.approx(np.array([[0.125, 0.25, 0.625], [0.4, 0.4, 0.2]]))
+    assert probabilities(2 * logits, 2.0) == pytest.approx(probabilities(logits))
+
+
+def test_large_float32_logits_do_not_overflow() -> None:
+    result = probabilities(np.array([[1e4, 0, -1e4]], dtype=np.float32), 0.05)
+    assert result.dtype == np.float64
+    assert result.tolist() == [[1, 0, 0]]
+
+
+def test_the_logits_given_are_left_as_they_were() -> None:
+    logits = np.array([[1.0, 2.0]])
+    probabilities(logits)
+    fit_temperature(logits, np.array([0]))
+    assert logits.tolist() == [[1, 2]]
+
+
+@pytest.mark.parametrize("temperature", [0.2, 0.6, 1.0, 2.5, 8.0])
+def test_the_temperature_of_over_and_underconfident_logits_is_found(temperature: float) -> None:
+    assert fit_temperature(*draw(temperature, 10_000)) == pytest.approx(temperature, rel=0.05)
+
+
+@pytest.mark.parametrize("temperature", [0.3, 3.0])
+def test_no_other_temperature_suits_many_pictures_better(temperature: float) -> None:
+    logits, labels = draw(temperature, 5000)
+    fitted = fit_temperature(logits, labels)
+    grid = np.geomspace(*TEMPERATURES, 400)
+    least = min(loss(logits, labels, float(each)) for each in grid)
+    assert loss(logits, labels, fitted) <= least + 1e-4
+
+
+def test_the_fit_minimises_its_own_smoothed_likelihood() -> None:
+    for seed in range(3):
+        logits, labels = draw(1.5, 20, classes=3, seed=seed)
+        smoothing = 1 / 22
+        grid = np.geomspace(*TEMPERATURES, 6000)
+        losses = []
+        for each in grid:
+            logs = log_probabilities(logits, float(each))
+            losses.append(-((1 - smoothing) * logs[np.arange(20), labels] + smoothing * logs.mean(axis=1)).mean())
+        assert fit_temperature(logits, labels) == pytest.approx(grid[np.argmin(losses)], rel=1e-3)
+
+
+def test_a_few_faultless_pictures_do_not_make_the_network_fully_certain() -> None:
+    logits = 8 * np.eye(5)
+    certainty = probabilities(logits, fit_temperature(logits, np.arange(5))).max()
+    assert 0.8 < certainty < 0.95
+
+
+def test_where_everything_is_wrong_the_temperature_stops_at_the_end_of_its_range() -> None:
+    logits = 8 * np.eye(5)
+    assert fit_temperature(logits, (np.arange(5) + 1) % 5) == pytest.approx(20, rel=1e-6)
+
+
+def test_where_the_logits_say_nothing_the_temperature_stays_at_one() -> None:
+    assert fit_temperature(np.zeros((4, 3)), np.array([0, 1, 2, 0])) == 1
+
+
+def test_logits_thousands_apart_have_a_temperature() -> None:
+    fitted = fit_temperature(np.array([[5000.0, 0], [0, 5000]]), np.array([0, 0]))
+    assert fitted == pytest.approx(20, rel=1e-6)
+
+
+def test_applying_temperature_and_threshold_loads_neither_scikit_learn_nor_scipy() -> None:
+    program = """
+import sys
+import numpy as np
+from facecls.open_set.temperature import probabilities
+from facecls.open_set.scores import Gallery, nearest
+from facecls.open_set.thresholds import Threshold
+probabilities(np.zeros((1, 2)), 2.0)
+threshold = Threshold(0.5, "centroid", "strangers", 0.01, 99, (0.0, 0.04), None)
+threshold.accepts(nearest(np.ones((1, 2)), Gallery(np.eye(2, dtype=np.float32), np.arange(2), 1)))
+print(sorted({name.partition('.')[0] for name in sys.modules} & {"sklearn", "scipy"}))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

@@ -1,0 +1,157 @@
+"""Cross-validation: every picture scored once, stopped and gone on with, put together on a page."""
+
+import csv
+import json
+import os
+import shutil
+import signal
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from facecls.checkpoint import read
+from facecls.device import Compute
+from facecls.evaluation.cross_validation import Fold, score_folds
+from facecls.progress import Progress
+from facecls.run import Run
+from facecls.training import step
+from tests.conftest import Result
+
+Facecls = Callable[..., Result]
+Tiny = Callable[..., Path]
+
+
+def val_of(run: Path) -> list[str]:
+    with (run / "split.csv").open(newline="") as file:
+        return [row["path"] for row in csv.DictReader(file) if row["split"] == "val"]
+
+
+def test_every_picture_is_scored_once_by_a_network_that_did_not_see_it(
+    facecls: Facecls, tiny: Tiny, faces: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "cv"
+    result = facecls("cross-validate", tiny(train={"epochs": 1}), "--folds", "3", "--out", out, "--format", "json")
+    assert result.code == 0
+    plain = json.loads(result.out)
+    assert [fold["n"] for fold in plain["folds"]] == [16, 16, 16]
+    assert sorted(path for fold in (1, 2, 3) for path in val_of(out / f"fold-{fold}")) == sorted(
+        str(path.relative_to(faces)) for path in faces.rglob("*.*")
+    )
+    accuracies = [fold["accuracy"] for fold in plain["folds"]]
+    assert plain["mean"]["accuracy"] == pytest.approx(np.mean(accuracies))
+    assert plain["deviation"]["accuracy"] == pytest.approx(np.std(accuracies, ddof=1))
+    assert plain["pooled"]["n"] == 48 and np.sum(plain["pooled"]["confusion"]) == 48
+    assert plain["pooled"]["accuracy"] == pytest.approx(np.mean(accuracies))
+    assert plain["report"] == str(out / "report.html")
+    text = (out / "report.html").read_text()
+    assert "Fold by fold" in text and "data:image/webp" in text and "48 pictures, each by the fold" in text
+
+
+def test_every_fold_is_judged_by_its_own_split_temperature_and_size(
+    facecls: Facecls, tiny: Tiny, faces: Path, tmp_path: Path
+) -> None:
+    uneven, out = tmp_path / "faces", tmp_path / "cv"
+    shutil.copytree(faces, uneven)
+    next(uneven.rglob("0001.*")).unlink()
+    facecls("cross-validate", tiny(data={"root": str(uneven)}, train={"epochs": 8}), "--folds", "2", "--out", out)
+    runs = [Run(out / "fold-1"), Run(out / "fold-2")]
+    validation = score_folds(runs, Compute(torch.device("cpu"), torch.float32), Progress())
+
+    def below_root(paths: Sequence[str]) -> list[str]:
+        return sorted(str(Path(path).relative_to(uneven)) for path in paths)
+
+    for fold, run in zip(validation.folds, runs, strict=True):
+        assert below_root(fold.scored.part.listing.paths) == sorted(val_of(run.folder))
+    pooled, (one, two) = validation.pooled, validation.folds
+    assert below_root(pooled.part.listing.paths) == below_root([str(path) for path in uneven.rglob("*.*")])
+    assert one.checkpoint.judged().temperature != two.checkpoint.judged().temperature
+    shares = [fold.checkpoint.judged().probabilities(fold.scored.outputs.logits) for fold in (one, two)]
+    assert np.array_equal(validation.calibrated, np.concatenate(shares))
+    assert one.n != two.n
+    kept = [np.logical_and(*each) for each in ((fold.scored.open_set.verdicts, right_of(fold)) for fold in (one, two))]
+    assert kept[0].mean() != kept[1].mean()
+    assert pooled.open_set.identified == pytest.approx(np.concatenate(kept).mean())
+
+
+def right_of(fold: Fold) -> NDArray[np.bool_]:
+    """Which of a fold's pictures it names right, (N,)."""
+    return np.asarray(fold.scored.outputs.logits.argmax(axis=1) == fold.scored.part.listing.labels)
+
+
+def test_folds_that_are_there_are_not_overwritten_and_not_trained_again(facecls: Facecls, tiny: Tiny, tmp_path: Path) -> None:
+    config, out = tiny(train={"epochs": 1}), tmp_path / "cv"
+    first = facecls("cross-validate", config, "--folds", "2", "--out", out)
+    assert first.out.splitlines()[-1] == str(out / "report.html")
+    assert [line.split()[0] for line in first.out.splitlines()[:5]] == ["fold", "1", "2", "mean", "deviation"]
+    assert facecls("cross-validate", config, "--folds", "2", "--out", out).err.endswith(
+        f"error: {out}: already holds folds\n\nhint: go on with them with --resume, or name another with --out\n"
+    )
+    again = facecls("cross-validate", config, "--folds", "2", "--out", out, "--resume")
+    assert "fold 1 of 2: done already\nfold 2 of 2: done already\n" in again.err and "epoch 1/1" not in again.err
+
+
+def test_a_cross_validation_goes_on_at_the_fold_and_step_where_it_was(
+    facecls: Facecls, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tiny(train={"epochs": 2, "batch_size": 8})
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    facecls("cross-validate", config, "--folds", "2", "--out", whole)
+    plain_step, done = step.Stepper.step, [0]
+
+    def counted(*arguments: Any) -> None:
+        plain_step(*arguments)
+        done[0] += 1
+        if done[0] == 8:  # the second step of the second fold
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(step.Stepper, "step", counted)
+        stopped = facecls("cross-validate", config, "--folds", "2", "--out", broken)
+    assert stopped.code == 130
+    command = f"    facecls cross-validate {config} --folds 2 --out {broken} --resume\n"
+    assert stopped.err.endswith(command)
+    gone_on = facecls(*command.split()[1:])
+    assert gone_on.code == 0
+    assert "fold 1 of 2: done already\n" in gone_on.err and "going on from epoch 1, step 2" in gone_on.err
+    for fold in ("fold-1", "fold-2"):
+        one, two = read(whole / fold).weights, read(broken / fold).weights
+        assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_a_fold_that_was_killed_before_its_first_last_pt_starts_anew(facecls: Facecls, tiny: Tiny, tmp_path: Path) -> None:
+    config, out = tiny(train={"epochs": 1}), tmp_path / "cv"
+    facecls("cross-validate", config, "--folds", "2", "--out", out)
+    fold = Run(out / "fold-2")
+    fold.last.unlink()
+    fold.best.unlink()
+    result = facecls("cross-validate", config, "--folds", "2", "--out", out, "--resume")
+    assert result.code == 0
+    assert "fold 1 of 2: done already\n" in result.err
+    assert f"{fold.folder}: there is no last.pt to go on from, so training starts anew\n" in result.err
+    assert [row["epoch"] for row in fold.rows()] == [0] and read(fold.best).judgement is not None
+
+
+def test_another_number_of_folds_is_refused(facecls: Facecls, tiny: Tiny, tmp_path: Path) -> None:
+    config, out = tiny(train={"epochs": 1}), tmp_path / "cv"
+    facecls("cross-validate", config, "--folds", "2", "--out", out)
+    result = facecls("cross-validate", config, "--folds", "3", "--out", out, "--resume")
+    assert result.code == 1
+    assert result.err == (
+        f"error: {out}: began with 2 folds, and cannot go on with 3\n\nhint: --folds 2, or name another with --out\n"
+    )
+
+
+def test_a_config_that_says_itself_what_val_is_is_refused(facecls: Facecls, tiny: Tiny, trained: Path, tmp_path: Path) -> None:
+    config = tiny(data={"split_file": str(trained / "split.csv")}, split={"by_name": {"val": "_01"}})
+    result = facecls("cross-validate", config, "--folds", "2", "--out", tmp_path / "cv")
+    assert result.code == 1 and not (tmp_path / "cv").exists()
+    assert result.err == (
+        f"error: data.split_file: `{trained / 'split.csv'}` says what val is, and so do the folds\n"
+        "error: split.by_name.val: `_01` says what val is, and so do the folds\n"
+        "\nhint: leave it out: cross-validation makes each fold val in turn\n"
+    )

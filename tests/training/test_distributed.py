@@ -1,0 +1,168 @@
+"""Two processes that train one model, as torchrun starts them."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from facecls.checkpoint import read_plain
+from facecls.config.load import load_config
+from facecls.data.dataset import Listing
+from facecls.data.listing import Paths
+from facecls.data.load import Part
+from facecls.errors import DeviceError, TrainingError
+from facecls.run import Run
+from facecls.training.distributed import Team, Workers
+from facecls.training.train import _refuse_other_pictures
+from tests.training.runs import run_in
+
+Tiny = Callable[..., Path]
+
+# Without batch norm, whose statistics are each process's own, and without mixing, which takes partners from one process.
+EXACT = {
+    "model": {"name": "linear"},
+    "precision": "fp32",
+    "optimizer": {"name": "sgd", "lr": 0.01},
+    "train": {"epochs": 2, "ema": 0.9},
+}
+
+
+def two(config: Path, out: Path, *more: str) -> list[str]:
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "facecls"]
+    return [*launch, "train", str(config), "--out", str(out), *more]
+
+
+def test_two_processes_give_the_losses_of_one_with_the_same_batch(tiny: Tiny, tmp_path: Path) -> None:
+    config = tiny(**EXACT)
+    alone = [sys.executable, "-m", "facecls", "train", str(config), "--out", str(tmp_path / "one")]
+    subprocess.run([*alone, "--set", "train.batch_size=16"], check=True, capture_output=True)
+    said = subprocess.run(
+        two(config, tmp_path / "two", "--set", "train.batch_size=8"), check=True, capture_output=True, text=True
+    )
+    for one, both in zip(Run(tmp_path / "one").rows(), Run(tmp_path / "two").rows(), strict=True):
+        for figure in ("train_loss", "val_loss", "val_accuracy", "train_accuracy"):
+            assert both[figure] == pytest.approx(one[figure], abs=1e-5)
+    weights = [read_plain(tmp_path / name / "best.pt")["weights"]["head.weight"] for name in ("one", "two")]
+    assert torch.allclose(weights[0], weights[1], atol=1e-5)
+    assert said.stdout.splitlines()[-1] == str(tmp_path / "two" / "best.pt")
+    assert said.stdout.count("epoch 1/2") == 1
+    assert "2 processes: batch norm goes by the 8 faces of each process in a step" in said.stderr
+
+
+def test_a_worker_that_is_killed_ends_the_run_with_words_and_it_goes_on_from_last(tiny: Tiny, tmp_path: Path) -> None:
+    config = tiny(train={"epochs": 100_000, "batch_size": 4})
+    run = Run(tmp_path / "run")
+    process = subprocess.Popen(two(config, run.folder), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    for _ in range(2):  # when the second epoch is over, what the first one left is on the disk
+        process.stdout.readline()
+    os.kill(_rank_1_of(process.pid), signal.SIGKILL)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode != 0
+    assert "error: process 0 lost another process of the team" in err or "Signal 9 (SIGKILL)" in err
+    done = read_plain(run.last)["training"]["epoch"]
+    assert done >= 1
+    epochs = f"train.epochs={done + 2}"
+    subprocess.run(two(config, run.folder, "--resume", "--set", epochs), check=True, capture_output=True)
+    rows = [json.loads(line)["epoch"] for line in run.metrics.read_text().splitlines()]
+    assert rows == list(range(done + 2))
+
+
+def _rank_1_of(launcher: int) -> int:
+    """The process that torchrun started as rank 1."""
+    for _ in range(100):
+        children = Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split()
+        for child in children:
+            if b"\0RANK=1\0" in b"\0" + Path(f"/proc/{child}/environ").read_bytes():
+                return int(child)
+        time.sleep(0.1)
+    raise AssertionError("torchrun has no rank 1")
+
+
+def worker(monkeypatch: pytest.MonkeyPatch, *, local: int, gpus: int) -> Workers:
+    """A process of a team that was not started, on a machine with so many GPUs."""
+    monkeypatch.setenv("LOCAL_RANK", str(local))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda _: None)
+    return Workers.__new__(Workers)
+
+
+def test_each_process_takes_a_device_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert [worker(monkeypatch, local=1, gpus=2).device(name) for name in ("auto", "cuda", "cpu")] == [
+        "cuda:1",
+        "cuda:1",
+        "cpu",
+    ]
+    # `cuda` where there is none is refused as it is without a team.
+    assert [worker(monkeypatch, local=1, gpus=0).device(name) for name in ("auto", "cuda", "cpu")] == ["cpu", "cuda", "cpu"]
+
+
+@pytest.mark.parametrize(
+    ("name", "said", "hint"),
+    [
+        (
+            "auto",
+            "device: `auto`: process 2 of this machine has no CUDA device of its own, there are 2",
+            "torchrun --nproc-per-node=2, or `device: cpu`",
+        ),
+        ("cuda:1", "device: `cuda:1` is one device for all processes", "use `device: cuda`: each takes its own"),
+        ("mps", "device: `mps` is one device for all processes", "use `device: cpu`, or go without torchrun"),
+    ],
+)
+def test_a_process_without_a_device_of_its_own_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, name: str, said: str, hint: str
+) -> None:
+    with pytest.raises(DeviceError) as raised:
+        worker(monkeypatch, local=2, gpus=2).device(name)
+    assert (str(raised.value), raised.value.hint) == (said, hint)
+
+
+def test_a_process_that_found_other_pictures_ends_the_run(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = [Path(), "another hash"]  # the run's folder, then what it is to train on and to be scored by
+    monkeypatch.setattr(Team, "size", 2)
+    monkeypatch.setattr(Team, "gather", lambda _, mine: [mine, other.pop(0)])
+    with pytest.raises(TrainingError) as raised:
+        run_in(tmp_path / "run", load_config(tiny()))
+    assert str(raised.value) == "data.root: of 2 processes, number 1 found other pictures or splits than number 0"
+    assert raised.value.hint == (
+        "give every machine the same files; where only the splits differ, the same split.csv as data.split_file"
+    )
+    assert not Run(tmp_path / "run").config.exists()
+
+
+def test_what_a_process_trains_on_is_told_by_classes_paths_labels_and_splits() -> None:
+    def told(classes: tuple[str, ...], **parts: tuple[list[str], list[int]]) -> object:
+        said: list[object] = []
+
+        class Two(Team):
+            size = 2
+
+            def gather(self, mine: Any) -> list[Any]:
+                said.append(mine)
+                return [mine, mine]
+
+        held: Any = [
+            Part(name, Listing(Paths.of("faces", paths), np.array(labels, np.int32)), np.empty(len(labels)))  # type: ignore[arg-type]  # no store is needed
+            for name, (paths, labels) in parts.items()
+        ]
+        _refuse_other_pictures(Two(), classes, held)
+        return said[0]
+
+    one = told(("a", "b"), train=(["a/1", "b/1"], [0, 1]), val=(["a/2"], [0]))
+    assert one == told(("a", "b"), train=(["a/1", "b/1"], [0, 1]), val=(["a/2"], [0]))
+    others = [
+        told(("a", "c"), train=(["a/1", "b/1"], [0, 1]), val=(["a/2"], [0])),
+        told(("a", "b"), train=(["b/1", "a/1"], [1, 0]), val=(["a/2"], [0])),
+        told(("a", "b"), train=(["a/1", "b/1"], [0, 0]), val=(["a/2"], [0])),
+        told(("a", "b"), train=(["a/1"], [0]), val=(["b/1", "a/2"], [1, 0])),
+    ]
+    assert len({one, *others}) == 5

@@ -1,0 +1,386 @@
+"""Whole trainings: what comes out, what can be interrupted, and what goes on bit for bit."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from facecls import checkpoint
+from facecls.checkpoint import read_plain
+from facecls.config.load import load_config
+from facecls.device import pick_compute
+from facecls.errors import ModelError, RunError, TrainingError
+from facecls.evaluation.evaluate import score_checkpoint
+from facecls.evaluation.infer import infer
+from facecls.evaluation.metrics import score
+from facecls.open_set.outputs import Outputs
+from facecls.progress import Progress
+from facecls.run import Run
+from facecls.training import step
+from facecls.training.loop import Loop, epochs_that_fit, standing
+from facecls.training.signals import Interrupted
+from facecls.training.state import TrainingState
+from tests.training.runs import EVERYTHING, run_in, same, weights
+
+Tiny = Callable[..., Path]
+
+
+def test_the_network_learns_what_it_is_shown(tiny: Tiny, tmp_path: Path) -> None:
+    config = load_config(
+        tiny(train={"epochs": 12, "batch_size": 8}, augment={"erase": 0.0, "rotate": 0.0}, split={"val": 0.25})
+    )
+    outcome = run_in(tmp_path / "run", config)
+    rows = Run(tmp_path / "run").rows()
+    assert rows[-1]["train_loss"] < 0.8 * rows[0]["train_loss"]
+    assert outcome.best["val_accuracy"] >= 0.5
+    assert read_plain(tmp_path / "run" / "best.pt")["metrics"] == outcome.best
+
+
+def test_two_runs_of_one_config_give_the_same_weights(tiny: Tiny, tmp_path: Path) -> None:
+    config = load_config(tiny(**EVERYTHING), ["train.epochs=1"])
+    for name in ("one", "two"):
+        run_in(tmp_path / name, config)
+    assert same(weights(tmp_path / "one"), weights(tmp_path / "two"))
+
+
+def interrupted_at(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sends this process a SIGINT after so many steps."""
+    plain_step, done = step.Stepper.step, [0]
+
+    def counted(*arguments: Any) -> None:
+        plain_step(*arguments)
+        done[0] += 1
+        if done[0] == steps:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(step.Stepper, "step", counted)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 5])
+def test_a_resumed_run_ends_with_the_weights_of_an_unbroken_one(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int
+) -> None:
+    config = load_config(tiny(**EVERYTHING))
+    run_in(tmp_path / "unbroken", config)
+    with monkeypatch.context() as patch:
+        interrupted_at(steps, patch)
+        with pytest.raises(Interrupted):
+            run_in(tmp_path / "broken", config)
+    run_in(tmp_path / "broken", config, go_on=True)
+    assert same(weights(tmp_path / "unbroken"), weights(tmp_path / "broken"))
+    told = ("epoch", "step", "lr", "train_loss", "val_loss", "val_accuracy")
+    one, two = ([[row[key] for key in told] for row in Run(tmp_path / name).rows()] for name in ("unbroken", "broken"))
+    assert one == two
+
+
+def test_ctrl_c_saves_and_prints_the_command_that_goes_on(tiny: Tiny, tmp_path: Path) -> None:
+    config = tiny(train={"epochs": 10000, "batch_size": 8})
+    words = ["train", str(config), "--out", str(tmp_path / "run"), "--set", "seed=3"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "facecls", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    process.stdout.readline()  # the first epoch is over
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert f"facecls train {config} --set seed=3 --out {tmp_path / 'run'} --resume" in err
+    assert read_plain(tmp_path / "run" / "last.pt")["training"]["epoch"] >= 1
+
+
+def test_resume_with_no_run_starts_anew_and_says_so(tiny: Tiny, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    run_in(tmp_path / "run", load_config(tiny()), go_on=True)
+    assert f"{tmp_path / 'run'}: there is no last.pt to go on from, so training starts anew" in capfd.readouterr().err
+
+
+def test_resume_of_a_run_that_was_killed_before_its_first_last_pt_starts_anew(
+    tiny: Tiny, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run, config = Run(tmp_path / "run"), load_config(tiny())
+    run_in(run.folder, config)
+    whole = weights(run.folder)
+    run.last.unlink()
+    run_in(run.folder, config, go_on=True)
+    assert f"{run.folder}: there is no last.pt to go on from, so training starts anew" in capfd.readouterr().err
+    assert same(weights(run.folder), whole) and [row["epoch"] for row in run.rows()] == [0, 1]
+
+
+def test_what_may_change_is_said_and_what_may_not_is_named(
+    tiny: Tiny, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run_in(tmp_path / "run", load_config(tiny()))
+    with pytest.raises(RunError) as raised:
+        run_in(tmp_path / "run", load_config(tiny(), ["optimizer.lr=0.5", "train.epochs=3"]), go_on=True)
+    assert raised.value.problems == (
+        f"{tmp_path / 'run'}: the config is not the run's",
+        "optimizer.lr: was 0.003 when the run began, is 0.5",
+    )
+    assert load_config(Run(tmp_path / "run").config).train.epochs == 2
+    run_in(tmp_path / "run", load_config(tiny(), ["train.epochs=3"]), go_on=True)
+    assert "train.epochs: 2 before, 3 from here on" in capfd.readouterr().err
+    assert load_config(Run(tmp_path / "run").config).train.epochs == 3
+    assert len(Run(tmp_path / "run").rows()) == 3
+
+
+def test_a_best_is_replaced_only_by_a_better_one(tiny: Tiny, tmp_path: Path) -> None:
+    run_in(tmp_path / "run", load_config(tiny(train={"epochs": 6, "batch_size": 8})))
+    rows = Run(tmp_path / "run").rows()
+    best = max(rows, key=lambda row: (row["val_accuracy"], -row["val_loss"]))
+    assert read_plain(tmp_path / "run" / "best.pt")["metrics"] == best
+    # An older and better best than anything to come stays where it is.
+    plain = read_plain(tmp_path / "run" / "best.pt")
+    plain["metrics"] = {**plain["metrics"], "val_accuracy": 1.1}
+    checkpoint.save(tmp_path / "run" / "best.pt", plain)
+    run_in(tmp_path / "run", load_config(tiny(train={"epochs": 8, "batch_size": 8})), go_on=True)
+    assert read_plain(tmp_path / "run" / "best.pt")["metrics"]["val_accuracy"] == 1.1
+
+
+def test_a_run_in_use_is_left_alone(tiny: Tiny, tmp_path: Path) -> None:
+    run = Run(tmp_path / "run")
+    run.open()
+    with run.lock(), pytest.raises(RunError, match="another process trains in this folder"):
+        run_in(run.folder, load_config(tiny()))
+
+
+def test_a_loss_that_is_not_finite_goes_back_and_halves_the_rate(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    plain_cross_entropy, calls = functional.cross_entropy, [0]
+
+    def once_broken(*arguments: Any, **named: Any) -> torch.Tensor:
+        calls[0] += 1
+        loss: torch.Tensor = plain_cross_entropy(*arguments, **named)
+        return loss * float("nan") if calls[0] == 4 else loss
+
+    monkeypatch.setattr(functional, "cross_entropy", once_broken)
+    run_in(tmp_path / "run", load_config(tiny(train={"epochs": 3, "batch_size": 16})))
+    assert (
+        "the loss was not finite in epoch 2, step 2: going on from epoch 2, step 0, with 0.5 of the learning rate"
+        in capfd.readouterr().err
+    )
+    assert all(tensor.isfinite().all() for tensor in weights(tmp_path / "run").values())
+    assert [row["epoch"] for row in Run(tmp_path / "run").rows()] == [0, 1, 2]
+
+
+def test_a_loss_that_stays_not_finite_is_an_error_that_names_a_way_out(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain_cross_entropy = functional.cross_entropy
+    monkeypatch.setattr(functional, "cross_entropy", lambda *a, **k: plain_cross_entropy(*a, **k) * float("inf"))
+    with pytest.raises(TrainingError) as raised:
+        run_in(tmp_path / "run", load_config(tiny()))
+    assert str(raised.value) == (
+        "the loss is not finite in epoch 1, step 1, nor was it with half, a quarter and an eighth of the learning rate"
+    )
+    assert raised.value.hint == "try a lower rate (--set optimizer.lr=0.0003) or --set precision=fp32"
+
+
+def broken_gradient(monkeypatch: pytest.MonkeyPatch, step: int, seconds: float = 0.0) -> None:
+    """In the step of that number a finite loss, which takes so long, has a gradient that is not finite."""
+    plain_cross_entropy, calls = functional.cross_entropy, [0]
+
+    def cross_entropy(logits: torch.Tensor, *arguments: Any, **named: Any) -> torch.Tensor:
+        calls[0] += 1
+        if calls[0] == step:
+            time.sleep(seconds)
+            logits.register_hook(lambda gradient: gradient * float("inf"))  # type: ignore[no-untyped-call]  # torch's stub
+        return plain_cross_entropy(logits, *arguments, **named)
+
+    monkeypatch.setattr(functional, "cross_entropy", cross_entropy)
+
+
+@pytest.mark.parametrize(("at", "save_minutes"), [(3, 1e-9), (4, 5.0)])  # where a save is due, and at the end of an epoch
+def test_a_weight_that_is_not_finite_is_not_saved_to_be_gone_back_to(
+    tiny: Tiny,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    at: int,
+    save_minutes: float,
+) -> None:
+    broken_gradient(monkeypatch, at)
+    run_in(tmp_path / "run", load_config(tiny(train={"epochs": 3, "batch_size": 16, "save_minutes": save_minutes})))
+    assert f"a weight was not finite in epoch 2, step {at - 2}: going on from epoch" in capfd.readouterr().err
+    assert all(tensor.isfinite().all() for tensor in weights(tmp_path / "run").values())
+    assert [row["epoch"] for row in Run(tmp_path / "run").rows()] == [0, 1, 2]
+
+
+def test_a_setback_does_not_forget_the_time_that_it_took(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken_gradient(monkeypatch, 4, seconds=1.0)
+    run_in(tmp_path / "run", load_config(tiny(train={"epochs": 2, "batch_size": 16})))
+    first, last = Run(tmp_path / "run").rows()
+    assert last["seconds"] > first["seconds"] + 1.0
+
+
+def test_a_figure_that_is_no_number_is_worse_than_any() -> None:
+    nothing, poor = ({"image_size": 32, "val_loss": loss} for loss in (float("nan"), 1e9))
+    assert standing(poor, "val_loss") > standing(nothing, "val_loss")
+
+
+def test_of_epochs_with_the_same_accuracy_the_one_with_the_lower_loss_is_better() -> None:
+    figures = [(0.9, 0.3), (0.9, 0.2), (0.8, 0.1), (0.9, float("nan"))]
+    rows = [{"image_size": 32, "val_accuracy": accuracy, "val_loss": loss} for accuracy, loss in figures]
+    assert max(rows, key=lambda row: standing(row, "val_accuracy")) is rows[1]
+    assert max(rows[2:], key=lambda row: standing(row, "val_accuracy")) is rows[3]
+
+
+def test_ctrl_c_while_the_last_epoch_is_scored_ends_the_run_before_it_is_judged(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, plain_score = load_config(tiny(train={"epochs": 1, "batch_size": 16})), score
+
+    def asked(*arguments: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return plain_score(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("facecls.training.loop.score", asked)
+        with pytest.raises(Interrupted) as raised:
+            run_in(tmp_path / "run", config)
+    assert raised.value.signal == signal.SIGTERM
+    assert checkpoint.read(tmp_path / "run").judgement is None
+    run_in(tmp_path / "run", config, go_on=True)
+    assert checkpoint.read(tmp_path / "run").judgement is not None
+    assert len(Run(tmp_path / "run").rows()) == 1
+
+
+def test_the_speed_counts_the_wait_for_the_last_steps_of_an_epoch(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain_check = Loop._check_finite
+
+    def waiting(self: Loop, state: TrainingState, *, weights: bool) -> None:
+        time.sleep(0.2)  # as a GPU has it where steps are queued
+        plain_check(self, state, weights=weights)
+
+    monkeypatch.setattr(Loop, "_check_finite", waiting)
+    run_in(tmp_path / "run", load_config(tiny(train={"epochs": 1, "batch_size": 16})))
+    (row,) = Run(tmp_path / "run").rows()
+    # 40 faces in two steps, with a look after each and one at the end.
+    assert 40 / row["images_per_second"] > 3 * 0.2
+
+
+def test_patience_ends_a_run_that_gets_no_better(tiny: Tiny, tmp_path: Path) -> None:
+    config = load_config(tiny(optimizer={"lr": 1e-12}, train={"epochs": 50, "batch_size": 16, "patience": 3}))
+    outcome = run_in(tmp_path / "run", config)
+    assert outcome.stopped == "no better val_accuracy in 3 epochs"
+    assert len(Run(tmp_path / "run").rows()) == outcome.best["epoch"] + 1 + 3
+
+
+def test_a_time_budget_plans_the_epochs_that_fit(tiny: Tiny) -> None:
+    config = load_config(tiny(train={"epochs": 100, "max_minutes": 1.0}))
+    assert epochs_that_fit(config, 1, 2.0) == 30
+    assert epochs_that_fit(config, 1, 0.1) == 100
+    assert epochs_that_fit(config, 5, 70.0) == 5
+    growing = load_config(tiny(data={"image_size": 64}, train={"epochs": 100, "max_minutes": 1.0, "start_size": 32}))
+    assert epochs_that_fit(growing, 1, 2.0) < 30
+
+
+@pytest.mark.parametrize("start", [None, 16, 50])
+def test_the_epochs_that_fit_are_the_most_of_all_numbers_that_do(tiny: Tiny, start: int | None) -> None:
+    config = load_config(tiny(data={"image_size": 90}, train={"epochs": 60, "max_minutes": 1.0, "start_size": start}))
+
+    def fits(epochs: int, done: int, seconds: float) -> bool:
+        costs = [step.size_at(config, epoch, epochs) ** 2 for epoch in range(epochs)]
+        return seconds * sum(costs) <= 60 * sum(costs[:done])
+
+    for done in (1, 2, 7, 59, 60):
+        for seconds in (0.1, 1.0, 3.0, 17.0, 59.9, 60.0, 61.0):
+            fitting = [epochs for epochs in range(done + 1, 61) if fits(epochs, done, seconds)]
+            assert epochs_that_fit(config, done, seconds) == max(fitting, default=done)
+
+
+def test_a_plan_of_many_epochs_is_made_at_once(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    many = {"epochs": 100_000, "max_minutes": 60.0, "start_size": 32}
+    config, plain_size_at, calls = load_config(tiny(data={"image_size": 112}, train=many)), step.size_at, [0]
+
+    def counted(*arguments: Any) -> int:
+        calls[0] += 1
+        return plain_size_at(*arguments)
+
+    monkeypatch.setattr(step, "size_at", counted)
+    assert 100 < epochs_that_fit(config, 10, 10.0) < 3600  # at a second each, but for the larger pictures to come
+    assert calls[0] < 10_000
+
+
+def test_the_rate_of_a_row_is_the_heads_where_the_backbone_has_a_share_of_it(tiny: Tiny, tmp_path: Path) -> None:
+    for factor in (1.0, 0.1):
+        run_in(tmp_path / f"{factor}", load_config(tiny(optimizer={"backbone_lr_factor": factor}, train={"epochs": 2})))
+    whole, share = ([row["lr"] for row in Run(tmp_path / name).rows()] for name in ("1.0", "0.1"))
+    assert share == whole
+
+
+def test_epochs_are_scored_without_keeping_features(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shapes = []
+
+    def watched(*arguments: Any, **named: Any) -> Outputs:
+        outputs = infer(*arguments, **named)
+        shapes.append((outputs.logits.shape, outputs.features.shape))
+        return outputs
+
+    monkeypatch.setattr("facecls.training.loop.infer", watched)
+    run_in(tmp_path / "run", load_config(tiny(train={"epochs": 1})))
+    assert shapes == [((8, 4), (8, 0))]
+
+
+def test_accumulated_pieces_give_the_gradient_of_the_whole_batch(tiny: Tiny, tmp_path: Path) -> None:
+    """For a network without batch norm, whose statistics are those of a piece."""
+    plain = {"model": {"name": "linear"}, "precision": "fp32"}
+    plain["optimizer"] = {"name": "sgd", "lr": 0.01}
+    path = tiny(**plain, train={"epochs": 1, "batch_size": 16}, schedule={"warmup_epochs": 0})
+    run_in(tmp_path / "whole", load_config(path))
+    run_in(tmp_path / "pieces", load_config(path, ["train.batch_size=8", "train.accumulate=2"]))
+    whole, pieces = weights(tmp_path / "whole"), weights(tmp_path / "pieces")
+    assert all(torch.allclose(whole[name], pieces[name], atol=1e-6) for name in whole)
+
+
+def test_a_model_of_one_picture_size_refuses_to_start_at_another(tiny: Tiny, tmp_path: Path) -> None:
+    with pytest.raises(ModelError) as raised:
+        run_in(tmp_path / "run", load_config(tiny(model={"name": "mlp"}, train={"start_size": 16})))
+    assert str(raised.value) == ("train.start_size: `mlp` takes pictures of one size, 32 pixels, so it cannot start at 16")
+
+
+def test_metrics_are_json_lines(tiny: Tiny, tmp_path: Path) -> None:
+    run_in(tmp_path / "run", load_config(tiny()))
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["epoch"] for line in lines] == [0, 1]
+
+
+def test_pictures_that_grow_are_scored_at_the_size_they_have(
+    tiny: Tiny, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    config = load_config(tiny(data={"image_size": 48}, train={"epochs": 6, "start_size": 32, "batch_size": 16}))
+    outcome = run_in(tmp_path / "run", config)
+    rows = Run(tmp_path / "run").rows()
+    assert [row["image_size"] for row in rows] == [32, 32, 32, 32, 48, 48]
+    said = capfd.readouterr().err
+    assert "pictures of 32 pixels from here on, 48 at the end\n" in said
+    assert "pictures of 48 pixels from here on\n" in said
+    # A smaller picture's figure never beats a larger one's.
+    assert outcome.best["image_size"] == 48
+    assert outcome.best["val_accuracy"] == max(row["val_accuracy"] for row in rows[4:])
+    assert read_plain(tmp_path / "run" / "best.pt")["geometry"]["image_size"] == 48
+
+
+def test_a_run_that_ends_while_pictures_grow_leaves_a_classifier_of_their_size(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = load_config(tiny(data={"image_size": 48}, train={"epochs": 6, "start_size": 32, "batch_size": 16}))
+    with monkeypatch.context() as patch:
+        interrupted_at(5, patch)  # an epoch has two steps
+        with pytest.raises(Interrupted):
+            run_in(tmp_path / "run", config)
+    best = read_plain(tmp_path / "run" / "best.pt")
+    assert best["geometry"]["image_size"] == best["metrics"]["image_size"] == 32
+    scored = score_checkpoint(checkpoint.read(tmp_path / "run"), pick_compute("cpu", "auto"), Progress())
+    assert scored.part.faces[np.arange(1)].shape == (1, 32, 32, 3)
