@@ -1,6 +1,5 @@
 """Checkpoints: plain tensors and plain values, written whole, read without running code, enough by themselves."""
 
-import contextlib
 import io
 import pickle
 import re
@@ -16,13 +15,13 @@ from torch import Tensor
 
 from facecls import __version__
 from facecls.config.schema import Config, HeadConfig, ModelConfig
-from facecls.device import Compute, pick_compute
-from facecls.errors import CheckpointError, DeviceError
+from facecls.device import Device
+from facecls.errors import CheckpointError
 from facecls.faces.geometry import Geometry
-from facecls.files import write_whole
+from facecls.files import write_atomic
 from facecls.models import build_model
 from facecls.models.classifier import FaceClassifier
-from facecls.open_set.calibration import NO_JUDGEMENT, Judgement
+from facecls.open_set.calibration import UNCALIBRATED, Calibration
 
 FORMAT = 1
 
@@ -40,30 +39,20 @@ class Checkpoint:
     config: Config
     weights: dict[str, Tensor]
     metrics: dict[str, Any]
-    judgement: Judgement | None = None  # None until training has ended
-    judgement_mirrored: Judgement | None = None  # of pictures that count together with their mirror images
+    calibration: Calibration | None = None  # None until training has ended
+    calibration_flipped: Calibration | None = None  # of images that count together with their mirror images
 
-    def build(self, compute: Compute) -> FaceClassifier:
+    def build(self, device: Device) -> FaceClassifier:
         """The classifier on its device, ready to score."""
         with torch.device("meta"):  # its first weights would only be thrown away
             model = build_model(self.model, self.head, classes=len(self.classes), image_size=self.geometry.image_size)
         model.load_state_dict(self.weights, assign=True)
-        compute.place(model)
+        device.place(model)
         return model.eval()
 
-    def compute(self, device: str, precision: str | None) -> Compute:
-        """Where and how to compute; with None in the precision of training, where the device has it.
-
-        Raises DeviceError as `pick_compute` does.
-        """
-        if precision is None and self.config.precision != "bf16":  # which `auto` takes where it is no emulation
-            with contextlib.suppress(DeviceError):
-                return pick_compute(device, self.config.precision)
-        return pick_compute(device, precision or "auto")
-
-    def judged(self, *, mirrored: bool = False) -> Judgement:
-        """What holds for pictures as they are, or `mirrored` as well; NO_JUDGEMENT until training has ended."""
-        return (self.judgement_mirrored if mirrored else None) or self.judgement or NO_JUDGEMENT
+    def calibration_for(self, *, mirrored: bool = False) -> Calibration:
+        """What holds for images as they are, or `mirrored` as well; NO_JUDGEMENT until training has ended."""
+        return (self.calibration_flipped if mirrored else None) or self.calibration or UNCALIBRATED
 
 
 def to_plain(checkpoint: Checkpoint, training: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -79,9 +68,9 @@ def to_plain(checkpoint: Checkpoint, training: dict[str, Any] | None = None) -> 
         "config": checkpoint.config.model_dump(mode="json"),
         "weights": checkpoint.weights,
         "metrics": checkpoint.metrics,
-        "judgement": checkpoint.judgement and _judgement_to_plain(checkpoint.judgement),
+        "judgement": checkpoint.calibration and _calibration_to_plain(checkpoint.calibration),
         # The gallery is the same.
-        "judgement_mirrored": checkpoint.judgement_mirrored and checkpoint.judgement_mirrored.to_plain() | {"gallery": None},
+        "judgement_mirrored": checkpoint.calibration_flipped and checkpoint.calibration_flipped.to_plain() | {"gallery": None},
         "training": training,
     }
 
@@ -90,7 +79,7 @@ def save(path: Path, plain: dict[str, Any]) -> None:
     """Writes the file beside, fsyncs it, renames it; raises RunError where that cannot be."""
     buffer = io.BytesIO()
     torch.save(plain, buffer)
-    write_whole(path, buffer.getbuffer())
+    write_atomic(path, buffer.getbuffer())
 
 
 def read_plain(path: Path) -> dict[str, Any]:
@@ -136,7 +125,7 @@ def read_plain(path: Path) -> dict[str, Any]:
 def read(path: Path) -> Checkpoint:
     """The classifier in a checkpoint file, or in the best.pt of a run folder; raises CheckpointError as `read_plain`."""
     plain = read_plain(path / "best.pt" if (path / "best.pt").exists() else path)
-    judgement = _judgement_of(plain)
+    calibration = _calibration_of(plain)
     return Checkpoint(
         classes=tuple(plain["classes"]),
         geometry=Geometry(**plain["geometry"]),
@@ -145,20 +134,20 @@ def read(path: Path) -> Checkpoint:
         config=Config.model_validate(plain["config"]),
         weights=plain["weights"],
         metrics=plain["metrics"],
-        judgement=judgement,
-        judgement_mirrored=_mirrored_of(plain, judgement),
+        calibration=calibration,
+        calibration_flipped=_calibration_flipped_of(plain, calibration),
     )
 
 
-def _judgement_to_plain(judgement: Judgement) -> dict[str, Any]:
-    plain = judgement.to_plain()
+def _calibration_to_plain(calibration: Calibration) -> dict[str, Any]:
+    plain = calibration.to_plain()
     if plain["gallery"] is not None:
         vectors, labels = torch.from_numpy(plain["gallery"]["vectors"]).half(), torch.from_numpy(plain["gallery"]["labels"])
         plain["gallery"] |= {"vectors": vectors, "labels": labels}
     return plain
 
 
-def _judgement_of(plain: dict[str, Any]) -> Judgement | None:
+def _calibration_of(plain: dict[str, Any]) -> Calibration | None:
     held = plain.get("judgement")
     if held is None or "gallery" not in held:  # a file from before there were judgements like these
         return None
@@ -166,14 +155,14 @@ def _judgement_of(plain: dict[str, Any]) -> Judgement | None:
         "vectors": held["gallery"]["vectors"].float().numpy(),
         "labels": held["gallery"]["labels"].numpy(),
     }
-    return Judgement.from_plain(held | {"gallery": gallery})
+    return Calibration.from_plain(held | {"gallery": gallery})
 
 
-def _mirrored_of(plain: dict[str, Any], judgement: Judgement | None) -> Judgement | None:
+def _calibration_flipped_of(plain: dict[str, Any], calibration: Calibration | None) -> Calibration | None:
     held = plain.get("judgement_mirrored")
-    if held is None or judgement is None:
+    if held is None or calibration is None:
         return None
-    return replace(Judgement.from_plain(held), gallery=judgement.gallery)
+    return replace(Calibration.from_plain(held), gallery=calibration.gallery)
 
 
 def _is_zip(path: Path) -> bool:

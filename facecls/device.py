@@ -17,26 +17,31 @@ _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
-class Compute:
+class Device:
     """A device and the type that matrix products and convolutions compute in; weights stay float32."""
 
-    device: torch.device
+    torch_device: torch.device
     dtype: torch.dtype
+
+    @property
+    def type(self) -> str:
+        """`cpu`, `cuda` or `mps`."""
+        return self.torch_device.type
 
     def autocast(self) -> contextlib.AbstractContextManager[object]:
         """Goes around forward and loss, never around backward; does nothing in fp32."""
         if self.dtype == torch.float32:
             return contextlib.nullcontext()
-        return torch.autocast(self.device.type, self.dtype)
+        return torch.autocast(self.type, self.dtype)
 
     def place(self, model: nn.Module) -> nn.Module:
         """The model on the device, its convolutions in channels_last, which bf16 kernels want."""
-        return model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]  # torch's stub lacks it
+        return model.to(self.torch_device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]  # torch's stub lacks it
 
     def send(self, tensor: Tensor) -> Tensor:
         """The tensor on the device, without waiting for the copy where that is CUDA and the host's memory is pinned."""
         # CUDA waits by itself where the memory is not pinned; MPS reads it later, when it may hold something else.
-        return tensor.to(self.device, non_blocking=self.device.type == "cuda")
+        return tensor.to(self.torch_device, non_blocking=self.type == "cuda")
 
     def images(self, faces: Tensor) -> Tensor:
         """Faces as they are, uint8 (B, S, S, 3), as a model takes them: float32 (B, 3, S, S) in [0, 1], on the device."""
@@ -44,10 +49,10 @@ class Compute:
 
     def __str__(self) -> str:
         name = next(name for name, dtype in _DTYPES.items() if dtype == self.dtype)
-        return f"{self.device}, {name}"
+        return f"{self.torch_device}, {name}"
 
 
-def pick_compute(device: str, precision: str) -> Compute:
+def resolve_device(device: str, precision: str) -> Device:
     """Resolves `device` and `precision`, worded as in a config; raises DeviceError for what this machine does not have."""
     where = _pick_device(device)
     dtype = (torch.bfloat16 if _computes_in_bf16(where) else torch.float32) if precision == "auto" else _DTYPES[precision]
@@ -59,7 +64,18 @@ def pick_compute(device: str, precision: str) -> Compute:
         torch.set_float32_matmul_precision("high" if dtype == torch.float32 else "highest")
     if where.type == "cpu":
         _keep_freed_memory()
-    return Compute(where, dtype)
+    return Device(where, dtype)
+
+
+def resolve_inference_device(device: str, precision: str | None, trained_precision: str) -> Device:
+    """Resolves `device` and `precision`; None stands for the precision of training, or `auto` where the device lacks it.
+
+    Raises DeviceError as `resolve_device` does.
+    """
+    if precision is None and trained_precision != "bf16":  # which `auto` takes where it is no emulation
+        with contextlib.suppress(DeviceError):
+            return resolve_device(device, trained_precision)
+    return resolve_device(device, precision or "auto")
 
 
 def _keep_freed_memory() -> None:

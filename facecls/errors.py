@@ -21,11 +21,11 @@ class ConfigError(FaceclsError):
 
 
 class DataError(FaceclsError):
-    """A folder of pictures that cannot be trained on or scored as it is."""
+    """A folder of images that cannot be trained on or scored as it is."""
 
 
 class ImageError(DataError):
-    """A picture that cannot be read; `path` is the file and `reason` says why, without the path."""
+    """An image that cannot be read; `path` is the file and `reason` says why, without the path."""
 
     def __init__(self, path: str, reason: str, hint: str = "") -> None:
         super().__init__(f"{path}: {reason}", hint=hint)

@@ -18,7 +18,7 @@ _HINTS = {
 }
 
 
-def write_whole(path: Path, content: bytes | memoryview) -> None:
+def write_atomic(path: Path, content: bytes | memoryview) -> None:
     """Writes a file as `whole` does."""
     with whole(path) as file:
         file.write(content)
@@ -48,7 +48,7 @@ def not_written(path: Path, error: OSError) -> RunError:
     return RunError(f"{path}: cannot be written: {error.strerror}", hint=_HINTS.get(error.errno or 0, ""))
 
 
-def make_room_for(path: Path, kind: str, beginning: bytes) -> None:
+def check_output(path: Path, kind: str, beginning: bytes) -> None:
     """Makes the folder that a file is to lie in; whoever works long for the file calls it before that.
 
     Raises RunError where that cannot be, and where something would be written over that does not begin like its `kind`; a

@@ -55,7 +55,7 @@ class Progress:
         (self.epochs or sys.stdout).flush()
 
 
-class Silence(Progress):
+class SilentProgress(Progress):
     """Says nothing: another process of the team does."""
 
     def __init__(self) -> None:

@@ -19,7 +19,7 @@ import filelock
 from facecls import __version__
 from facecls.config.yaml import to_yaml
 from facecls.errors import RunError
-from facecls.files import not_written, write_whole
+from facecls.files import not_written, write_atomic
 
 RUNS = Path("runs")
 
@@ -126,26 +126,26 @@ class Run:
         """Drops the lines of epochs that a resumed run goes through again."""
         if self.metrics.exists():
             text = "".join(json.dumps(row) + "\n" for row in self.rows() if row["epoch"] < epoch)
-            write_whole(self.metrics, text.encode())
+            write_atomic(self.metrics, text.encode())
 
     def amend_row(self, row: Mapping[str, Any]) -> None:
         """Puts `row` in the place of the line of its epoch."""
         text = "".join(json.dumps(row if old["epoch"] == row["epoch"] else old) + "\n" for old in self.rows())
-        write_whole(self.metrics, text.encode())
+        write_atomic(self.metrics, text.encode())
 
     def write_config(self, plain: Mapping[str, Any]) -> None:
         """Writes the resolved config, loadable as it is."""
-        write_whole(self.config, to_yaml(plain).encode())
+        write_atomic(self.config, to_yaml(plain).encode())
 
     def write_environment(self, **more: Any) -> None:
         """Writes what the run's figures depend on and its config does not say."""
         known = {"facecls": __version__, **{name: metadata.version(name) for name in _VERSIONS}}
         machine = {"python": platform.python_version(), "platform": platform.platform(), "processor": processor()}
         text = json.dumps({"command": sys.argv, "versions": known, **machine, **more}, indent=2)
-        write_whole(self.environment, text.encode())
+        write_atomic(self.environment, text.encode())
 
 
-class Onlooker(Run):
+class ReadOnlyRun(Run):
     """The run folder in a process that only looks on: another process of its team writes the files."""
 
     def log(self, row: Mapping[str, Any]) -> None:

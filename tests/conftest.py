@@ -54,7 +54,7 @@ def _ctrl_c_is_heard() -> None:
 
 @pytest.fixture(scope="session")
 def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of four people with twelve pictures each."""
+    """A folder of four people with twelve images each."""
     folder = tmp_path_factory.mktemp("drawn") / "faces"
     for _ in write_faces(folder, people=4, each=12, seed=0):
         pass
@@ -76,8 +76,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory, faces: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def strangers(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of pictures of ten other people, in folders."""
+def impostors(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of images of ten other people, in folders."""
     folder = tmp_path_factory.mktemp("drawn") / "strangers"
     for _ in write_faces(folder, people=10, each=2, seed=0, first_person=4):
         pass
@@ -121,7 +121,7 @@ Noise = Callable[..., Path]
 
 
 def write_noise(path: Path, size: tuple[int, int] = (20, 16)) -> Path:
-    """A picture that follows from its name."""
+    """An image that follows from its name."""
     path.parent.mkdir(parents=True, exist_ok=True)
     width, height = size
     pixels = np.random.default_rng(zlib.crc32(path.name.encode())).integers(0, 256, (height, width, 3), np.uint8)
@@ -131,7 +131,7 @@ def write_noise(path: Path, size: tuple[int, int] = (20, 16)) -> Path:
 
 @pytest.fixture
 def noise(tmp_path: Path) -> Noise:
-    """Makes `tmp_path/faces` with so many pictures in each class: `noise(ada=3, bob=2)`."""
+    """Makes `tmp_path/faces` with so many images in each class: `noise(ada=3, bob=2)`."""
 
     def make(root: Path = tmp_path / "faces", suffix: str = ".png", **classes: int) -> Path:
         for name, count in classes.items():

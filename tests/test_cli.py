@@ -51,8 +51,8 @@ def test_eval_prints_what_scikit_learn_says_of_predictions(facecls: Facecls, tra
     plain = json.loads(facecls("eval", trained, "--format", "json").out)
     with (trained / "split.csv").open(newline="") as file:
         held_out = [row for row in csv.DictReader(file) if row["split"] == "val"]
-    pictures = [faces / row["path"] for row in held_out]
-    said = json.loads(facecls("predict", *pictures, "--checkpoint", trained, "--format", "json").out)
+    images = [faces / row["path"] for row in held_out]
+    said = json.loads(facecls("predict", *images, "--checkpoint", trained, "--format", "json").out)
     true, named = [row["class"] for row in held_out], [row["nearest"] for row in said]
     assert plain["n"] == len(held_out) == 12
     assert plain["accuracy"] == pytest.approx(accuracy_score(true, named))
@@ -64,11 +64,11 @@ def test_eval_of_another_folder_maps_its_classes_by_name(facecls: Facecls, train
     some = sorted(path for path in faces.iterdir())[2:]
     for person in some:
         (tmp_path / "others" / person.name).mkdir(parents=True)
-        for picture in list(person.iterdir())[:3]:
-            (tmp_path / "others" / person.name / picture.name).symlink_to(picture)
+        for image in list(person.iterdir())[:3]:
+            (tmp_path / "others" / person.name / image.name).symlink_to(image)
     result = facecls("eval", trained, "--data", tmp_path / "others", "--format", "json")
     assert json.loads(result.out)["n"] == 6
-    assert "has no pictures of" in result.err
+    assert "has no images of" in result.err
 
 
 def test_eval_shows_a_table_to_people(facecls: Facecls, trained: Path) -> None:
@@ -77,18 +77,18 @@ def test_eval_shows_a_table_to_people(facecls: Facecls, trained: Path) -> None:
 
 
 @pytest.mark.parametrize("form", ["table", "json", "jsonl", "csv"])
-def test_predict_gives_each_picture_its_row_in_order_and_an_unreadable_one_its_reason(
+def test_predict_gives_each_image_its_row_in_order_and_an_unreadable_one_its_reason(
     facecls: Facecls, trained: Path, faces: Path, tmp_path: Path, form: str
 ) -> None:
-    broken = tmp_path / "broken.jpg"
-    broken.write_bytes(b"")
-    pictures = sorted(str(path) for path in faces.rglob("*.*"))[:3]
-    named = [pictures[0], str(broken), *pictures[1:]]
+    non_finite = tmp_path / "broken.jpg"
+    non_finite.write_bytes(b"")
+    images = sorted(str(path) for path in faces.rglob("*.*"))[:3]
+    named = [images[0], str(non_finite), *images[1:]]
     result = facecls("predict", *named, "--checkpoint", trained, "--top-k", "2", "--format", form)
     assert result.code == 1
     if form == "table":
         assert [line.split(": ")[0] for line in result.out.splitlines()] == named
-        assert f"{broken}: is empty" in result.out
+        assert f"{non_finite}: is empty" in result.out
         return
     if form == "csv":
         rows: list[dict[str, Any]] = list(csv.DictReader(result.out.splitlines()))
@@ -127,15 +127,15 @@ def test_help_and_version_do_not_import_torch() -> None:
 
 
 def test_predict_does_not_import_torchvision_or_scikit_learn(trained: Path, faces: Path) -> None:
-    picture = next(faces.rglob("*.jpg"))
+    image = next(faces.rglob("*.jpg"))
     code = (
-        f"import sys; sys.argv = ['facecls', 'predict', {str(picture)!r}, '--checkpoint', {str(trained)!r}]\n"
+        f"import sys; sys.argv = ['facecls', 'predict', {str(image)!r}, '--checkpoint', {str(trained)!r}]\n"
         "from facecls.cli import main\ntry: main()\nexcept SystemExit: pass\n"
         "print(sorted({'torchvision', 'sklearn', 'scipy', 'pandas'} & sys.modules.keys()))"
     )
     said = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     row, imported = said.stdout.splitlines()
-    assert row.startswith(f"{picture}: ") and row.endswith("%")
+    assert row.startswith(f"{image}: ") and row.endswith("%")
     assert imported == "[]"
 
 
@@ -266,12 +266,12 @@ def test_an_empty_folder_is_no_data(facecls: Facecls, tiny: Tiny, tmp_path: Path
     assert not (tmp_path / "run").exists()
 
 
-def test_a_picture_that_is_a_folder_is_listed(facecls: Facecls, tiny: Tiny, faces: Path, tmp_path: Path) -> None:
+def test_a_image_that_is_a_folder_is_listed(facecls: Facecls, tiny: Tiny, faces: Path, tmp_path: Path) -> None:
     root = tmp_path / "faces"
     for person in faces.iterdir():
         (root / person.name).mkdir(parents=True)
-        for picture in person.iterdir():
-            (root / person.name / picture.name).symlink_to(picture)
+        for image in person.iterdir():
+            (root / person.name / image.name).symlink_to(image)
     person = sorted(root.iterdir())[0]
     (person / "gone.jpg").symlink_to(person / "nothing")
     (person / "empty.jpg").touch()

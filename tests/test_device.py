@@ -6,34 +6,34 @@ from typing import Any
 import pytest
 import torch
 
-from facecls.device import Compute, pick_compute
+from facecls.device import Device, resolve_device
 from facecls.errors import DeviceError
 
 
 def test_auto_on_a_processor_takes_bf16_only_where_it_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True})
-    assert pick_compute("cpu", "auto").dtype == torch.float32
+    assert resolve_device("cpu", "auto").dtype == torch.float32
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
-    assert pick_compute("cpu", "auto").dtype == torch.bfloat16
-    assert str(pick_compute("cpu", "bf16")) == "cpu, bf16"
+    assert resolve_device("cpu", "auto").dtype == torch.bfloat16
+    assert str(resolve_device("cpu", "bf16")) == "cpu, bf16"
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="says what is said where there is no CUDA device")
 def test_a_device_that_is_not_there_is_named() -> None:
     with pytest.raises(DeviceError) as raised:
-        pick_compute("cuda", "auto")
+        resolve_device("cuda", "auto")
     assert str(raised.value) == "device: `cuda`: torch sees no CUDA device here"
     assert raised.value.hint == "use `device: auto` or `device: cpu`"
 
 
 def test_fp16_needs_a_gpu() -> None:
     with pytest.raises(DeviceError, match="precision: fp16 needs a CUDA device, this is cpu"):
-        pick_compute("cpu", "fp16")
+        resolve_device("cpu", "fp16")
 
 
 def test_faces_become_images_in_0_to_1() -> None:
     faces = torch.arange(2 * 4 * 4 * 3, dtype=torch.uint8).view(2, 4, 4, 3)
-    images = Compute(torch.device("cpu"), torch.float32).images(faces)
+    images = Device(torch.device("cpu"), torch.float32).images(faces)
     assert images.shape == (2, 3, 4, 4)
     assert images[1, 2, 3, 0] == faces[1, 3, 0, 2] / 255
 
@@ -41,17 +41,17 @@ def test_faces_become_images_in_0_to_1() -> None:
 @pytest.mark.parametrize("name", ["gpu", "cuda:", "cuda:x", "cpu:0", "cuda:-1"])
 def test_what_is_no_device_is_answered_with_those_there_are(name: str) -> None:
     with pytest.raises(DeviceError) as raised:
-        pick_compute(name, "auto")
+        resolve_device(name, "auto")
     assert str(raised.value) == f"device: `{name}` is not a device"
     assert raised.value.hint == "the devices are auto, cpu, cuda, cuda:N and mps"
 
 
 def test_a_number_that_no_cuda_device_has_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    assert pick_compute("cuda:1", "bf16").device == torch.device("cuda:1")
+    assert resolve_device("cuda:1", "bf16").torch_device == torch.device("cuda:1")
     for number in (2, 99999999999):  # more than torch has room for
         with pytest.raises(DeviceError) as raised:
-            pick_compute(f"cuda:{number}", "bf16")
+            resolve_device(f"cuda:{number}", "bf16")
         assert str(raised.value) == f"device: `cuda:{number}`: there are 2, counted from cuda:0"
 
 
@@ -66,7 +66,7 @@ def matmul_precision() -> Iterator[None]:
 def test_tf32_is_for_where_fp32_is_computed_in(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     for precision, matmul in (("fp32", "high"), ("bf16", "highest"), ("fp16", "highest")):
-        pick_compute("cuda", precision)
+        resolve_device("cuda", precision)
         assert torch.get_float32_matmul_precision() == matmul
 
 
@@ -79,5 +79,5 @@ def test_only_cuda_copies_without_waiting(monkeypatch: pytest.MonkeyPatch, devic
         return tensor
 
     monkeypatch.setattr(torch.Tensor, "to", to)
-    Compute(torch.device(device), torch.float32).send(torch.zeros(1))
+    Device(torch.device(device), torch.float32).send(torch.zeros(1))
     assert copies == [at_once]

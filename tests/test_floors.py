@@ -42,11 +42,11 @@ def imports_of(path: Path) -> set[str]:
 
 @pytest.mark.parametrize("path", sorted(ROOT.rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT)))
 def test_imports_go_down_only(path: Path) -> None:
-    room = path.relative_to(ROOT).parts[0].removesuffix(".py")
-    if room == "__init__":
+    available = path.relative_to(ROOT).parts[0].removesuffix(".py")
+    if available == "__init__":
         assert imports_of(path) == set()
         return
-    upward = {name for name in imports_of(path) - {room} if FLOOR[name] >= FLOOR[room]}
+    upward = {name for name in imports_of(path) - {available} if FLOOR[name] >= FLOOR[available]}
     assert not upward
 
 

@@ -8,7 +8,7 @@ import filelock
 import pytest
 
 from facecls.errors import RunError
-from facecls.files import write_whole
+from facecls.files import write_atomic
 from facecls.run import Run, new_run, newest_best, newest_run
 
 
@@ -79,31 +79,31 @@ def test_a_write_that_fails_leaves_the_old_file_and_says_why(
     code: int, hint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "best.pt"
-    write_whole(path, b"old")
+    write_atomic(path, b"old")
 
     def fail(_: int) -> None:
         raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr("os.fsync", fail)
     with pytest.raises(RunError) as raised:
-        write_whole(path, b"new")
+        write_atomic(path, b"new")
     assert str(raised.value) == f"{path}: cannot be written: {os.strerror(code)}"
     assert raised.value.hint == hint
     assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.parametrize(
-    ("broken", "said"),
+    ("non_finite", "said"),
     [
         (OSError(errno.ENOLCK, os.strerror(errno.ENOLCK)), os.strerror(errno.ENOLCK)),
         (NotImplementedError("FileSystem does not appear to support flock"), "its file system has no locks"),
     ],
 )
 def test_a_folder_that_cannot_be_locked_is_an_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: Exception, said: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, non_finite: Exception, said: str
 ) -> None:
     def acquire(*_: object, **__: object) -> None:
-        raise broken
+        raise non_finite
 
     monkeypatch.setattr(filelock.FileLock, "acquire", acquire)
     with pytest.raises(RunError) as raised:

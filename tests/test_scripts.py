@@ -90,11 +90,11 @@ def test_a_set_up_stays_with_its_python_until_another_one_is_named(tmp_path: Pat
 
 def test_a_demo_that_was_stopped_while_it_drew_draws_anew(tmp_path: Path) -> None:
     fake(tmp_path / "scripts" / "setup", "#!/bin/sh\n")
-    draws = '#!/bin/sh\n[ "$1" = demo-faces ] || exit 3\nmkdir -p "$2" && touch "$2/{picture}" && exit {code}\n'
-    fake(tmp_path / ".venv" / "bin" / "facecls", draws.format(picture="half", code=130))
+    draws = '#!/bin/sh\n[ "$1" = demo-faces ] || exit 3\nmkdir -p "$2" && touch "$2/{image}" && exit {code}\n'
+    fake(tmp_path / ".venv" / "bin" / "facecls", draws.format(image="half", code=130))
     assert run_in(tmp_path, "demo").returncode == 130
     assert not (tmp_path / "demo" / "faces").exists()
-    fake(tmp_path / ".venv" / "bin" / "facecls", draws.format(picture="whole", code=0))
+    fake(tmp_path / ".venv" / "bin" / "facecls", draws.format(image="whole", code=0))
     assert run_in(tmp_path, "demo").returncode == 3
     assert [path.name for path in (tmp_path / "demo").rglob("*")] == ["faces", "whole"]
 

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 
 from facecls.check.audit import Audit, audit
-from facecls.check.dry_run import Rehearsal, rehearse
+from facecls.check.dry_run import DryRun, dry_run_batch
 from facecls.check.findings import Finding, Item
-from facecls.config.schema import Config, TrainConfig, settled
-from facecls.data.dataset import Found, Listing, find_parts
-from facecls.data.listing import part_folders
+from facecls.config.schema import Config, TrainConfig, resolve_config
+from facecls.data.dataset import DatasetIndex, ImageList, index_dataset
+from facecls.data.listing import split_folders
 from facecls.data.sampler import steps_of
-from facecls.device import Compute, pick_compute
+from facecls.device import Device, resolve_device
 from facecls.errors import DataError
 from facecls.progress import Progress
 from facecls.text import printable
@@ -21,12 +21,12 @@ from facecls.training.calibrate import refuse_a_class_unknown
 
 
 @dataclass(frozen=True)
-class Inspection:
+class CheckResult:
     """All that a check has found out; `rehearsal` is missing where no batch could be had."""
 
     config: Config
-    found: Found
-    rehearsal: Rehearsal | None
+    dataset: DatasetIndex
+    dry_run: DryRun | None
     audit: Audit
 
     @property
@@ -35,14 +35,14 @@ class Inspection:
         return [finding for finding in self.audit.findings if finding.grave]
 
     def to_plain(self) -> dict[str, Any]:
-        """Plain values for JSON; pictures by their path, class and part."""
-        pictures = self.audit.pictures
+        """Plain values for JSON; images by their path, class and part."""
+        images = self.audit.images
         return {
             "root": str(self.config.data.root),
-            "classes": list(self.found.classes),
-            "parts": {name: len(listing.labels) for name, listing in self.found.parts.items()},
-            "notes": self.found.notes,
-            "rehearsal": None if self.rehearsal is None else asdict(self.rehearsal),
+            "classes": list(self.dataset.classes),
+            "parts": {name: len(image_list.labels) for name, image_list in self.dataset.splits.items()},
+            "notes": self.dataset.notes,
+            "rehearsal": None if self.dry_run is None else asdict(self.dry_run),
             "grave": len(self.grave),
             "findings": [
                 {
@@ -53,9 +53,9 @@ class Inspection:
                     "items": [
                         {
                             "note": item.note,
-                            "pictures": [
-                                {"path": pictures.paths[n], "class": pictures.class_of(n), "split": pictures.part_of(n)}
-                                for n in item.pictures
+                            "images": [
+                                {"path": images.paths[n], "class": images.class_of(n), "split": images.split_of(n)}
+                                for n in item.images
                             ],
                         }
                         for item in finding.items
@@ -66,57 +66,59 @@ class Inspection:
         }
 
 
-def check(config: Config, progress: Progress) -> Inspection:
+def check(config: Config, progress: Progress) -> CheckResult:
     """Looks at everything; changes nothing.
 
     What keeps a training from beginning, but not this from going on, becomes a grave finding: classes that cannot be split,
     a first batch that cannot be read, a loss that is no number. Raises FaceclsError for the rest.
     """
-    config = settled(config)
-    compute = pick_compute(config.device, config.precision)
-    found, findings = _found(config, progress)
+    config = resolve_config(config)
+    device = resolve_device(config.device, config.precision)
+    dataset, findings = _found(config, progress)
     try:
-        refuse_a_class_unknown(config, found.classes)
+        refuse_a_class_unknown(config, dataset.classes)
     except DataError as error:
         findings.append(_refusal("unknown", error))
-    rehearsal = _rehearsed(config, found, compute, progress, findings)
-    audited = audit(found, config.data, progress.bar, config.data.cache_dir)
-    return Inspection(config, found, rehearsal, replace(audited, findings=(*findings, *audited.findings)))
+    dry_run = _dry_run(config, dataset, device, progress, findings)
+    audited = audit(dataset, config.data, progress.bar, config.data.cache_dir)
+    return CheckResult(config, dataset, dry_run, replace(audited, findings=(*findings, *audited.findings)))
 
 
-def _found(config: Config, progress: Progress) -> tuple[Found, list[Finding]]:
-    """The parts as a training would have them; where they cannot be had, all pictures as `train`, and why."""
+def _found(config: Config, progress: Progress) -> tuple[DatasetIndex, list[Finding]]:
+    """The parts as a training would have them; where they cannot be had, all images as `train`, and why."""
     try:
-        return find_parts(config.data, config.split, progress.bar), []
+        return index_dataset(config.data, config.split, progress.bar), []
     except DataError as error:
         if config.data.split_file is not None:
             raise
         from facecls.data.folder import FaceFolder
 
-        whole = FaceFolder(part_folders(config.data.root).get("train", config.data.root))
-        found = Found(tuple(whole.classes), {"train": Listing(whole.paths, whole.labels)})
-        return found, [_refusal("no split", error)]
+        whole = FaceFolder(split_folders(config.data.root).get("train", config.data.root))
+        dataset = DatasetIndex(tuple(whole.classes), {"train": ImageList(whole.paths, whole.labels)})
+        return dataset, [_refusal("no split", error)]
 
 
-def _rehearsed(config: Config, found: Found, compute: Compute, progress: Progress, findings: list[Finding]) -> Rehearsal | None:
+def _dry_run(
+    config: Config, dataset: DatasetIndex, device: Device, progress: Progress, findings: list[Finding]
+) -> DryRun | None:
     """What one batch shows; what is wrong with it goes to `findings`."""
-    if len(found.classes) < 2:
+    if len(dataset.classes) < 2:
         return None
     try:
-        rehearsal = rehearse(config, found, compute, progress)
+        dry_run = dry_run_batch(config, dataset, device, progress)
     except DataError as error:
         findings.append(_refusal("no batch", error))
         return None
-    if not rehearsal.finite:
+    if not dry_run.finite:
         findings.append(
             Finding(
                 "loss",
                 True,
-                f"the loss of the first batch is {rehearsal.loss}",
+                f"the loss of the first batch is {dry_run.loss}",
                 "try --set precision=fp32, and look at the settings of head and loss",
             )
         )
-    return rehearsal
+    return dry_run
 
 
 def _refusal(kind: str, error: DataError) -> Finding:
@@ -125,7 +127,7 @@ def _refusal(kind: str, error: DataError) -> Finding:
 
 
 def relative(path: str, root: Path) -> str:
-    """A picture's path below the data's root, in characters that can be printed."""
+    """An image's path below the data's root, in characters that can be printed."""
     return printable(path.removeprefix(f"{root}/"))
 
 
@@ -141,49 +143,49 @@ def amount(number: float) -> str:
     return f"{number / 1e9:.1f} GB" if number >= 1e9 else f"{number / 1e6:.1f} MB"
 
 
-def facts(inspection: Inspection) -> list[tuple[str, str]]:
+def facts(result: CheckResult) -> list[tuple[str, str]]:
     """What stands above the findings: (name, words)."""
-    config, found, rehearsal = inspection.config, inspection.found, inspection.rehearsal
-    counts = np.array([len(listing.labels) for listing in found.parts.values()])
-    parts = ", ".join(f"{count:,} {name}" for name, count in zip(found.parts, counts.tolist(), strict=True))
+    config, dataset, dry_run = result.config, result.dataset, result.dry_run
+    counts = np.array([len(image_list.labels) for image_list in dataset.splits.values()])
+    splits = ", ".join(f"{count:,} {name}" for name, count in zip(dataset.splits, counts.tolist(), strict=True))
     train = config.train
     rows = [
-        ("data", f"{counts.sum():,} pictures of {len(found.classes)} classes in {config.data.root}: {parts}"),
+        ("data", f"{counts.sum():,} images of {len(dataset.classes)} classes in {config.data.root}: {splits}"),
         (
             "config",
             f"{config.model.name}, {config.head.name} head, {train.epochs} epochs, "
-            f"{_step_size(found, train)} faces a step, {config.data.image_size} pixels",
+            f"{_step_size(dataset, train)} faces a step, {config.data.image_size} pixels",
         ),
     ]
-    if rehearsal is None:
+    if dry_run is None:
         return rows
-    start, last = min(rehearsal.step_seconds), max(rehearsal.step_seconds)
-    first = f" ({seconds(rehearsal.step_seconds[start])} at {start} pixels)" if start < last else ""
+    start, last = min(dry_run.step_seconds), max(dry_run.step_seconds)
+    first = f" ({seconds(dry_run.step_seconds[start])} at {start} pixels)" if start < last else ""
     limit = "" if train.max_minutes is None else f"; train.max_minutes ends it after {train.max_minutes:g} min"
-    where = "on the GPU" if rehearsal.device.startswith("cuda") else "in this process, with one batch"
-    peak = "" if rehearsal.peak_bytes is None else f"{amount(rehearsal.peak_bytes)} at most {where}; "
-    store = f"store `{rehearsal.store}`" + (f": {rehearsal.store_why}" if rehearsal.store_why else "")
+    where = "on the GPU" if dry_run.device.startswith("cuda") else "in this process, with one batch"
+    peak = "" if dry_run.peak_bytes is None else f"{amount(dry_run.peak_bytes)} at most {where}; "
+    store = f"store `{dry_run.store}`" + (f": {dry_run.store_why}" if dry_run.store_why else "")
     return [
         *rows,
-        ("model", f"{rehearsal.parameters:,} parameters, {rehearsal.multiply_adds / 1e6:,.0f} million multiply-adds a picture"),
+        ("model", f"{dry_run.parameters:,} parameters, {dry_run.multiply_adds / 1e6:,.0f} million multiply-adds an image"),
         (
             "one batch",
-            f"{rehearsal.faces} faces forward and backward: loss {rehearsal.loss:.3f}, "
-            f"{seconds(rehearsal.step_seconds[last])} a step{first}; {rehearsal.device}, {_many(rehearsal.threads, 'thread')}",
+            f"{dry_run.faces} faces forward and backward: loss {dry_run.loss:.3f}, "
+            f"{seconds(dry_run.step_seconds[last])} a step{first}; {dry_run.device}, {_many(dry_run.threads, 'thread')}",
         ),
         (
             "time",
-            f"about {seconds(rehearsal.epoch_seconds)} an epoch of {_many(rehearsal.steps, 'step')}, with scoring; about "
-            f"{seconds(rehearsal.training_seconds)} for all {train.epochs}{limit}; reading the faces before, "
-            f"{seconds(rehearsal.reading_seconds)}",
+            f"about {seconds(dry_run.epoch_seconds)} an epoch of {_many(dry_run.steps, 'step')}, with scoring; about "
+            f"{seconds(dry_run.training_seconds)} for all {train.epochs}{limit}; reading the faces before, "
+            f"{seconds(dry_run.reading_seconds)}",
         ),
-        ("memory", f"{peak}all decoded faces take {amount(rehearsal.faces_bytes)} more ({store})"),
+        ("memory", f"{peak}all decoded faces take {amount(dry_run.faces_bytes)} more ({store})"),
     ]
 
 
-def _step_size(found: Found, train: TrainConfig) -> str:
+def _step_size(dataset: DatasetIndex, train: TrainConfig) -> str:
     """`64`, or `63 or 64` where not all steps are of one size."""
-    faces = len(found.parts["train"].labels)
+    faces = len(dataset.splits["train"].labels)
     smaller, larger = divmod(faces, steps_of(faces, train.batch_size * train.accumulate))
     return f"{smaller} or {smaller + 1}" if larger else f"{smaller}"
 

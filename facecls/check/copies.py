@@ -5,67 +5,67 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from facecls.check.findings import Finding, Item, Pictures
-from facecls.check.findings import pictures as several
-from facecls.data.duplicates.match import exact_pairs, groups, near_duplicate_pairs
+from facecls.check.findings import AuditedImages, Finding, Item
+from facecls.check.findings import images as count_images
+from facecls.data.duplicates.match import connected_components, exact_pairs, near_duplicate_pairs
 
 
-def copies(pictures: Pictures) -> Iterator[Finding]:
+def copies(images: AuditedImages) -> Iterator[Finding]:
     """Exact and near-duplicates; those of them under two labels, and in two parts, once more and gravely."""
-    exact = exact_pairs(pictures.looks)
-    near = near_duplicate_pairs(pictures.looks)
-    same = _sets(groups(len(pictures), exact))
-    alike = _sets(groups(len(pictures), np.concatenate([exact, near])))
-    pixels = pictures.look("pixel_hash")
+    exact = exact_pairs(images.stats)
+    near = near_duplicate_pairs(images.stats)
+    same = _sets(connected_components(len(images), exact))
+    alike = _sets(connected_components(len(images), np.concatenate([exact, near])))
+    pixels = images.column("pixel_hash")
     alike = [members for members in alike if len(np.unique(pixels[members])) > 1]
 
-    if found := _across(same, pictures.labels, pictures.classes):
+    if found := _across(same, images.labels, images.classes):
         yield Finding(
             "two labels",
             True,
-            f"{_groups(found)} of identical pictures {_lie(found)} in more than one class",
+            f"{_groups(found)} of identical images {_lie(found)} in more than one class",
             "look at each, and take it out of the class where it is wrong",
             found,
         )
-    if found := _across(alike, pictures.labels, pictures.classes):
+    if found := _across(alike, images.labels, images.classes):
         yield Finding(
             "two labels, near",
             True,
-            f"{_groups(found)} of near-identical pictures {_lie(found)} in more than one class",
+            f"{_groups(found)} of near-identical images {_lie(found)} in more than one class",
             "look at each, and take it out of the class where it is wrong",
             found,
         )
-    part = (
+    split = (
         "take them out of one of the folders: what was trained on cannot be scored by"
-        if pictures.parts_are_folders
+        if images.splits_are_folders
         else "keep them together: --set split.group=near_duplicates"
     )
-    if found := _across(same, pictures.parts, pictures.part_names):
-        yield Finding("leak", True, f"{_groups(found)} of identical pictures {_lie(found)} in more than one part", part, found)
-    if found := _across(alike, pictures.parts, pictures.part_names):
+    if found := _across(same, images.splits, images.split_names):
+        yield Finding("leak", True, f"{_groups(found)} of identical images {_lie(found)} in more than one part", split, found)
+    if found := _across(alike, images.splits, images.split_names):
         yield Finding(
-            "leak, near", True, f"{_groups(found)} of near-identical pictures {_lie(found)} in more than one part", part, found
+            "leak, near", True, f"{_groups(found)} of near-identical images {_lie(found)} in more than one part", split, found
         )
     if same:
         count = sum(len(members) - 1 for members in same)
-        files = len(exact_pairs(pictures.looks, "file_hash"))
+        files = len(exact_pairs(images.stats, "file_hash"))
         detail = f", {files} of them byte for byte" if files != count else ""
         yield Finding(
             "duplicates",
             False,
-            f"{several(count)} {'is a copy' if count == 1 else 'are copies'} of another, pixel for pixel{detail}",
+            f"{count_images(count)} {'is a copy' if count == 1 else 'are copies'} of another, pixel for pixel{detail}",
             "keep one of each: a copy counts twice and says nothing new",
-            tuple(_item(pictures, members) for members in same),
+            tuple(_item(images, members) for members in same),
         )
     if alike:
         count = sum(len(np.unique(pixels[members])) - 1 for members in alike)
         yield Finding(
             "near-duplicates",
             False,
-            f"{several(count)} {'shows' if count == 1 else 'show'} what another shows: saved again, resized, "
+            f"{count_images(count)} {'shows' if count == 1 else 'show'} what another shows: saved again, resized, "
             "cropped, brightened, mirrored, or taken a moment later",
             "keep one of each, or at least keep them on one side of a split: --set split.group=near_duplicates",
-            tuple(_item(pictures, members) for members in alike),
+            tuple(_item(images, members) for members in alike),
         )
 
 
@@ -85,8 +85,8 @@ def _across(sets: list[NDArray[np.int64]], of: NDArray[np.int32], names: tuple[s
     )
 
 
-def _item(pictures: Pictures, members: NDArray[np.int64]) -> Item:
-    return Item(tuple(members.tolist()), " / ".join(dict.fromkeys(pictures.class_of(index) for index in members)))
+def _item(images: AuditedImages, members: NDArray[np.int64]) -> Item:
+    return Item(tuple(members.tolist()), " / ".join(dict.fromkeys(images.class_of(index) for index in members)))
 
 
 def _groups(found: tuple[Item, ...]) -> str:

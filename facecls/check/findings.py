@@ -1,4 +1,4 @@
-"""What an audit finds, and the pictures it looks at."""
+"""What an audit finds, and the images it looks at."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,16 +8,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from facecls.data.duplicates.image_stats import Looks
+from facecls.data.duplicates.image_stats import ImageStats
 
-Numbers = NDArray[np.int64]  # of pictures
+Numbers = NDArray[np.int64]  # of images
 
 
 @dataclass(frozen=True)
 class Item:
-    """One thing that a finding lists: a picture, copies that belong together, or a class (no pictures, its name in `note`)."""
+    """One thing that a finding lists: an image, copies that belong together, or a class (no images, its name in `note`)."""
 
-    pictures: tuple[int, ...]
+    images: tuple[int, ...]
     note: str = ""
 
 
@@ -36,45 +36,45 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """All pictures of a data set, of all its parts, and what looking at them has told."""
+class AuditedImages:
+    """All images of a data set, of all its parts, and what looking at them has told."""
 
     root: Path
     paths: list[str]
     labels: NDArray[np.int32]  # (N,)
-    parts: NDArray[np.int32]  # (N,) numbers of `part_names`
-    part_names: tuple[str, ...]
-    parts_are_folders: bool  # not drawn by chance
+    splits: NDArray[np.int32]  # (N,) numbers of `part_names`
+    split_names: tuple[str, ...]
+    splits_are_folders: bool  # not drawn by chance
     classes: tuple[str, ...]
-    looks: Looks
+    stats: ImageStats
 
     def __len__(self) -> int:
         return len(self.paths)
 
     @property
     def readable(self) -> NDArray[np.bool_]:
-        """Which pictures can be read, (N,)."""
-        return self.look("readable").astype(bool)
+        """Which images can be read, (N,)."""
+        return self.column("readable").astype(bool)
 
-    def look(self, field: str) -> NDArray[Any]:
+    def column(self, field: str) -> NDArray[Any]:
         """A column of the table of looks, (N,)."""
-        return np.asarray(self.looks.table[field])
+        return np.asarray(self.stats.table[field])
 
-    def class_of(self, picture: int) -> str:
-        return self.classes[int(self.labels[picture])]
+    def class_of(self, image: int) -> str:
+        return self.classes[int(self.labels[image])]
 
-    def part_of(self, picture: int) -> str:
-        return self.part_names[int(self.parts[picture])]
+    def split_of(self, image: int) -> str:
+        return self.split_names[int(self.splits[image])]
 
-    def counts(self, part: str) -> Numbers:
-        """How many pictures of each class a part holds, (C,)."""
-        members = self.parts == self.part_names.index(part)
+    def counts(self, split: str) -> Numbers:
+        """How many images of each class a part holds, (C,)."""
+        members = self.splits == self.split_names.index(split)
         return np.bincount(self.labels[members], minlength=len(self.classes))
 
 
-def pictures(count: int | np.integer[Any]) -> str:
-    """`1 picture`, `2 pictures`."""
-    return f"{count} picture{'' if count == 1 else 's'}"
+def images(count: int | np.integer[Any]) -> str:
+    """`1 image`, `2 images`."""
+    return f"{count} image{'' if count == 1 else 's'}"
 
 
 def named(names: Iterable[str], most: int = 5) -> str:

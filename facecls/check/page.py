@@ -1,23 +1,23 @@
-"""A check as one HTML file, with a small picture of everything that was found; pairs stand side by side."""
+"""A check as one HTML file, with a small image of everything that was found; pairs stand side by side."""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from facecls.check.check import Inspection, facts, relative
-from facecls.data.stores.worker import cores
+from facecls.check.check import CheckResult, facts, relative
+from facecls.data.stores.worker import available_cores
 from facecls.errors import ImageError
 from facecls.faces.geometry import Geometry, read_face
-from facecls.report.page import picture, render, write_page
+from facecls.report.page import image, render, write_page
 
 _SIDE = 112  # pixels of a thumbnail
 _SHOWN = 100  # items of a finding that the page shows
-_OF_A_GROUP = 8  # pictures of one item
+_OF_A_GROUP = 8  # images of one item
 
 
 @dataclass(frozen=True)
 class Thumb:
-    """A picture with what it is; `source` is empty where it cannot be read."""
+    """An image with what it is; `source` is empty where it cannot be read."""
 
     source: str
     path: str
@@ -33,51 +33,44 @@ class Shown:
     more: int
 
 
-def write_html(path: Path, inspection: Inspection) -> None:
+def write_html(path: Path, result: CheckResult) -> None:
     """Writes the page; raises RunError where it cannot be written."""
     numbers = sorted(
-        {
-            number
-            for finding in inspection.audit.findings
-            for item in finding.items[:_SHOWN]
-            for number in item.pictures[:_OF_A_GROUP]
-        }
+        {number for finding in result.audit.findings for item in finding.items[:_SHOWN] for number in item.images[:_OF_A_GROUP]}
     )
-    with ThreadPoolExecutor(cores()) as pool:
-        sources = dict(
-            zip(numbers, pool.map(lambda number: _source(inspection.audit.pictures.paths[number]), numbers), strict=True)
-        )
+    with ThreadPoolExecutor(available_cores()) as pool:
+        sources = dict(zip(numbers, pool.map(lambda number: _source(result.audit.images.paths[number]), numbers), strict=True))
     findings = [
         {
             "kind": finding.kind,
             "grave": finding.grave,
             "message": finding.message,
             "fix": finding.fix,
-            "items": [_shown(inspection, item.pictures, item.note, sources) for item in finding.items[:_SHOWN]],
+            "items": [_shown(result, item.images, item.note, sources) for item in finding.items[:_SHOWN]],
             "more": max(0, len(finding.items) - _SHOWN),
-            "with_pictures": any(item.pictures for item in finding.items),
+            "with_images": any(item.images for item in finding.items),
         }
-        for finding in inspection.audit.findings
+        for finding in result.audit.findings
     ]
     write_page(
         path,
         render(
             "check.html.j2",
-            title=f"Check of {relative(str(inspection.config.data.root), Path('/'))}",
-            facts=facts(inspection),
+            title=f"Check of {relative(str(result.config.data.root), Path('/'))}",
+            facts=facts(result),
             findings=findings,
-            count=len(inspection.audit.pictures),
+            count=len(result.audit.images),
         ),
     )
 
 
-def _shown(inspection: Inspection, numbers: tuple[int, ...], note: str, sources: dict[int, str]) -> Shown:
-    pictures = inspection.audit.pictures
+def _shown(result: CheckResult, numbers: tuple[int, ...], note: str, sources: dict[int, str]) -> Shown:
+    images = result.audit.images
     thumbs = tuple(
         Thumb(
             sources[number],
-            relative(pictures.paths[number], inspection.config.data.root),
-            f"{pictures.class_of(number)}, {pictures.part_of(number)}",
+            relative(images.paths[number], result.config.data.root),
+            f"{images.class_of(number)}, {images.split_of(number)}",
         )
         for number in numbers[:_OF_A_GROUP]
     )
@@ -85,8 +78,8 @@ def _shown(inspection: Inspection, numbers: tuple[int, ...], note: str, sources:
 
 
 def _source(path: str) -> str:
-    """A `data:` address of a picture, whole, in a square; empty where it cannot be read."""
+    """A `data:` address of an image, whole, in a square; empty where it cannot be read."""
     try:
-        return picture(read_face(path, Geometry(_SIDE, fit="pad")))
+        return image(read_face(path, Geometry(_SIDE, fit="pad")))
     except ImageError:
         return ""

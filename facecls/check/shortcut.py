@@ -1,36 +1,36 @@
-"""Whether something that is not the face tells the class: then a model learns that, and fails on other pictures."""
+"""Whether something that is not the face tells the class: then a model learns that, and fails on other images."""
 
 from collections.abc import Iterator
 
 import numpy as np
 
-from facecls.check.findings import Finding, Pictures
+from facecls.check.findings import AuditedImages, Finding
 from facecls.data.duplicates.match import exact_pairs
 
 ABOVE_CHANCE = 0.1
-"""Balanced accuracy above chance, from which on file and picture sizes count as a shortcut."""
+"""Balanced accuracy above chance, from which on file and image sizes count as a shortcut."""
 
-_MOST = 20_000  # pictures that the rule is learned from
+_MOST = 20_000  # images that the rule is learned from
 _FOLDS = 5
-_ERRORS = 4.0  # standard errors above chance, too: few pictures say little
+_ERRORS = 4.0  # standard errors above chance, too: few images say little
 _DEPTH = 4
 
 
-def shortcut(pictures: Pictures) -> Iterator[Finding]:
-    """Learns a small tree from width, height, length of the file and format alone, and scores it on pictures held out."""
-    alone = pictures.readable.copy()
-    alone[exact_pairs(pictures.looks)[:, 1]] = False  # a copy would tell the class of its original
+def shortcut(images: AuditedImages) -> Iterator[Finding]:
+    """Learns a small tree from width, height, length of the file and format alone, and scores it on images held out."""
+    alone = images.readable.copy()
+    alone[exact_pairs(images.stats)[:, 1]] = False  # a copy would tell the class of its original
     readable = np.flatnonzero(alone)
     if len(readable) > _MOST:
         readable = np.sort(np.random.default_rng(0).choice(readable, _MOST, replace=False))
-    labels = pictures.labels[readable]
-    counts = np.bincount(labels, minlength=len(pictures.classes))
+    labels = images.labels[readable]
+    counts = np.bincount(labels, minlength=len(images.classes))
     enough = np.flatnonzero(counts >= _FOLDS)
     readable = readable[np.isin(labels, enough)]
     if len(enough) < 2:
         return
-    table = pictures.looks.table[readable]
-    labels = pictures.labels[readable]
+    table = images.stats.table[readable]
+    labels = images.labels[readable]
     pixels = table["width"].astype(float) * table["height"]
     _, format_number = np.unique(table["format"], return_inverse=True)
     columns = {
@@ -65,6 +65,6 @@ def shortcut(pictures: Pictures) -> Iterator[Finding]:
         "shortcut",
         False,
         f"without a look at any pixel, {', '.join(names)} tell the class in {accuracy:.0%} of cases (by chance {chance:.0%})",
-        "save all pictures in one size, format and quality, from one kind of source, or a model may learn the source "
+        "save all images in one size, format and quality, from one kind of source, or a model may learn the source "
         "instead of the face",
     )

@@ -11,50 +11,50 @@ import numpy as np
 
 from facecls.config.schema import UNKNOWN
 from facecls.data.dataset import require_two
-from facecls.data.listing import Paths, part_folders
+from facecls.data.listing import Paths, split_folders
 from facecls.errors import ImageError
 from facecls.faces.decode import open_image
 
-_LOOKED_AT = 64  # pictures whose size is measured
+_LOOKED_AT = 64  # images whose size is measured
 _SEEN = 90_000  # faces that a recipe shows the network in all: some seven minutes on two processor cores at 96 pixels
 _SIDES = {"left", "right"}  # words in class names that mirroring would turn into lies
 
 
 @dataclass(frozen=True)
-class Look:
+class FolderSummary:
     """What a recipe depends on."""
 
     root: Path
     classes: Sequence[str]
-    counts: Sequence[int]  # training pictures of each class
+    counts: Sequence[int]  # training images of each class
     side: int  # pixels, the median shorter side
     has_val: bool
 
     @property
-    def pictures(self) -> int:
+    def images(self) -> int:
         return sum(self.counts)
 
 
-def look_at(root: Path) -> Look:
-    """Counts classes and pictures and measures some; raises DataError for what FaceFolder refuses, and for one class."""
-    parts = part_folders(root)
+def summarise_folder(root: Path) -> FolderSummary:
+    """Counts classes and images and measures some; raises DataError for what FaceFolder refuses, and for one class."""
+    splits = split_folders(root)
     from facecls.data.folder import FaceFolder
 
-    train = FaceFolder(parts.get("train", root))
+    train = FaceFolder(splits.get("train", root))
     require_two(train.classes, root)
     counts = np.bincount(train.labels, minlength=len(train.classes)).tolist()
-    return Look(root, train.classes, counts, _median_side(train.paths), "val" in parts)
+    return FolderSummary(root, train.classes, counts, _median_side(train.paths), "val" in splits)
 
 
-def suggest(look: Look) -> str:
+def suggest(look: FolderSummary) -> str:
     """The config as YAML text."""
-    size, epochs, batch = _image_size(look), _epochs(look), 32 if look.pictures < 1000 else 64
+    size, epochs, batch = _image_size(look), _epochs(look), 32 if look.images < 1000 else 64
     smallest, largest = min(look.counts), max(look.counts)
-    steps = epochs * max(1, round(look.pictures / batch))
+    steps = epochs * max(1, round(look.images / batch))
     average = max(0.9, min(0.998, round(1 - 20 / steps, 4)))
     each = f"{smallest} to {largest}" if smallest != largest else f"{smallest}"
     lines = [
-        f"# {len(look.classes)} classes, {look.pictures} pictures, {each} in a class; shorter side {look.side} pixels.",
+        f"# {len(look.classes)} classes, {look.images} images, {each} in a class; shorter side {look.side} pixels.",
         "# `facecls config schema` tells all keys; what is not named here has its default.",
         "",
         "data:",
@@ -63,7 +63,7 @@ def suggest(look: Look) -> str:
         "  crop: 1.0  # lower it where the face fills only the middle: 0.5 keeps the central half of each side",
     ]
     if _are_handed(look.classes):
-        lines.append("  labels_are_handed: true  # class names speak of left and right: a mirror image is of another class")
+        lines.append("  flip_changes_class: true  # class names speak of left and right: a mirror image is of another class")
     if not look.has_val:
         lines += ["split:", "  val: 0.2  # a fifth of each class is held out, to choose the best epoch and to score by"]
     stem = "small" if size < 64 else "standard"
@@ -79,7 +79,7 @@ def suggest(look: Look) -> str:
         "schedule: {name: onecycle, warmup_epochs: 2}",
         "train:",
         f"  epochs: {epochs}  # {_why_epochs(epochs)}",
-        f"  batch_size: {batch}  # {'few pictures: smaller batches, more steps' if batch == 32 else 'the usual one'}",
+        f"  batch_size: {batch}  # {'few images: smaller batches, more steps' if batch == 32 else 'the usual one'}",
         f"  ema: {average:g}  # averages over the last {round(1 / (1 - average))} of {steps} steps",
     ]
     if smallest * 5 < largest:
@@ -106,34 +106,34 @@ def _median_side(paths: Paths) -> int:
     return round(statistics.median(sides)) if sides else 112
 
 
-def _image_size(look: Look) -> int:
+def _image_size(look: FolderSummary) -> int:
     for size in (96, 80, 64, 48, 32):
         if look.side >= size:
             return size
     return 32
 
 
-def _why_size(look: Look, size: int) -> str:
+def _why_size(look: FolderSummary, size: int) -> str:
     if look.side >= 112:
         return "pixels: faces are small things, and at 112 an epoch takes a third longer"
     if look.side > size:
-        return "pixels: the next of 80, 64, 48 and 32 that the pictures have"
-    return "pixels, as many as the pictures have" if look.side == size else "pixels; the pictures have fewer"
+        return "pixels: the next of 80, 64, 48 and 32 that the images have"
+    return "pixels, as many as the images have" if look.side == size else "pixels; the images have fewer"
 
 
 def _why_stem(size: int) -> str:
-    return "small pictures keep their detail in the first layers" if size < 64 else "`small` is for pictures below 64 pixels"
+    return "small images keep their detail in the first layers" if size < 64 else "`small` is for images below 64 pixels"
 
 
-def _epochs(look: Look) -> int:
-    return max(20, min(120, round(_SEEN / look.pictures)))
+def _epochs(look: FolderSummary) -> int:
+    return max(20, min(120, round(_SEEN / look.images)))
 
 
 def _why_epochs(epochs: int) -> str:
     if epochs == 120:
-        return "few pictures, so each is seen often, changed each time"
+        return "few images, so each is seen often, changed each time"
     if epochs == 20:
-        return "many pictures: fewer rounds are enough to begin with"
+        return "many images: fewer rounds are enough to begin with"
     return f"shows {_SEEN:,} faces in all"
 
 

@@ -12,7 +12,7 @@ def models(
     classes: Annotated[int, typer.Option(min=2, help="How many classes the head tells apart.")] = 10,
     format_: Annotated[Literal["table", "json"], typer.Option("--format")] = "table",
 ) -> None:
-    """List the models, with their parameters and multiply-adds for one picture."""
+    """List the models, with their parameters and multiply-adds for one image."""
     from facecls.config.load import load_config
     from facecls.config.schema import HeadConfig, ModelConfig
     from facecls.models.catalogue import list_models, models_to_json, print_models

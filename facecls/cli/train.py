@@ -33,18 +33,18 @@ def train(
 
     progress = Progress()
     try:
-        outcome = train_run(settings, run, progress, go_on=resume)
+        result = train_run(settings, run, progress, resume=resume)
     except (Interrupted, KeyboardInterrupt) as stopped:
         if run.last.exists() and os.environ.get("RANK", "0") == "0":  # of torchrun's processes the first one speaks
             words = ["facecls", "train", str(config), *(word for text in set_ or () for word in ("--set", text))]
             progress.note(f"\nstopped, and saved in {run.last}; this goes on:\n")
             progress.note(f"    {shlex.join([*words, '--out', str(run.folder), '--resume'])}")
         raise typer.Exit(128 + getattr(stopped, "signal", signal.SIGINT)) from None
-    if outcome is None:  # the team's first process speaks
+    if result is None:  # the team's first process speaks
         return
-    best = outcome.best
-    if outcome.stopped:
-        progress.note(f"ended early: {outcome.stopped}")
+    best = result.best
+    if result.stopped:
+        progress.note(f"ended early: {result.stopped}")
     progress.note(
         f"best: epoch {best['epoch'] + 1}, accuracy {best['val_accuracy']:.1%}, macro F1 {best['val_macro_f1']:.1%}, "
         f"after {best['seconds']:.0f} s"
@@ -54,7 +54,7 @@ def train(
 
 def cross_validate(
     config: Annotated[Path, typer.Argument(help="The YAML file.")],
-    folds: Annotated[int, typer.Option(min=2, help="So many trainings, each scored on another part of the pictures.")] = 5,
+    folds: Annotated[int, typer.Option(min=2, help="So many trainings, each scored on another part of the images.")] = 5,
     set_: Set = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the folds' runs; default runs/CONFIG-DATE-TIME.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on at the fold and step where it was.")] = False,
@@ -70,20 +70,20 @@ def cross_validate(
     settings = load_config(config, set_ or ())
     folder = (newest_run(config, holding="fold-1") if resume and out is None else new_run(out, config)).folder
 
-    from facecls.device import pick_compute
-    from facecls.evaluation.cross_validation import score_folds
+    from facecls.device import resolve_device
+    from facecls.evaluation.cross_validation import evaluate_folds
     from facecls.evaluation.tables import print_folds, print_scores
     from facecls.report.cross_validation import folds_page
-    from facecls.report.page import make_room_for_page, write_page
+    from facecls.report.page import check_page_output, write_page
     from facecls.training.cross_validation import train_folds
     from facecls.training.signals import Interrupted
 
-    progress, compute = Progress(epochs=sys.stderr), pick_compute(settings.device, settings.precision)
+    progress, device = Progress(epochs=sys.stderr), resolve_device(settings.device, settings.precision)
     path = folder / "report.html"
     if path.exists():
-        make_room_for_page(path)  # before the work
+        check_page_output(path)  # before the work
     try:
-        validation = score_folds(train_folds(settings, folds, folder, progress, go_on=resume), compute, progress)
+        validation = evaluate_folds(train_folds(settings, folds, folder, progress, resume=resume), device, progress)
     except (Interrupted, KeyboardInterrupt) as stopped:
         if folder.exists():
             words = ["facecls", "cross-validate", str(config), "--folds", str(folds)]
@@ -91,7 +91,7 @@ def cross_validate(
             progress.note(f"\nstopped, and saved in {folder}; this goes on:\n")
             progress.note(f"    {shlex.join([*words, '--out', str(folder), '--resume'])}")
         raise typer.Exit(128 + getattr(stopped, "signal", signal.SIGINT)) from None
-    write_page(path, folds_page(validation, settings, compute, folder.resolve().name))
+    write_page(path, folds_page(validation, settings, device, folder.resolve().name))
     if format_ == "json":
         print(json.dumps(validation.to_plain() | {"report": str(path)}, indent=2))
         return

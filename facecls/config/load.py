@@ -35,7 +35,7 @@ def load_config(path: Path, overrides: Iterable[str] = ()) -> Config:
     except ValidationError as error:
         for mistake in error.errors():
             problem, hint = _explain(mistake)
-            problems.append(_origin(tuple(str(part) for part in mistake["loc"]), origins, path) + problem)
+            problems.append(_origin(tuple(str(split) for split in mistake["loc"]), origins, path) + problem)
             hints += [hint] if hint and hint not in hints else []
     if problems:
         raise ConfigError(*problems, hint="\n".join(hints) or "`facecls config schema` tells what each key takes")
@@ -51,10 +51,10 @@ def _parse_override(text: str) -> tuple[Key, Any]:
 
 def _put(document: Document, key: Key, value: Any) -> None:
     place: Any = document.values
-    for depth, part in enumerate(key[:-1]):
-        if place.get(part) is None:
-            place[part] = {}
-        place = place[part]
+    for depth, split in enumerate(key[:-1]):
+        if place.get(split) is None:
+            place[split] = {}
+        place = place[split]
         if not isinstance(place, dict):
             raise ConfigError(f"--set {'.'.join(key)}: {'.'.join(key[: depth + 1])} is a value, not a section")
     place[key[-1]] = value
@@ -70,7 +70,7 @@ def _origin(loc: Key, origins: dict[Key, str], path: Path) -> str:
 
 def _explain(mistake: ErrorDetails) -> tuple[str, str]:
     """One mistake as (problem, hint)."""
-    loc = tuple(str(part) for part in mistake["loc"] if part != "[key]")  # pydantic's mark of a key that is wrong itself
+    loc = tuple(str(split) for split in mistake["loc"] if split != "[key]")  # pydantic's mark of a key that is wrong itself
     key = ".".join(loc)
     message = mistake["msg"].removeprefix("Value error, ")
     match mistake["type"]:

@@ -16,7 +16,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticKnownError
 
-UNKNOWN = "unknown"  # what is said of a picture that shows none of the classes
+UNKNOWN = "unknown"  # what is said of an image that shows none of the classes
 Metric = Literal["val_accuracy", "val_macro_f1", "val_loss"]
 
 
@@ -41,16 +41,16 @@ class Section(BaseModel):
 class DataConfig(Section):
     root: Path = Field(description="folder of faces: CLASS/file, or {train,val,test}/CLASS/file")
     image_size: int = Field(112, ge=16, le=1024, description="pixels, the side of the square that the model sees")
-    crop: float = Field(1.0, gt=0, le=1, description="central share of the picture's sides kept; 1.0 keeps all")
+    crop: float = Field(1.0, gt=0, le=1, description="central share of the image's sides kept; 1.0 keeps all")
     fit: Literal["crop", "pad", "stretch"] = Field("crop", description="how an oblong becomes a square")
-    on_bad_image: Literal["error", "skip"] = Field("error", description="what an unreadable picture does")
+    on_bad_image: Literal["error", "skip"] = Field("error", description="what an unreadable image does")
     store: Literal["auto", "memory", "disk", "device", "stream"] = Field("auto", description="where decoded faces are kept")
     cache_dir: Path | None = Field(None, description="where `store: disk` keeps them; null: the user's cache folder")
     split_file: Path | None = Field(None, description="a CSV of path, class, split, such as a run's split.csv; null: none")
     balance: Literal["none", "sampler", "loss"] = Field(
         "none", description="sampler: draw as many faces of each class; loss: weigh rare classes more"
     )
-    labels_are_handed: bool = Field(False, description="true where mirroring changes the class: no flips then")
+    flip_changes_class: bool = Field(False, description="true where mirroring changes the class: no flips then")
 
 
 class SplitConfig(Section):
@@ -58,7 +58,7 @@ class SplitConfig(Section):
     test: float = Field(0.0, ge=0, lt=1, description="share of each class that training never touches")
     seed: int = Field(0, ge=0, description="another seed, another split")
     group: Literal["near_duplicates", "name", "none"] = Field(
-        "near_duplicates", description="what pictures that a split does not part have in common"
+        "near_duplicates", description="what images that a split does not part have in common"
     )
     pattern: str | None = Field(None, description="group: name: regular expression that finds a group in a file name")
     by_name: dict[Literal["val", "test"], str] = Field({}, description="regular expressions that find a part's file names")
@@ -73,7 +73,7 @@ class SplitConfig(Section):
     @field_validator("by_name")
     @classmethod
     def names_are_patterns(cls, value: dict[str, str]) -> dict[str, str]:
-        return {part: _regular_expression(pattern) for part, pattern in value.items()}
+        return {split: _regular_expression(pattern) for split, pattern in value.items()}
 
     @model_validator(mode="after")
     def groups_by_name_have_a_pattern(self) -> "SplitConfig":
@@ -94,7 +94,7 @@ class SplitConfig(Section):
     @model_validator(mode="after")
     def leaves_something_to_train_on(self) -> "SplitConfig":
         if self.val + self.test >= 1:
-            raise ValueError(f"val and test together take {self.val + self.test:g} of the pictures, none is left to train on")
+            raise ValueError(f"val and test together take {self.val + self.test:g} of the images, none is left to train on")
         return self
 
 
@@ -122,7 +122,7 @@ class AugmentConfig(Section):
 
 class ModelConfig(Section):
     name: str = Field("resnet18", description="a name from `facecls models`")
-    stem: Literal["standard", "small"] = Field("standard", description="resnet18: `small` keeps small pictures large")
+    stem: Literal["standard", "small"] = Field("standard", description="resnet18: `small` keeps small images large")
     dropout: float = Field(0.0, ge=0, lt=1, description="share of features dropped before the head while training")
     pretrained: str = Field("none", description="none | imagenet | a facecls checkpoint: the weights to begin with")
     freeze: Literal["none", "backbone"] | Annotated[int, Field(ge=1)] = Field(
@@ -202,7 +202,7 @@ class UnknownConfig(Section):
     score: Literal["centroid", "neighbours", "probability", "energy"] = Field(
         "centroid", description="what tells the known from strangers"
     )
-    strangers: Path | None = Field(None, description="folder of strangers' pictures to set the threshold by; null: none")
+    strangers: Path | None = Field(None, description="folder of strangers' images to set the threshold by; null: none")
 
 
 class Config(Section):
@@ -232,10 +232,10 @@ class Config(Section):
         return self
 
 
-def settled(config: Config) -> Config:
+def resolve_config(config: Config) -> Config:
     """The config with what follows from it: full paths, and no mirroring where that would change a face's class."""
     sections: dict[str, Section] = {"data": _with_full_paths(config.data), "unknown": _with_full_paths(config.unknown)}
-    if config.data.labels_are_handed:
+    if config.data.flip_changes_class:
         sections["augment"] = config.augment.model_copy(update={"flip": 0.0})
     return config.model_copy(update=sections)
 

@@ -22,8 +22,8 @@ def draw(count: int, seed: int, epoch: int, step: int) -> Tensor:
 class Augment:
     """Changes a batch of faces as the `augment` section says.
 
-    `size` is the side of the pictures that come out; sampling and shrinking are one operation, so that early epochs on
-    small pictures cost nothing extra.
+    `size` is the side of the images that come out; sampling and shrinking are one operation, so that early epochs on
+    small images cost nothing extra.
     """
 
     def __init__(self, config: AugmentConfig) -> None:
@@ -72,14 +72,14 @@ class Augment:
     def _erase(self, images: Tensor, draws: Tensor, strength: float) -> Tensor:
         """Paints one rectangle over, in one colour (random erasing, arXiv:1708.04896).
 
-        It has 2 to 25 % of the picture's area, less what of it lies beyond the edge: its middle may be anywhere.
+        It has 2 to 25 % of the image's area, less what of it lies beyond the edge: its middle may be anywhere.
         """
         if self.config.erase == 0:
             return images
         erased = draws[:, 8] < strength * self.config.erase
         area = 0.02 + 0.23 * draws[:, 9]
         aspect = torch.exp(math.log(3) * _signed(draws[:, 10]))
-        # An erased picture's rectangle has area > 0, another's none: no branch on what the device holds.
+        # An erased image's rectangle has area > 0, another's none: no branch on what the device holds.
         half_width = ((area * aspect).sqrt() / 2 * erased).view(-1, 1, 1, 1)
         half_height = ((area / aspect).sqrt() / 2 * erased).view(-1, 1, 1, 1)
         places = (torch.arange(images.shape[-1], device=images.device) + 0.5) / images.shape[-1]
@@ -105,7 +105,7 @@ def _signed(uniform: Tensor) -> Tensor:
 def mix(images: Tensor, targets: Tensor, config: AugmentConfig, numbers: tuple[int, ...]) -> tuple[Tensor, Tensor]:
     """Blends each face of a batch with another one, and their (B, C) targets likewise; which, follows from `numbers`.
 
-    Mixup (arXiv:1710.09412) blends whole pictures, cutmix (arXiv:1905.04899) sets in a rectangle; where both are on, each
+    Mixup (arXiv:1710.09412) blends whole images, cutmix (arXiv:1905.04899) sets in a rectangle; where both are on, each
     batch gets one of them at even odds.
     """
     if config.mixup == 0 and config.cutmix == 0:

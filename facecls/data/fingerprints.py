@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from facecls.data.listing import Indices, Paths
 from facecls.errors import DataError
 from facecls.faces.geometry import Geometry
-from facecls.files import cache_folder, write_whole
+from facecls.files import cache_folder, write_atomic
 from facecls.run import hash_of
 
-Stamps = NDArray[np.uint64]  # (N, 2): 128 bits for each file
+Fingerprints = NDArray[np.uint64]  # (N, 2): 128 bits for each file
 
 _FORMAT = 1  # of what lies in a cache's folder
 
@@ -37,7 +37,7 @@ def folder_for(cache_dir: Path | None, root: Path, geometry: Geometry) -> Path:
     return folder
 
 
-def stamps_of(paths: Paths) -> Stamps:
+def fingerprints_of(paths: Paths) -> Fingerprints:
     """The stamps of files as they are now; a file that is not there has one, too."""
     digests = bytearray()
     here = os.fsencode(Path.cwd())
@@ -52,7 +52,7 @@ def stamps_of(paths: Paths) -> Stamps:
     return np.frombuffer(digests, np.uint64).reshape(-1, 2)
 
 
-def read_stamps(path: Path) -> Stamps:
+def read_fingerprints(path: Path) -> Fingerprints:
     """What `write_stamps` wrote; none where there is no such file, or not a whole one."""
     try:
         content = path.read_bytes()
@@ -61,12 +61,12 @@ def read_stamps(path: Path) -> Stamps:
     return np.frombuffer(content[: len(content) // 16 * 16], np.uint64).reshape(-1, 2)
 
 
-def write_stamps(path: Path, stamps: Stamps) -> None:
+def write_fingerprints(path: Path, fingerprints: Fingerprints) -> None:
     """Writes beside, then renames. Raises RunError where that cannot be."""
-    write_whole(path, stamps.tobytes())
+    write_atomic(path, fingerprints.tobytes())
 
 
-def find(wanted: Stamps, held: Stamps) -> Indices:
+def find(wanted: Fingerprints, held: Fingerprints) -> Indices:
     """Where in `held` each of `wanted` stands, (N,); -1 where it does not."""
     order = np.argsort(held[:, 0], kind="stable")
     if len(order) == 0:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from facecls.data.listing import Paths, class_folders, existing_folder, is_picture
+from facecls.data.listing import Paths, class_folders, existing_folder, is_image
 from facecls.device import require_torchvision
 from facecls.errors import DataError
 from facecls.faces.decode import SUFFIXES, open_image
@@ -21,11 +21,11 @@ T = TypeVar("T")
 
 
 class FaceFolder(ImageFolder):  # type: ignore[misc]  # torchvision ships no type information
-    """Pictures in one folder per class: `root/CLASS/file`.
+    """Images in one folder per class: `root/CLASS/file`.
 
     It is an `ImageFolder`, so whatever takes one takes it. Other than there, hidden and system folders, files beside the
-    class folders and files that are no pictures are passed over and counted in `passed_over`; classes are in natural order
-    (2 before 10); pictures are turned upright as their EXIF tag says; and the index takes a fraction of the memory: one
+    class folders and files that are no images are passed over and counted in `passed_over`; classes are in natural order
+    (2 before 10); images are turned upright as their EXIF tag says; and the index takes a fraction of the memory: one
     buffer for all names, one array for all labels, of which `samples`, `imgs` and `targets` are views.
 
     Raises DataError for a root that is missing, is a file, holds no class folders or empty ones.
@@ -52,21 +52,21 @@ class FaceFolder(ImageFolder):  # type: ignore[misc]  # torchvision ships no typ
         empty = [name for name, count in zip(self.classes, counts, strict=True) if count == 0]
         if empty:
             raise DataError(
-                *(f"{folder / name}: holds no pictures" for name in empty),
-                hint="put pictures in, or remove the folder: every folder is a class",
+                *(f"{folder / name}: holds no images" for name in empty),
+                hint="put images in, or remove the folder: every folder is a class",
             )
 
     def _check_classes(self, folder: Path) -> None:
         if not self.classes:
-            pictures = any(is_picture(path.name) for path in folder.iterdir())
+            images = any(is_image(path.name) for path in folder.iterdir())
             raise DataError(
-                f"{folder}: holds {'pictures but ' if pictures else ''}no class folders",
-                hint=f"put the pictures of each class in a folder of its own, such as {folder / 'ada' / '1.jpg'}",
+                f"{folder}: holds {'images but ' if images else ''}no class folders",
+                hint=f"put the images of each class in a folder of its own, such as {folder / 'ada' / '1.jpg'}",
             )
 
     @property
     def samples(self) -> Sequence[tuple[str, int]]:
-        """(path, class number) of every picture."""
+        """(path, class number) of every image."""
         return _View(len(self.paths), lambda index: (self.paths[index], int(self.labels[index])))
 
     @property
@@ -76,7 +76,7 @@ class FaceFolder(ImageFolder):  # type: ignore[misc]  # torchvision ships no typ
 
     @property
     def targets(self) -> Sequence[int]:
-        """The class number of every picture."""
+        """The class number of every image."""
         return _View(len(self.paths), lambda index: int(self.labels[index]))
 
 

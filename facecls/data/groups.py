@@ -1,4 +1,4 @@
-"""Which pictures belong together, so that a split does not part them."""
+"""Which images belong together, so that a split does not part them."""
 
 import os
 import re
@@ -12,7 +12,7 @@ from facecls.progress import ProgressBar
 
 
 def group_numbers(paths: Paths, data: DataConfig, split: SplitConfig, progress: ProgressBar) -> Indices:
-    """The group of each picture, (N,), as `split.group` says; the numbers themselves mean nothing."""
+    """The group of each image, (N,), as `split.group` says; the numbers themselves mean nothing."""
     if split.group == "name":
         assert split.pattern is not None, "the config sees to it"
         return by_name(paths, split.pattern)

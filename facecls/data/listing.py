@@ -1,4 +1,4 @@
-"""Which pictures lie in a folder: the names of many files in few bytes, and what was passed over."""
+"""Which images lie in a folder: the names of many files in few bytes, and what was passed over."""
 
 import os
 import re
@@ -44,7 +44,7 @@ class Paths(Sequence[str]):
     def below(
         cls, root: str | os.PathLike[str], folders: Iterable[str], passed_over: Counter[str]
     ) -> tuple["Paths", list[int]]:
-        """The pictures below each of `folders`, which lie in `root`, and how many each holds; all else is counted."""
+        """The images below each of `folders`, which lie in `root`, and how many each holds; all else is counted."""
         names, lengths = bytearray(), array("i")
         counts = []
         for folder in folders:
@@ -89,7 +89,7 @@ class Paths(Sequence[str]):
 
 def natural_key(name: str) -> list[tuple[int, str]]:
     """Sorts `s2` before `s10`, as people do."""
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name) if part]
+    return [(int(split), "") if split.isdecimal() else (-1, split) for split in re.split(r"(\d+)", name) if split]
 
 
 def class_folders(root: Path, passed_over: Counter[str]) -> list[str]:
@@ -108,18 +108,18 @@ def class_folders(root: Path, passed_over: Counter[str]) -> list[str]:
     return sorted(names, key=_naturally)
 
 
-def pictures_below(root: Path, folder: str, passed_over: Counter[str]) -> Iterator[str]:
-    """The pictures in `root/folder` and the folders in it, as sorted names relative to `root`; all else is counted.
+def images_below(root: Path, folder: str, passed_over: Counter[str]) -> Iterator[str]:
+    """The images in `root/folder` and the folders in it, as sorted names relative to `root`; all else is counted.
 
     What counts is the suffix: whether a file can be read is found out when it is. Raises DataError for a folder that
-    cannot be read; one in `folder` that is gone by the time it is opened holds no pictures.
+    cannot be read; one in `folder` that is gone by the time it is opened holds no images.
     """
     for names in _walk(os.fsencode(root), os.fsencode(folder), passed_over, frozenset()):
         yield from map(os.fsdecode, names)
 
 
 def _walk(root: bytes, folder: bytes, passed_over: Counter[str], above: frozenset[tuple[int, int]]) -> Iterator[list[bytes]]:
-    """The names of the pictures of one folder after the other; bytes, because a million names are not decoded for nothing."""
+    """The names of the images of one folder after the other; bytes, because a million names are not decoded for nothing."""
     where = os.path.join(root, folder)  # noqa: PTH118
     entries = _entries(where, may_be_gone=bool(above))
     # Nearly every entry of nearly every folder is one of these, and then nothing more has to be asked.
@@ -144,7 +144,7 @@ def _walk(root: bytes, folder: bytes, passed_over: Counter[str], above: frozense
     if hidden:
         passed_over["hidden or system"] += hidden
     if others:
-        passed_over["not pictures"] += others
+        passed_over["not images"] += others
     prefix = folder + b"/" if folder else b""
     files.sort()
     yield [prefix + name for name in files]
@@ -171,7 +171,7 @@ def _is_folder(entry: "os.DirEntry[bytes]") -> bool:
     """Whether it is a folder, or a link to one; one that cannot be followed is none, as one that leads nowhere is."""
     try:
         return entry.is_dir()
-    except OSError:  # if it has a picture's name, reading it will name the reason
+    except OSError:  # if it has an image's name, reading it will name the reason
         return False
 
 
@@ -192,8 +192,8 @@ def _naturally(name: str) -> tuple[list[tuple[int, str]], str]:
     return natural_key(name), name  # `1` and `01` have one natural key
 
 
-def is_picture(name: str) -> bool:
-    """Whether a file of this name would be read as a picture."""
+def is_image(name: str) -> bool:
+    """Whether a file of this name would be read as an image."""
     return os.path.splitext(name)[1].lower() in SUFFIXES  # noqa: PTH122 -- a Path for each of a million names is slow
 
 
@@ -212,17 +212,17 @@ def existing_folder(folder: Path, hint: str | None = None) -> Path:
     raise DataError(f"{folder}: no such folder{here}", hint=hint or "`facecls demo-faces DIR` draws faces to try things with")
 
 
-def part_folders(root: Path) -> dict[str, Path]:
+def split_folders(root: Path) -> dict[str, Path]:
     """The folders of `root` that are parts, by their name among train, val and test; empty where `root` holds classes.
 
     Raises DataError for a part that stands there twice (`val` and `valid`), or without `train`.
     """
     found: dict[str, Path] = {}
-    for name, part in PARTS.items():
+    for name, split in PARTS.items():
         if (existing_folder(root) / name).is_dir():
-            if part in found:
-                raise DataError(f"{root}: holds both `{found[part].name}` and `{name}`", hint="keep one of them")
-            found[part] = root / name
+            if split in found:
+                raise DataError(f"{root}: holds both `{found[split].name}` and `{name}`", hint="keep one of them")
+            found[split] = root / name
     if "train" not in found:
         # A folder of classes may well have one that is called `test`.
         return {}

@@ -1,4 +1,4 @@
-"""Reads a part's pictures into a store."""
+"""Reads a part's images into a store."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -9,9 +9,9 @@ import numpy as np
 import torch
 
 from facecls.config.schema import DataConfig
-from facecls.data.dataset import Listing
-from facecls.data.listing import Paths, existing_folder, pictures_below
-from facecls.data.stores.choose import Kind, measure_room, pick_store, refuse_too_large
+from facecls.data.dataset import ImageList
+from facecls.data.listing import Paths, existing_folder, images_below
+from facecls.data.stores.choose import Kind, choose_store, measure_available, refuse_too_large
 from facecls.data.stores.disk import on_disk
 from facecls.data.stores.memory import Bad, Store, in_memory, on_device, refuse_bad, shape_of
 from facecls.data.stores.stream import streamed
@@ -21,81 +21,81 @@ from facecls.progress import ProgressBar
 
 
 @dataclass(frozen=True)
-class Part:
+class LoadedSplit:
     """A part with its faces at hand."""
 
     name: str
-    listing: Listing
+    image_list: ImageList
     faces: Store
     skipped: tuple[ImageError, ...] = ()
     skipped_classes: tuple[str, ...] = ()  # of each of `skipped`
     notes: tuple[str, ...] = ()  # what the user should hear about it
 
     def __len__(self) -> int:
-        return len(self.listing.labels)
+        return len(self.image_list.labels)
 
 
-def load_part(
+def load_split(
     name: str,
-    listing: Listing,
+    image_list: ImageList,
     classes: Sequence[str],
     data: DataConfig,
     progress: ProgressBar,
     device: torch.device,
-) -> Part:
+) -> LoadedSplit:
     """Has a part's faces read into the store that `data.store` names; `device` is where they will be computed with.
 
-    What cannot be read is refused or left out as `data.on_bad_image` says. Raises DataError that lists every bad picture,
+    What cannot be read is refused or left out as `data.on_bad_image` says. Raises DataError that lists every bad image,
     or the classes that leaving them out has emptied: of `train` any, of another part all.
     """
     geometry = Geometry(data.image_size, data.crop, data.fit)
-    kind, notes = _choose_store(name, len(listing.labels), geometry, data, device)
-    with progress(total=len(listing.labels), desc=f"reading {name}", unit="face") as bar:
+    kind, notes = _choose_store(name, len(image_list.labels), geometry, data, device)
+    with progress(total=len(image_list.labels), desc=f"reading {name}", unit="face") as bar:
         faces: Store
         bad: Bad
         if kind == "memory":
-            faces, bad = in_memory(listing.paths, geometry, bar.update)
+            faces, bad = in_memory(image_list.paths, geometry, bar.update)
         elif kind == "device":
-            faces, bad = on_device(listing.paths, geometry, device, bar.update)
+            faces, bad = on_device(image_list.paths, geometry, device, bar.update)
         elif kind == "disk":
-            faces, bad = on_disk(listing.paths, geometry, data.root, data.cache_dir, bar.update)
+            faces, bad = on_disk(image_list.paths, geometry, data.root, data.cache_dir, bar.update)
         else:
-            faces, bad = streamed(listing.paths, geometry, data.root, data.cache_dir, bar.update)
+            faces, bad = streamed(image_list.paths, geometry, data.root, data.cache_dir, bar.update)
     skipped = tuple(error for _, error in bad)
-    without = tuple(classes[listing.labels[index]] for index, _ in bad)
+    without = tuple(classes[image_list.labels[index]] for index, _ in bad)
     if data.on_bad_image == "error":
         refuse_bad(skipped)
     if bad:
         kept = np.setdiff1d(np.arange(len(faces)), [index for index, _ in bad])
-        has = set(listing.labels[kept].tolist())
-        lost = sorted(set(listing.labels.tolist()) - has)
-        unread = tuple(f"{name}: no picture of `{classes[label]}` can be read" for label in lost)
+        has = set(image_list.labels[kept].tolist())
+        lost = sorted(set(image_list.labels.tolist()) - has)
+        unread = tuple(f"{name}: no image of `{classes[label]}` can be read" for label in lost)
         if unread and (name == "train" or not has):
             raise DataError(*unread, hint=str(skipped[0]))
         notes += unread
-        listing, faces = listing.take(kept), faces.take(kept)
-    return Part(name, listing, faces, skipped, without, notes)
+        image_list, faces = image_list.take(kept), faces.take(kept)
+    return LoadedSplit(name, image_list, faces, skipped, without, notes)
 
 
 def _choose_store(
     name: str, count: int, geometry: Geometry, data: DataConfig, device: torch.device
 ) -> tuple[Kind, tuple[str, ...]]:
     needed = count * float(np.prod(shape_of(geometry)))
-    room = measure_room(data.cache_dir, device)
+    available = measure_available(data.cache_dir, device)
     if data.store != "auto":
-        refuse_too_large(data.store, needed, room)
+        refuse_too_large(data.store, needed, available)
         return data.store, ()
-    kind, why = pick_store(needed, room)
+    kind, why = choose_store(needed, available)
     return kind, (f"{name}: store `{kind}`: {why}",)
 
 
-def loose_part(name: str, folder: Path, data: DataConfig, progress: ProgressBar, device: torch.device) -> Part:
-    """The pictures of a folder, whatever folders they lie in, all of one class that is called `name`.
+def load_unlabelled(name: str, folder: Path, data: DataConfig, progress: ProgressBar, device: torch.device) -> LoadedSplit:
+    """The images of a folder, whatever folders they lie in, all of one class that is called `name`.
 
     Raises DataError where there are none, and as `load_part` does.
     """
-    hint = "name a folder with pictures in it, or in folders in it"
-    paths = Paths.of(existing_folder(folder, f"{name}: {hint}"), pictures_below(folder, "", Counter()))
+    hint = "name a folder with images in it, or in folders in it"
+    paths = Paths.of(existing_folder(folder, f"{name}: {hint}"), images_below(folder, "", Counter()))
     if len(paths) == 0:
-        raise DataError(f"{folder}: holds no pictures", hint=hint)
-    return load_part(name, Listing(paths, np.zeros(len(paths), np.int32)), (name,), data, progress, device)
+        raise DataError(f"{folder}: holds no images", hint=hint)
+    return load_split(name, ImageList(paths, np.zeros(len(paths), np.int32)), (name,), data, progress, device)

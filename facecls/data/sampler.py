@@ -13,9 +13,9 @@ from torch import Tensor
 from facecls import seeding
 from facecls.data import augment
 from facecls.data.listing import Indices
-from facecls.data.load import Part
+from facecls.data.load import LoadedSplit
 from facecls.data.stores.memory import ArrayStore
-from facecls.device import Compute
+from facecls.device import Device
 from facecls.prefetch import prefetched
 
 T = TypeVar("T")
@@ -30,15 +30,15 @@ class Batch:
     faces: Tensor  # uint8 (B, S, S, 3)
     labels: Tensor  # int64 (B,)
     draws: Tensor  # uniform (B, 14), what augmentation is drawn from
-    team_faces: int  # of the step's faces in all processes
+    global_size: int  # of the step's faces in all processes
 
-    def pieces(self, count: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    def micro_batches(self, count: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """The batch in up to `count` pieces of about equal size, each (faces, labels, draws)."""
         count = min(count, len(self.labels))
         return zip(*(tensor.tensor_split(count) for tensor in (self.faces, self.labels, self.draws)), strict=True)
 
 
-class TrainBatches:
+class TrainLoader:
     """The batches of a part, epoch by epoch; `waited` counts the seconds in which a step had to wait for its faces.
 
     An epoch goes through every face once, or, with `balance: sampler`, through as many faces of each class. Its order is a
@@ -49,48 +49,48 @@ class TrainBatches:
 
     def __init__(
         self,
-        part: Part,
+        split: LoadedSplit,
         batch_size: int,
         seed: int,
-        compute: Compute,
+        device: Device,
         rank: int = 0,
         ranks: int = 1,
         balance: Balance = "none",
     ) -> None:
-        self.part = part
+        self.split = split
         self.seed = seed
-        self.compute = compute
+        self.device = device
         self.rank = rank
         self.ranks = ranks
         self.balance = balance
-        self.steps = steps_of(len(part), batch_size)
-        self.waited = 0.0
+        self.steps = steps_of(len(split), batch_size)
+        self.data_wait = 0.0
 
     def order(self, epoch: int) -> Indices:
         """The numbers of faces, (N,), in the order in which an epoch goes through them."""
         if self.balance == "sampler":
-            return balanced_order(self.part.listing.labels, (self.seed, epoch))
-        return torch.randperm(len(self.part), generator=seeding.generator("order", self.seed, epoch)).numpy()
+            return balanced_order(self.split.image_list.labels, (self.seed, epoch))
+        return torch.randperm(len(self.split), generator=seeding.generator("order", self.seed, epoch)).numpy()
 
     def faces_until(self, step: int) -> int:
         """How many faces the first `step` steps of an epoch hold."""
-        smaller, larger = divmod(len(self.part), self.steps)
+        smaller, larger = divmod(len(self.split), self.steps)
         return step * smaller + min(step, larger)
 
     def epoch(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
         """The batches of an epoch from step `first_step` on."""
         steps = np.array_split(self.order(epoch), self.steps)[first_step:]
         mine = [np.array_split(np.arange(len(members)), self.ranks)[self.rank] for members in steps]
-        faces = self.part.faces.batches([members[some] for members, some in zip(steps, mine, strict=True)], self.compute)
+        faces = self.split.faces.batches([members[some] for members, some in zip(steps, mine, strict=True)], self.device)
         batches = _ahead(
             (self._batch(step, epoch, *batch) for step, batch in enumerate(zip(steps, mine, faces, strict=True), first_step)),
-            self.part,
-            self.compute,
+            self.split,
+            self.device,
         )
         while True:
             begun = time.perf_counter()
             batch = next(batches, None)
-            self.waited += time.perf_counter() - begun
+            self.data_wait += time.perf_counter() - begun
             if batch is None:
                 return
             yield batch
@@ -98,21 +98,21 @@ class TrainBatches:
     def _batch(self, step: int, epoch: int, members: Indices, mine: Indices, faces: Tensor) -> Batch:
         """Step `step` of all processes has the faces `members`, this one's places among them are `mine`."""
         draws = augment.draw(len(members), self.seed, epoch, step)[mine]
-        labels = torch.from_numpy(self.part.listing.labels[members[mine]].astype(np.int64))
-        if self.compute.device.type == "cuda":
+        labels = torch.from_numpy(self.split.image_list.labels[members[mine]].astype(np.int64))
+        if self.device.type == "cuda":
             labels, draws = labels.pin_memory(), draws.pin_memory()
-        return Batch(step, faces, self.compute.send(labels), self.compute.send(draws), len(members))
+        return Batch(step, faces, self.device.send(labels), self.device.send(draws), len(members))
 
 
-def eval_batches(part: Part, batch_size: int, compute: Compute, rank: int = 0, ranks: int = 1) -> Iterator[Tensor]:
+def eval_batches(split: LoadedSplit, batch_size: int, device: Device, rank: int = 0, ranks: int = 1) -> Iterator[Tensor]:
     """All faces of a part in their order, as float32 (B, 3, S, S) in [0, 1] on the device.
 
     Of `ranks` processes, each takes a run of whole batches, so that together they compute what one alone would.
     """
-    starts = np.array_split(np.arange(0, len(part), batch_size), ranks)[rank].tolist()
-    plan = [np.arange(start, min(start + batch_size, len(part))) for start in starts]
-    for faces in _ahead(part.faces.batches(plan, compute), part, compute):
-        yield compute.images(faces)
+    starts = np.array_split(np.arange(0, len(split), batch_size), ranks)[rank].tolist()
+    plan = [np.arange(start, min(start + batch_size, len(split))) for start in starts]
+    for faces in _ahead(split.faces.batches(plan, device), split, device):
+        yield device.images(faces)
 
 
 def steps_of(faces: int, batch_size: int) -> int:
@@ -123,12 +123,12 @@ def steps_of(faces: int, batch_size: int) -> int:
     return max(1, round(faces / batch_size))
 
 
-def _ahead(batches: Iterable[T], part: Part, compute: Compute) -> Iterator[T]:
+def _ahead(batches: Iterable[T], split: LoadedSplit, device: Device) -> Iterator[T]:
     """The batches, made in a thread before they are asked for.
 
     But not those that a processor copies from its own memory: that takes less time than a thread takes from the network's.
     """
-    copied = isinstance(part.faces, ArrayStore) and part.faces.in_memory and compute.device.type == "cpu"
+    copied = isinstance(split.faces, ArrayStore) and split.faces.in_memory and device.type == "cpu"
     return iter(batches) if copied else prefetched(batches)
 
 

@@ -1,4 +1,4 @@
-"""A checkpoint against the data it was trained on, or against a folder of other pictures, and against strangers."""
+"""A checkpoint against the data it was trained on, or against a folder of other images, and against strangers."""
 
 import time
 from dataclasses import dataclass
@@ -7,40 +7,40 @@ from typing import Any
 
 from facecls.checkpoint import Checkpoint
 from facecls.config.schema import DataConfig
-from facecls.data.dataset import Listing, find_parts, onto_classes
-from facecls.data.listing import part_folders
-from facecls.data.load import Part, load_part, loose_part
-from facecls.device import Compute
+from facecls.data.dataset import ImageList, index_dataset, map_to_classes
+from facecls.data.listing import split_folders
+from facecls.data.load import LoadedSplit, load_split, load_unlabelled
+from facecls.device import Device
 from facecls.errors import DataError, ImageError
-from facecls.evaluation.infer import infer, mirror_allowed
-from facecls.evaluation.result import Assessment, OpenSet, assess, assess_unknown
-from facecls.evaluation.subgroups import GroupScores, by_group, groups_of
+from facecls.evaluation.infer import flip_allowed, infer
+from facecls.evaluation.result import ClosedSetResult, OpenSetResult, closed_set_result, open_set_result
+from facecls.evaluation.subgroups import SubgroupResult, read_subgroups, subgroup_metrics
 from facecls.open_set.outputs import Outputs
 from facecls.open_set.thresholds import Threshold
 from facecls.progress import Progress
 
 
 @dataclass(frozen=True)
-class Scored:
-    """An evaluation: its figures, what they rest on, and the pictures that could not be read and so do not count."""
+class Evaluation:
+    """An evaluation: its figures, what they rest on, and the images that could not be read and so do not count."""
 
-    assessment: Assessment
-    open_set: OpenSet
-    groups: GroupScores | None
-    part: Part
+    closed_set: ClosedSetResult
+    open_set: OpenSetResult
+    groups: SubgroupResult | None
+    split: LoadedSplit
     outputs: Outputs
-    strangers: Part | None
+    impostors: LoadedSplit | None
     skipped: tuple[ImageError, ...]
     seconds: float  # reading and computing the part
-    strangers_set_threshold: bool = False  # the rate at which they are let in then says nothing of others
+    impostors_set_threshold: bool = False  # the rate at which they are let in then says nothing of others
 
     @property
     def images_per_second(self) -> float:
-        return len(self.part) / self.seconds
+        return len(self.split) / self.seconds
 
     def to_plain(self) -> dict[str, Any]:
         """As plain values that JSON can hold."""
-        return self.assessment.to_plain() | {
+        return self.closed_set.to_plain() | {
             "unknown": self.open_set.to_plain(),
             "groups": self.groups and self.groups.to_plain(),
             "seconds": self.seconds,
@@ -49,92 +49,94 @@ class Scored:
         }
 
 
-def score_checkpoint(
+def evaluate_checkpoint(
     checkpoint: Checkpoint,
-    compute: Compute,
+    device: Device,
     progress: Progress,
     *,
     data: Path | None = None,
     split_file: Path | None = None,
     split: str = "val",
-    strangers: Path | None = None,
+    impostors: Path | None = None,
     groups: Path | None = None,
     mirrored: bool = False,
-) -> Scored:
+) -> Evaluation:
     """Scores the part `split` of the run's own data, or of the folder `data` (all of it where it has no parts).
 
     `split_file` is the run's split.csv, where it is there: without it the run's own data is split anew as it was then.
-    `strangers` is a folder of pictures of none of the classes, `groups` a CSV file as `groups_of` takes it; `mirrored` takes
-    the mean of every picture and its mirror image, which is left off where labels are handed.
+    `strangers` is a folder of images of none of the classes, `groups` a CSV file as `groups_of` takes it; `mirrored` takes
+    the mean of every image and its mirror image, which is left off where labels are handed.
     Raises DataError for a part that is not there, for classes that training did not have, and for groups that fit nothing.
     """
     config = checkpoint.config
-    # As predict reads them: a run that ended while its pictures were growing has left smaller ones than its config names.
+    # As predict reads them: a run that ended while its images were growing has left smaller ones than its config names.
     size = checkpoint.geometry.image_size
     settings = config.data.model_copy(update={"on_bad_image": "skip", "image_size": size})
-    mirrored = mirror_allowed(mirrored, settings, progress)
+    mirrored = flip_allowed(mirrored, settings, progress)
     own = settings.model_copy(update={"split_file": split_file or settings.split_file})
-    listing = _own(checkpoint, own, split) if data is None else _foreign(checkpoint, data, split, progress)
+    image_list = _own(checkpoint, own, split) if data is None else _foreign(checkpoint, data, split, progress)
     begun = time.perf_counter()
-    part = load_part(split, listing, checkpoint.classes, settings, progress.bar, compute.device)
-    model = checkpoint.build(compute)
-    outputs = infer(model, part, compute, mirrored=mirrored)
+    loaded = load_split(split, image_list, checkpoint.classes, settings, progress.bar, device.torch_device)
+    model = checkpoint.build(device)
+    outputs = infer(model, loaded, device, mirrored=mirrored)
     seconds = time.perf_counter() - begun
-    labels, judgement = part.listing.labels, checkpoint.judged(mirrored=mirrored)
-    others = None if strangers is None else loose_part("strangers", strangers, settings, progress.bar, compute.device)
-    own_strangers = strangers is not None and _set_by(judgement.threshold, strangers, config.unknown.strangers)
-    if own_strangers:
-        progress.note(f"{strangers}: the threshold was set by these very strangers, so what it does to others is not seen here")
-    return Scored(
-        assessment=assess(outputs.logits, judgement.probabilities(outputs.logits), labels, checkpoint.classes),
-        open_set=assess_unknown(
-            judgement,
+    labels, calibration = loaded.image_list.labels, checkpoint.calibration_for(mirrored=mirrored)
+    others = None if impostors is None else load_unlabelled("strangers", impostors, settings, progress.bar, device.torch_device)
+    own_impostors = impostors is not None and _set_by(calibration.threshold, impostors, config.unknown.strangers)
+    if own_impostors:
+        progress.note(f"{impostors}: the threshold was set by these very strangers, so what it does to others is not seen here")
+    return Evaluation(
+        closed_set=closed_set_result(outputs.logits, calibration.probabilities(outputs.logits), labels, checkpoint.classes),
+        open_set=open_set_result(
+            calibration,
             outputs,
             labels,
-            None if others is None else infer(model, others, compute, mirrored=mirrored),
-            others=not own_strangers,
+            None if others is None else infer(model, others, device, mirrored=mirrored),
+            others=not own_impostors,
         ),
-        groups=None if groups is None else _by_group(groups, part, outputs, checkpoint.classes, progress),
-        part=part,
+        groups=None if groups is None else _by_group(groups, loaded, outputs, checkpoint.classes, progress),
+        split=loaded,
         outputs=outputs,
-        strangers=others,
-        skipped=(*part.skipped, *(others.skipped if others else ())),
+        impostors=others,
+        skipped=(*loaded.skipped, *(others.skipped if others else ())),
         seconds=seconds,
-        strangers_set_threshold=own_strangers,
+        impostors_set_threshold=own_impostors,
     )
 
 
-def _set_by(threshold: Threshold | None, strangers: Path, named: Path | None) -> bool:
+def _set_by(threshold: Threshold | None, impostors: Path, named: Path | None) -> bool:
     """Whether a threshold was set by the strangers of this very folder."""
-    by_strangers = threshold is not None and threshold.source == "strangers"
-    return by_strangers and named is not None and strangers.resolve() == named.resolve()
+    by_impostors = threshold is not None and threshold.source == "strangers"
+    return by_impostors and named is not None and impostors.resolve() == named.resolve()
 
 
-def _by_group(file: Path, part: Part, outputs: Outputs, classes: tuple[str, ...], progress: Progress) -> GroupScores:
-    names = groups_of(file, part.listing, classes)
+def _by_group(
+    file: Path, loaded: LoadedSplit, outputs: Outputs, classes: tuple[str, ...], progress: Progress
+) -> SubgroupResult:
+    names = read_subgroups(file, loaded.image_list, classes)
     members = [number for number, name in enumerate(names) if name is not None]
     if len(members) < len(names):
-        progress.note(f"{file}: names no group for {len(names) - len(members)} of {len(names)} pictures")
+        progress.note(f"{file}: names no group for {len(names) - len(members)} of {len(names)} images")
     predicted = outputs.logits.argmax(axis=1)
-    return by_group(part.listing.labels[members], predicted[members], [name for name in names if name is not None])
+    return subgroup_metrics(loaded.image_list.labels[members], predicted[members], [name for name in names if name is not None])
 
 
-def _own(checkpoint: Checkpoint, settings: DataConfig, split: str) -> Listing:
-    found = find_parts(settings, checkpoint.config.split)
+def _own(checkpoint: Checkpoint, settings: DataConfig, split: str) -> ImageList:
+    found = index_dataset(settings, checkpoint.config.split)
     if found.classes != checkpoint.classes:
         raise DataError(
-            f"{settings.root}: its classes are no longer those of training", hint="name the pictures to score with --data DIR"
+            f"{settings.root}: its classes are no longer those of training", hint="name the images to score with --data DIR"
         )
-    if split not in found.parts:
-        raise DataError(f"the run has no {split} part", hint=f"its parts are {', '.join(found.parts)}")
-    return found.parts[split]
+    if split not in found.splits:
+        raise DataError(f"the run has no {split} part", hint=f"its parts are {', '.join(found.splits)}")
+    return found.splits[split]
 
 
-def _foreign(checkpoint: Checkpoint, data: Path, split: str, progress: Progress) -> Listing:
-    parts = part_folders(data)
-    if parts and split not in parts:
-        raise DataError(f"{data}: has no {split} part", hint=f"its parts are {', '.join(parts)}: choose one with --split")
-    listing, notes = onto_classes(parts.get(split, data), checkpoint.classes)
+def _foreign(checkpoint: Checkpoint, data: Path, split: str, progress: Progress) -> ImageList:
+    splits = split_folders(data)
+    if splits and split not in splits:
+        raise DataError(f"{data}: has no {split} part", hint=f"its parts are {', '.join(splits)}: choose one with --split")
+    image_list, notes = map_to_classes(splits.get(split, data), checkpoint.classes)
     for note in notes:
         progress.note(note)
-    return listing
+    return image_list

@@ -1,4 +1,4 @@
-"""Where in a picture a classifier looked: Grad-CAM (Selvaraju et al. 2017, arXiv:1610.02391)."""
+"""Where in an image a classifier looked: Grad-CAM (Selvaraju et al. 2017, arXiv:1610.02391)."""
 
 import threading
 from typing import Any
@@ -9,29 +9,29 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from facecls.device import Compute
+from facecls.device import Device
 from facecls.errors import ModelError
 from facecls.models.classifier import FaceClassifier
 
 # Dark violet, red, orange, light yellow: rising in lightness, so that it reads in grey and to the colour-blind.
 _HEAT = np.array([[38, 12, 81], [170, 36, 82], [243, 119, 25], [252, 253, 191]], np.float32)
-_COVER = 0.65  # of the picture, where the heat is greatest
+_COVER = 0.65  # of the image, where the heat is greatest
 
 
 class GradCam:
     """Heat maps of a classifier with a feature map: the last one in its backbone that still has an up and a down.
 
-    Raises ModelError for a backbone that has none, such as `mlp`, or one whose later layers look at the whole picture at
+    Raises ModelError for a backbone that has none, such as `mlp`, or one whose later layers look at the whole image at
     once, such as a vision transformer.
     """
 
-    def __init__(self, model: FaceClassifier, compute: Compute, image_size: int, name: str) -> None:
+    def __init__(self, model: FaceClassifier, device: Device, image_size: int, name: str) -> None:
         self.model = model.eval()
-        self.compute = compute
-        self.layer = _last_map(self.model, torch.zeros(1, 3, image_size, image_size, device=compute.device))
+        self.device = device
+        self.layer = _last_map(self.model, torch.zeros(1, 3, image_size, image_size, device=device.torch_device))
         if self.layer is None:
             raise ModelError(
-                f"model.name: `{name}` has no feature map to explain a picture by",
+                f"model.name: `{name}` has no feature map to explain an image by",
                 hint="convolutional networks have one: `resnet18`, `cnn`, `torchvision/mobilenet_v3_small`",
             )
 
@@ -54,7 +54,7 @@ class GradCam:
         hook = self.layer.register_forward_hook(keep)
         try:
             with torch.enable_grad(), torch.inference_mode(False):
-                logits = self.model(self.compute.images(torch.from_numpy(faces)))
+                logits = self.model(self.device.images(torch.from_numpy(faces)))
                 chosen = logits.gather(1, torch.from_numpy(classes).to(logits.device)[:, None])
                 (gradient,) = torch.autograd.grad(chosen.sum(), kept[0])
         finally:
@@ -70,7 +70,7 @@ def _last_map(model: FaceClassifier, images: Tensor) -> nn.Module | None:
     """The module of the backbone whose output is the last (B, C, H, W) with H and W above 1; None where tokens follow."""
     found: list[nn.Module | None] = [None]
 
-    def look(module: nn.Module, _inputs: Any, output: Any) -> None:
+    def record(module: nn.Module, _inputs: Any, output: Any) -> None:
         if not isinstance(output, Tensor):
             return
         if output.ndim == 4 and min(output.shape[2:]) > 1:
@@ -78,7 +78,7 @@ def _last_map(model: FaceClassifier, images: Tensor) -> nn.Module | None:
         elif output.ndim == 3:
             found[0] = None
 
-    hooks = [module.register_forward_hook(look) for module in model.backbone.modules()]
+    hooks = [module.register_forward_hook(record) for module in model.backbone.modules()]
     try:
         with torch.inference_mode():
             model(images)
@@ -90,8 +90,8 @@ def _last_map(model: FaceClassifier, images: Tensor) -> nn.Module | None:
 
 def resized(heat: NDArray[np.float32], side: int) -> NDArray[np.float32]:
     """Heat maps (B, S, S) at another size, (B, side, side)."""
-    grown = functional.interpolate(torch.from_numpy(heat)[:, None], (side, side), mode="bilinear", align_corners=False)
-    return np.asarray(grown[:, 0].numpy())
+    ramp = functional.interpolate(torch.from_numpy(heat)[:, None], (side, side), mode="bilinear", align_corners=False)
+    return np.asarray(ramp[:, 0].numpy())
 
 
 def overlay(faces: NDArray[np.uint8], heat: NDArray[np.float32]) -> NDArray[np.uint8]:

@@ -9,9 +9,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from facecls.config.schema import DataConfig
-from facecls.data.load import Part
+from facecls.data.load import LoadedSplit
 from facecls.data.sampler import eval_batches
-from facecls.device import Compute
+from facecls.device import Device
 from facecls.models.classifier import FaceClassifier
 from facecls.models.mkldnn import for_inference
 from facecls.open_set.outputs import Outputs
@@ -20,37 +20,37 @@ from facecls.progress import Progress
 BATCH = 64  # faces at once
 
 
-def mirror_allowed(wanted: bool, data: DataConfig, progress: Progress) -> bool:
-    """Whether pictures are to be mirrored as well: never where that would change their classes, which is said."""
-    if wanted and data.labels_are_handed:
-        progress.note("mirroring would change the classes (data.labels_are_handed), so it is left off")
-    return wanted and not data.labels_are_handed
+def flip_allowed(wanted: bool, data: DataConfig, progress: Progress) -> bool:
+    """Whether images are to be mirrored as well: never where that would change their classes, which is said."""
+    if wanted and data.flip_changes_class:
+        progress.note("mirroring would change the classes (data.flip_changes_class), so it is left off")
+    return wanted and not data.flip_changes_class
 
 
-def outputs_of(
+def forward_batches(
     model: FaceClassifier,
     batches: Iterable[Tensor],
-    compute: Compute,
+    device: Device,
     *,
     mirrored: bool = False,
-    scored: bool = True,
+    evaluation: bool = True,
     featured: bool = True,
 ) -> Outputs:
     """Runs batches of images (B, 3, S, S) in [0, 1] through the model; sets it to eval mode.
 
-    With `mirrored`, logits and features are the mean of the picture's and its mirror image's. `scored` false leaves the
+    With `mirrored`, logits and features are the mean of the image's and its mirror image's. `scored` false leaves the
     logits out, which of many classes take the most memory; `featured` false leaves the features out, which take the most
     where they are many, as the pixels that `linear` scores.
     """
     model.eval()
     logits, features = [], []
-    with torch.inference_mode(), compute.autocast():
+    with torch.inference_mode(), device.autocast():
         for images in batches:
             views = [images, images.flip(3)] if mirrored else [images]
             embedded = [model.embed(view) for view in views]
             nothing = np.zeros((len(images), 0), np.float32)
             features.append(_mean(embedded) if featured else nothing)
-            logits.append(_mean([model.score(each) for each in embedded]) if scored else nothing)
+            logits.append(_mean([model.score(each) for each in embedded]) if evaluation else nothing)
     if not logits:
         return Outputs(np.zeros((0, 0), np.float32), np.zeros((0, 0), np.float32))
     return Outputs(np.concatenate(logits), np.concatenate(features))
@@ -65,13 +65,13 @@ def _mean(views: list[Tensor]) -> NDArray[np.float32]:
 
 def infer(
     model: FaceClassifier,
-    part: Part,
-    compute: Compute,
+    split: LoadedSplit,
+    device: Device,
     rank: int = 0,
     ranks: int = 1,
     *,
     mirrored: bool = False,
-    scored: bool = True,
+    evaluation: bool = True,
     featured: bool = True,
     size: int | None = None,
 ) -> Outputs:
@@ -80,8 +80,10 @@ def infer(
     `mirrored`, `scored` and `featured` are as `outputs_of` takes them; `size` pixels are what a side is shrunk to, if it is
     larger.
     """
-    batches = (_shrunk(images, size) for images in eval_batches(part, BATCH, compute, rank, ranks))
-    return outputs_of(for_inference(model, compute), batches, compute, mirrored=mirrored, scored=scored, featured=featured)
+    batches = (_shrunk(images, size) for images in eval_batches(split, BATCH, device, rank, ranks))
+    return forward_batches(
+        for_inference(model, device), batches, device, mirrored=mirrored, evaluation=evaluation, featured=featured
+    )
 
 
 def _shrunk(images: Tensor, size: int | None) -> Tensor:

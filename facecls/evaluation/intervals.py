@@ -11,11 +11,11 @@ DRAWN_AT_ONCE = 4_000_000  # counts held in memory by the bootstrap
 
 
 def bootstrap(confusion: Ints, draws: int = 1000, seed: int = 0, level: float = 0.95) -> dict[str, tuple[float, float]]:
-    """Percentile intervals of `accuracy`, `balanced_accuracy` and `macro_f1` under resampling of the pictures.
+    """Percentile intervals of `accuracy`, `balanced_accuracy` and `macro_f1` under resampling of the images.
 
-    Drawing N pictures with replacement is one multinomial draw over the cells of the (C, C) confusion matrix that are
-    not empty (Efron and Tibshirani 1993). A draw's means go over the classes that have a picture in it. The interval
-    speaks of other pictures like these, not of another training.
+    Drawing N images with replacement is one multinomial draw over the cells of the (C, C) confusion matrix that are
+    not empty (Efron and Tibshirani 1993). A draw's means go over the classes that have an image in it. The interval
+    speaks of other images like these, not of another training.
 
     Of a few mistakes, or none, draws show too little: what was never seen is in none of them. So every interval reaches
     at least as far down and up from its figure as Wilson's does from the accuracy.
@@ -26,11 +26,11 @@ def bootstrap(confusion: Ints, draws: int = 1000, seed: int = 0, level: float = 
     assert total > 0 and draws > 0
     rng = np.random.default_rng(seed)
     at_once = max(1, DRAWN_AT_ONCE // len(cells))
-    pieces = [
+    micro_batches = [
         _figures(rng.multinomial(total, cells / total, size=min(at_once, draws - done)), true, predicted)
         for done in range(0, draws, at_once)
     ]
-    drawn_low, drawn_high = np.quantile(np.concatenate(pieces), [(1 - level) / 2, (1 + level) / 2], axis=0)
+    drawn_low, drawn_high = np.quantile(np.concatenate(micro_batches), [(1 - level) / 2, (1 + level) / 2], axis=0)
     seen = _figures(cells[None], true, predicted)[0]
     accuracy = seen[0]
     low, high = wilson(int(cells[true == predicted].sum()), total, level)
@@ -40,13 +40,13 @@ def bootstrap(confusion: Ints, draws: int = 1000, seed: int = 0, level: float = 
 
 
 def _figures(counts: Ints, true: Ints, predicted: Ints) -> NDArray[np.float64]:
-    """(D, M) pictures in M cells of classes (true, predicted), `true` sorted, to (D, 3) figures of the D draws."""
+    """(D, M) images in M cells of classes (true, predicted), `true` sorted, to (D, 3) figures of the D draws."""
     classes, starts, own = np.unique(true, return_index=True, return_inverse=True)
-    support = np.add.reduceat(counts, starts, axis=1)  # (D, P), P classes that have pictures
+    support = np.add.reduceat(counts, starts, axis=1)  # (D, P), P classes that have images
     by_predicted = np.argsort(predicted, kind="stable")
     named, first = np.unique(predicted[by_predicted], return_index=True)
     columns = np.add.reduceat(counts[:, by_predicted], first, axis=1)
-    taken_for = np.zeros_like(support)  # pictures taken for each of the P classes
+    taken_for = np.zeros_like(support)  # images taken for each of the P classes
     _, place, source = np.intersect1d(classes, named, return_indices=True)
     taken_for[:, place] = columns[:, source]
     hits = np.zeros_like(support)

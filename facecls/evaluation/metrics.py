@@ -15,30 +15,30 @@ LOGITS_AT_ONCE = 1_000_000  # copied, at some 17 bytes each, while the true clas
 
 
 @dataclass(frozen=True)
-class ClassScore:
+class ClassMetrics:
     """Figures of one class, each in [0, 1]; 0 where there is nothing to divide by."""
 
     name: str
     precision: float
     recall: float
     f1: float
-    support: int  # pictures of this class
+    support: int  # images of this class
 
 
 @dataclass(frozen=True)
-class Scores:
-    """How well pictures were named; shares are in [0, 1]."""
+class Metrics:
+    """How well images were named; shares are in [0, 1]."""
 
     n: int
     loss: float  # mean cross entropy, natural logarithm
     accuracy: float
-    balanced_accuracy: float  # mean recall over the classes that have pictures
+    balanced_accuracy: float  # mean recall over the classes that have images
     macro_f1: float  # mean F1 over the same classes
-    weighted_f1: float  # mean F1, each class by its number of pictures
+    weighted_f1: float  # mean F1, each class by its number of images
     top_k: dict[int, float]  # share whose class is among the k likeliest; only k below the number of classes
     classes: tuple[str, ...]
     confusion: NDArray[np.int64]  # (C, C), row the true class, column the predicted one
-    per_class: tuple[ClassScore, ...]
+    per_class: tuple[ClassMetrics, ...]
 
     def to_plain(self) -> dict[str, Any]:
         """As plain values that JSON and a checkpoint can hold; the keys of `top_k` stay numbers."""
@@ -49,10 +49,10 @@ class Scores:
         }
 
 
-def score(logits: Floats, labels: Ints, classes: Sequence[str]) -> Scores:
+def score(logits: Floats, labels: Ints, classes: Sequence[str]) -> Metrics:
     """The standard figures of (N, C) logits against (N,) true class numbers; N at least 1.
 
-    The mean over classes is taken over those among the labels, so that a class without a picture here does not pull
+    The mean over classes is taken over those among the labels, so that a class without an image here does not pull
     it down: scikit-learn's figures with `labels=np.unique(labels)` and `zero_division=0`. What is taken for an absent
     class still counts against the class that it is of. Among equal logits the lowest class number comes first.
     """
@@ -67,7 +67,7 @@ def score(logits: Floats, labels: Ints, classes: Sequence[str]) -> Scores:
     )
     present = support > 0
     log_likelihood, rank = _of_true(logits, labels)
-    return Scores(
+    return Metrics(
         n=len(labels),
         loss=-float(log_likelihood.mean()),
         accuracy=float(np.mean(predicted == labels)),
@@ -78,7 +78,7 @@ def score(logits: Floats, labels: Ints, classes: Sequence[str]) -> Scores:
         classes=tuple(classes),
         confusion=confusion,
         per_class=tuple(
-            ClassScore(name, float(p), float(r), float(f), int(s))
+            ClassMetrics(name, float(p), float(r), float(f), int(s))
             for name, p, r, f, s in zip(classes, precision, recall, f1, support, strict=True)
         ),
     )
@@ -102,9 +102,9 @@ def _rank_of_true(logits: Floats, labels: Ints) -> NDArray[np.int64]:
 def roc_auc(probabilities: Floats, labels: Ints) -> float | None:
     """Area under the ROC curve, one class against the rest, mean over the classes among the (N,) labels.
 
-    `probabilities` are (N, C). None where all pictures are of one class, for which there is no rest. It is
-    scikit-learn's `roc_auc_score` over the present classes, which needs 15 s where this needs 0.1 s (10,000 pictures,
-    1,000 classes): the chance that a picture of the class is ranked above one of the rest, ties counting half.
+    `probabilities` are (N, C). None where all images are of one class, for which there is no rest. It is
+    scikit-learn's `roc_auc_score` over the present classes, which needs 15 s where this needs 0.1 s (10,000 images,
+    1,000 classes): the chance that an image of the class is ranked above one of the rest, ties counting half.
     """
     present = np.unique(labels)
     if len(present) < 2:
@@ -132,7 +132,7 @@ class ConfusedPair:
     true: str
     predicted: str
     count: int
-    share: float  # of the pictures of the true class
+    share: float  # of the images of the true class
 
 
 def confused_pairs(confusion: Ints, classes: Sequence[str], most: int = 10) -> list[ConfusedPair]:

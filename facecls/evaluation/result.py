@@ -1,4 +1,4 @@
-"""All that is said of a classifier's outputs for pictures whose classes are known, and for strangers."""
+"""All that is said of a classifier's outputs for images whose classes are known, and for strangers."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facecls.evaluation.intervals import bootstrap, wilson
-from facecls.evaluation.metrics import ConfusedPair, Scores, brier_score, confused_pairs, roc_auc, score
-from facecls.open_set.calibration import Judgement
+from facecls.evaluation.metrics import ConfusedPair, Metrics, brier_score, confused_pairs, roc_auc, score
+from facecls.open_set.calibration import Calibration
 from facecls.open_set.outputs import Outputs
 from facecls.open_set.rates import Identification, identification_rates
 from facecls.open_set.scores import ScoreKind, known_scores
@@ -20,12 +20,12 @@ PAIRS = 10
 
 
 @dataclass(frozen=True)
-class Assessment:
+class ClosedSetResult:
     """The standard figures with how sure one can be of them, and whether the probabilities mean what they say."""
 
-    scores: Scores
+    scores: Metrics
     intervals: dict[str, tuple[float, float]]  # 95 %, bootstrap
-    roc_auc: float | None  # None where all pictures are of one class
+    roc_auc: float | None  # None where all images are of one class
     ece: tuple[float, float]  # expected calibration error, before and after calibration
     brier: tuple[float, float]  # likewise, in [0, 2]
     pairs: tuple[ConfusedPair, ...]  # the commonest mistakes
@@ -41,11 +41,11 @@ class Assessment:
         }
 
 
-def assess(logits: Floats, calibrated: Floats, labels: Ints, classes: Sequence[str]) -> Assessment:
+def closed_set_result(logits: Floats, calibrated: Floats, labels: Ints, classes: Sequence[str]) -> ClosedSetResult:
     """Assesses (N, C) logits and their calibrated probabilities against (N,) true class numbers; N at least 1."""
     scores = score(logits, labels, classes)
     both = (probabilities(logits), calibrated)
-    return Assessment(
+    return ClosedSetResult(
         scores=scores,
         intervals=bootstrap(scores.confusion),
         roc_auc=roc_auc(calibrated, labels),
@@ -61,7 +61,7 @@ def _pair(values: Any) -> tuple[float, float]:
 
 
 @dataclass(frozen=True)
-class OpenSet:
+class OpenSetResult:
     """How well the known are told from strangers: by the threshold that is stored, and by every other."""
 
     score: ScoreKind
@@ -69,13 +69,13 @@ class OpenSet:
     known: int
     accepted: float | None  # share of the known that the stored threshold takes for ours
     identified: float | None  # share of the known that it takes for ours and that are named right
-    strangers: int
-    strangers_accepted: int | None  # by the stored threshold
+    impostors: int
+    impostors_accepted: int | None  # by the stored threshold
     false_accept: tuple[float, float, float] | None  # share of the strangers, low and high end of its 95 % interval
     expected: tuple[float, float] | None  # where that share was to lie, by how the threshold was set; None: no telling
     rates: Identification | None  # None without strangers
     known_scores: NDArray[np.float64]  # (N,)
-    stranger_scores: NDArray[np.float64]  # (M,)
+    impostor_scores: NDArray[np.float64]  # (M,)
 
     @property
     def verdicts(self) -> Bools:
@@ -97,9 +97,9 @@ class OpenSet:
         if self.false_accept is not None:
             share, *interval = self.false_accept
             plain |= {"false_accept_expected": self.expected and list(self.expected)}
-            plain |= {"strangers_accepted": self.strangers_accepted, "false_accept": share, "false_accept_interval": interval}
+            plain |= {"strangers_accepted": self.impostors_accepted, "false_accept": share, "false_accept_interval": interval}
         return plain | {
-            "strangers": self.strangers,
+            "strangers": self.impostors,
             "points": [asdict(point) for point in self.rates.points],
             "curve": {
                 "false_accept": self.rates.curve_false_accept.tolist(),
@@ -108,31 +108,31 @@ class OpenSet:
         }
 
 
-def assess_unknown(
-    judgement: Judgement, known: Outputs, labels: Ints, strangers: Outputs | None, *, others: bool = True
-) -> OpenSet:
+def open_set_result(
+    calibration: Calibration, known: Outputs, labels: Ints, impostors: Outputs | None, *, others: bool = True
+) -> OpenSetResult:
     """Holds a judgement against the known, of true classes `labels` (N,), and against strangers.
 
     `others`: they are not those that its threshold was set by.
     """
-    threshold = judgement.threshold
+    threshold = calibration.threshold
     kind: ScoreKind = threshold.score if threshold else "probability"
     right = known.logits.argmax(axis=1) == labels
-    ours = known_scores(kind, known, judgement.gallery)
-    theirs = np.empty(0) if strangers is None else known_scores(kind, strangers, judgement.gallery)
+    ours = known_scores(kind, known, calibration.gallery)
+    theirs = np.empty(0) if impostors is None else known_scores(kind, impostors, calibration.gallery)
     accepted = None if threshold is None else threshold.accepts(ours)
-    let_in = None if threshold is None or strangers is None else int(threshold.accepts(theirs).sum())
-    return OpenSet(
+    let_in = None if threshold is None or impostors is None else int(threshold.accepts(theirs).sum())
+    return OpenSetResult(
         score=kind,
         threshold=threshold,
         known=len(ours),
         accepted=None if accepted is None else float(accepted.mean()),
         identified=None if accepted is None else float((accepted & right).mean()),
-        strangers=len(theirs),
-        strangers_accepted=let_in,
+        impostors=len(theirs),
+        impostors_accepted=let_in,
         false_accept=None if let_in is None else (let_in / len(theirs), *wilson(let_in, len(theirs))),
         expected=threshold.expected(len(theirs)) if threshold and others else None,
-        rates=None if strangers is None else identification_rates(ours, right, theirs),
+        rates=None if impostors is None else identification_rates(ours, right, theirs),
         known_scores=ours,
-        stranger_scores=theirs,
+        impostor_scores=theirs,
     )

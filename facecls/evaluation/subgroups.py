@@ -1,4 +1,4 @@
-"""Which group a picture belongs to, such as an age band or a camera: a CSV file that names it by picture or by class."""
+"""Which group an image belongs to, such as an age band or a camera: a CSV file that names it by image or by class."""
 
 import csv
 import os
@@ -9,30 +9,30 @@ from typing import Any
 
 import numpy as np
 
-from facecls.data.dataset import Listing
+from facecls.data.dataset import ImageList
 from facecls.errors import DataError
 from facecls.evaluation.intervals import wilson
 from facecls.open_set.temperature import Ints
 
-_HINT = "its first line is `path,group` or `class,group`, and each further line names one picture or one class"
+_HINT = "its first line is `path,group` or `class,group`, and each further line names one image or one class"
 
 
-def groups_of(file: Path, listing: Listing, classes: Sequence[str]) -> list[str | None]:
-    """The group of each picture; None for one that the file says nothing of.
+def read_subgroups(file: Path, image_list: ImageList, classes: Sequence[str]) -> list[str | None]:
+    """The group of each image; None for one that the file says nothing of.
 
     A path is a full one, or relative to the folder that holds the classes, to the file, or to the current folder.
-    Raises DataError for a file that is missing or has no such columns, and where it names no picture or class that is there.
+    Raises DataError for a file that is missing or has no such columns, and where it names no image or class that is there.
     """
     column, table = _read(file)
     if column == "class":
-        names = [table.get(classes[label]) for label in listing.labels.tolist()]
+        names = [table.get(classes[label]) for label in image_list.labels.tolist()]
     else:
         for name, group in list(table.items()):
             table[_full(name)] = table[_full(file.parent / name)] = group
-        paths = listing.paths
+        paths = image_list.paths
         names = [table.get(paths.name(n)) or table.get(_full(paths[n])) for n in range(len(paths))]
     if not any(names):
-        raise DataError(f"{file}: names no {'class' if column == 'class' else 'picture'} that is scored", hint=_HINT)
+        raise DataError(f"{file}: names no {'class' if column == 'class' else 'image'} that is scored", hint=_HINT)
     return names
 
 
@@ -56,8 +56,8 @@ def _read(file: Path) -> tuple[str, dict[str, str]]:
 
 
 @dataclass(frozen=True)
-class GroupScore:
-    """Accuracy in one group of pictures, with Wilson's 95 % interval."""
+class SubgroupMetrics:
+    """Accuracy in one group of images, with Wilson's 95 % interval."""
 
     group: str
     n: int
@@ -66,10 +66,10 @@ class GroupScore:
 
 
 @dataclass(frozen=True)
-class GroupScores:
+class SubgroupResult:
     """Accuracy by group, in the order of the groups' names."""
 
-    groups: tuple[GroupScore, ...]
+    groups: tuple[SubgroupMetrics, ...]
     gap: float  # accuracy of the best group less that of the worst
     best: str
     worst: str
@@ -80,10 +80,10 @@ class GroupScores:
         return asdict(self) | {"groups": groups}
 
 
-def by_group(labels: Ints, predictions: Ints, groups: Sequence[str]) -> GroupScores:
-    """Accuracy of (N,) predictions for each group of pictures, such as an age band or a camera, and the largest gap.
+def subgroup_metrics(labels: Ints, predictions: Ints, groups: Sequence[str]) -> SubgroupResult:
+    """Accuracy of (N,) predictions for each group of images, such as an age band or a camera, and the largest gap.
 
-    `groups` names the group of each of the N pictures, N at least 1. The gap of small groups is mostly chance: see
+    `groups` names the group of each of the N images, N at least 1. The gap of small groups is mostly chance: see
     whether their intervals overlap.
     """
     assert len(labels) == len(predictions) == len(groups) > 0
@@ -91,8 +91,8 @@ def by_group(labels: Ints, predictions: Ints, groups: Sequence[str]) -> GroupSco
     counts = np.bincount(member)
     right = np.bincount(member, weights=labels == predictions).astype(int)
     scores = tuple(
-        GroupScore(str(name), int(n), float(k / n), wilson(int(k), int(n)))
+        SubgroupMetrics(str(name), int(n), float(k / n), wilson(int(k), int(n)))
         for name, n, k in zip(names, counts, right, strict=True)
     )
     best, worst = max(scores, key=lambda each: each.accuracy), min(scores, key=lambda each: each.accuracy)
-    return GroupScores(scores, best.accuracy - worst.accuracy, best.group, worst.group)
+    return SubgroupResult(scores, best.accuracy - worst.accuracy, best.group, worst.group)

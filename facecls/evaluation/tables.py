@@ -7,10 +7,10 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from facecls.evaluation.cross_validation import FIGURES, CrossValidation
-from facecls.evaluation.evaluate import Scored
-from facecls.evaluation.metrics import Scores
-from facecls.evaluation.result import OpenSet
-from facecls.evaluation.subgroups import GroupScores
+from facecls.evaluation.evaluate import Evaluation
+from facecls.evaluation.metrics import Metrics
+from facecls.evaluation.result import OpenSetResult
+from facecls.evaluation.subgroups import SubgroupResult
 from facecls.open_set.scores import SCORES
 from facecls.text import printable
 
@@ -18,19 +18,19 @@ _CONFUSION_CLASSES = 12  # up to so many classes the confusion matrix fits a ter
 _NO_EDGE = 10_000  # columns of what is no terminal: a file has no edge at which lines must end
 
 
-def scores_to_json(scored: Scored) -> str:
+def scores_to_json(evaluation: Evaluation) -> str:
     """An evaluation as one JSON object; letters beyond ASCII are escaped, as file names may hold what no encoding has."""
-    return json.dumps(scored.to_plain(), indent=2)
+    return json.dumps(evaluation.to_plain(), indent=2)
 
 
-def print_scores(scored: Scored) -> None:
+def print_scores(evaluation: Evaluation) -> None:
     """An evaluation as tables on stdout."""
-    scores, console = scored.assessment.scores, _console()
+    scores, console = evaluation.closed_set.scores, _console()
     head = Table(Column(), Column(justify="right"), Column(), box=None, show_header=False, pad_edge=False)
-    for row in _headline(scored):
+    for row in _headline(evaluation):
         head.add_row(*row)
     console.print(head)
-    table = Table("class", *_right("precision", "recall", "F1", "pictures"), box=None, pad_edge=False)
+    table = Table("class", *_right("precision", "recall", "F1", "images"), box=None, pad_edge=False)
     for each in scores.per_class:
         table.add_row(printable(each.name), f"{each.precision:.1%}", f"{each.recall:.1%}", f"{each.f1:.1%}", str(each.support))
     console.print()
@@ -38,16 +38,16 @@ def print_scores(scored: Scored) -> None:
     if len(scores.classes) <= _CONFUSION_CLASSES:
         console.print()
         console.print(_confusion(scores, console))
-    if scored.assessment.pairs:
+    if evaluation.closed_set.pairs:
         console.print()
-        console.print(_pairs(scored))
-    if scored.groups is not None:
+        console.print(_pairs(evaluation))
+    if evaluation.groups is not None:
         console.print()
-        _print_groups(scored.groups, console)
-    if scored.open_set.threshold is not None or scored.open_set.rates is not None:
+        _print_groups(evaluation.groups, console)
+    if evaluation.open_set.threshold is not None or evaluation.open_set.rates is not None:
         console.print()
-        _print_unknown(scored.open_set, console)
-    for error in scored.skipped:
+        _print_unknown(evaluation.open_set, console)
+    for error in evaluation.skipped:
         console.print(printable(f"not counted: {error}"))
 
 
@@ -59,24 +59,24 @@ def _console() -> Console:
     return console
 
 
-def _headline(scored: Scored) -> list[tuple[str, str, str]]:
-    assessment, scores = scored.assessment, scored.assessment.scores
+def _headline(evaluation: Evaluation) -> list[tuple[str, str, str]]:
+    closed_set, scores = evaluation.closed_set, evaluation.closed_set.scores
 
     def between(name: str) -> str:
-        low, high = assessment.intervals[name]
+        low, high = closed_set.intervals[name]
         return f"{low:.1%} to {high:.1%}"
 
     return [
-        ("pictures", str(scores.n), f"{scored.seconds:.1f} s, {scored.images_per_second:.0f} images/s"),
+        ("images", str(scores.n), f"{evaluation.seconds:.1f} s, {evaluation.images_per_second:.0f} images/s"),
         ("loss", f"{scores.loss:.4f}", "before calibration"),
         ("accuracy", f"{scores.accuracy:.2%}", between("accuracy")),
         ("balanced accuracy", f"{scores.balanced_accuracy:.2%}", between("balanced_accuracy")),
         ("macro F1", f"{scores.macro_f1:.2%}", between("macro_f1")),
         ("weighted F1", f"{scores.weighted_f1:.2%}", ""),
         *((f"top-{k} accuracy", f"{share:.2%}", "") for k, share in scores.top_k.items()),
-        ("ROC-AUC", "-" if assessment.roc_auc is None else f"{assessment.roc_auc:.4f}", "one class against the rest"),
-        ("calibration error", f"{assessment.ece[1]:.4f}", f"{assessment.ece[0]:.4f} before calibration"),
-        ("Brier score", f"{assessment.brier[1]:.4f}", f"{assessment.brier[0]:.4f} before calibration"),
+        ("ROC-AUC", "-" if closed_set.roc_auc is None else f"{closed_set.roc_auc:.4f}", "one class against the rest"),
+        ("calibration error", f"{closed_set.ece[1]:.4f}", f"{closed_set.ece[0]:.4f} before calibration"),
+        ("Brier score", f"{closed_set.brier[1]:.4f}", f"{closed_set.brier[0]:.4f} before calibration"),
     ]
 
 
@@ -84,7 +84,7 @@ def _right(*names: str) -> list[Column]:
     return [Column(name, justify="right") for name in names]
 
 
-def _confusion(scores: Scores, console: Console) -> Table:
+def _confusion(scores: Metrics, console: Console) -> Table:
     """The matrix with the classes' names above its columns, or with their numbers where the names do not fit side by side."""
     names = [printable(name) for name in scores.classes]
     numbers = [str(number) for number in range(1, len(names) + 1)]
@@ -99,15 +99,15 @@ def _confusion(scores: Scores, console: Console) -> Table:
     return named if console.measure(named, options=unbounded).maximum <= console.width else numbered
 
 
-def _pairs(scored: Scored) -> Table:
-    table = Table("true", "taken for", *_right("pictures", "of its own"), box=None, pad_edge=False)
-    for pair in scored.assessment.pairs:
+def _pairs(evaluation: Evaluation) -> Table:
+    table = Table("true", "taken for", *_right("images", "of its own"), box=None, pad_edge=False)
+    for pair in evaluation.closed_set.pairs:
         table.add_row(printable(pair.true), printable(pair.predicted), str(pair.count), f"{pair.share:.1%}")
     return table
 
 
-def _print_groups(groups: GroupScores, console: Console) -> None:
-    table = Table("group", *_right("pictures", "accuracy"), "95 % interval", box=None, pad_edge=False)
+def _print_groups(groups: SubgroupResult, console: Console) -> None:
+    table = Table("group", *_right("images", "accuracy"), "95 % interval", box=None, pad_edge=False)
     for each in groups.groups:
         low, high = each.interval
         table.add_row(printable(each.group), str(each.n), f"{each.accuracy:.1%}", f"{low:.1%} to {high:.1%}")
@@ -116,14 +116,14 @@ def _print_groups(groups: GroupScores, console: Console) -> None:
         console.print(f"gap: {groups.gap:.1%} between {groups.best} and {groups.worst}")
 
 
-def _expected(open_set: OpenSet) -> str:
+def _expected(open_set: OpenSetResult) -> str:
     if open_set.expected is None:
         return ""
     low, high = open_set.expected
     return f"; by how the threshold was set, {low:.1%} to {high:.1%} were to be expected"
 
 
-def _print_unknown(open_set: OpenSet, console: Console) -> None:
+def _print_unknown(open_set: OpenSetResult, console: Console) -> None:
     threshold = open_set.threshold
     if threshold is not None:
         console.print(
@@ -133,7 +133,7 @@ def _print_unknown(open_set: OpenSet, console: Console) -> None:
     if open_set.false_accept is not None:
         share, low, high = open_set.false_accept
         console.print(
-            f"of {open_set.strangers} strangers {share:.1%} are given a name (95 % interval {low:.1%} to {high:.1%})"
+            f"of {open_set.impostors} strangers {share:.1%} are given a name (95 % interval {low:.1%} to {high:.1%})"
             f"{_expected(open_set)}"
         )
     if open_set.rates is None:
@@ -147,7 +147,7 @@ def _print_unknown(open_set: OpenSet, console: Console) -> None:
 
 def print_folds(validation: CrossValidation) -> None:
     """The folds and their spread as a table on stdout."""
-    right = [Column(name, justify="right") for name in ("pictures", *FIGURES.values())]
+    right = [Column(name, justify="right") for name in ("images", *FIGURES.values())]
     table = Table(Column("fold", justify="right"), *right, box=None, pad_edge=False)
     for fold in validation.folds:
         table.add_row(str(fold.number), str(fold.n), *(f"{share:.2%}" for share in fold.figures.values()))

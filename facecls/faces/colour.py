@@ -10,7 +10,7 @@ _PIXELS_AT_ONCE = 1 << 18
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """The same picture in RGB: `image` itself if it is that, or a new one.
+    """The same image in RGB: `image` itself if it is that, or a new one.
 
     What is transparent becomes white: portraits are cut out to be shown on white pages, and the colour that lies
     under full transparency is whatever the program left there. Of 16-bit grey 65535 is white (of 12-bit 4095).
@@ -27,7 +27,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _strips(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
-    """A picture, some rows at a time, each with the number of its first row."""
+    """An image, some rows at a time, each with the number of its first row."""
     rows = max(1, _PIXELS_AT_ONCE // image.width)
     if image.height <= rows:
         yield 0, image
@@ -37,7 +37,7 @@ def _strips(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
 
 
 def _in_strips(image: Image.Image, to_rgb: Callable[[Image.Image], Image.Image]) -> Image.Image:
-    """`to_rgb` of a picture, in strips, so that what it makes on its way takes no memory to speak of."""
+    """`to_rgb` of an image, in strips, so that what it makes on its way takes no memory to speak of."""
     whole = Image.new("RGB", image.size)
     for top, strip in _strips(image):
         whole.paste(to_rgb(strip), (0, top))
@@ -51,7 +51,7 @@ def _on_white(image: Image.Image) -> Image.Image:
 
 
 def _black_and_white(image: Image.Image) -> tuple[float, float]:
-    """The numbers that stand for black and for white in a picture with one wide number to a pixel."""
+    """The numbers that stand for black and for white in an image with one wide number to a pixel."""
     if image.mode != "F" and (image.mode != "I" or image.format == "PPM"):
         twelve_bits = isinstance(image, TiffImagePlugin.TiffImageFile) and image.tag_v2.get(258) == (12,)
         return 0, 4095 if twelve_bits else 65535

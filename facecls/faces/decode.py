@@ -1,6 +1,6 @@
 """Open any photograph safely: EXIF turned, RGB, size-limited, or a named reason why not.
 
-Every picture is decoded by one of the readers below, called directly and not through `Image.open`: that never tries
+Every image is decoded by one of the readers below, called directly and not through `Image.open`: that never tries
 the formats that start other programs (EPS), says what is wrong where `Image.open` only says "cannot identify", and
 keeps Pillow's own check for decompression bombs (a process-wide number, a warning, an error without the size) out
 of the way of ours.
@@ -42,12 +42,12 @@ SUFFIXES = frozenset(
     .jp2 .j2k .j2c .jpc .jpf .jpx
     """.split()  # noqa: SIM905  so many quoted words are not easier to read
 )
-"""Lower-case suffixes, with their dot, that count as pictures. What a file is is told by its first bytes alone."""
+"""Lower-case suffixes, with their dot, that count as images. What a file is is told by its first bytes alone."""
 
 
 @dataclass(frozen=True)
 class Limit:
-    """The largest picture of a format that is read: pixels, in millions, and the file's megabytes."""
+    """The largest image of a format that is read: pixels, in millions, and the file's megabytes."""
 
     megapixels: int
     megabytes: int
@@ -65,7 +65,7 @@ LIMITS = {
     "HEIF": Limit(50, 32),
     "JPEG2000": Limit(18, 32),
 }
-"""With these no picture takes 512 MB at any moment. They differ with what the readers need beside the picture itself
+"""With these no image takes 512 MB at any moment. They differ with what the readers need beside the image itself
 (4 bytes a pixel, and as much again to turn it): libwebp two canvases, openjpeg a number of 32 bits for each colour."""
 
 MEGAPIXELS_IN_SCANS = 40
@@ -75,7 +75,7 @@ MEGAPIXELS_BEFORE_SHRINKING = 200
 """The limit of a JPEG in one scan before `at_least` shrinks it: such a one is decoded row by row."""
 
 _READERS: dict[str, type[ImageFile.ImageFile]] = {
-    # Not Pillow's JPEG factory: that reads a phone's picture with a depth map or a second exposure as a series
+    # Not Pillow's JPEG factory: that reads a phone's image with a depth map or a second exposure as a series
     "JPEG": JpegImagePlugin.JpegImageFile,
     "PNG": PngImagePlugin.PngImageFile,
     "GIF": GifImagePlugin.GifImageFile,
@@ -102,7 +102,7 @@ _TURNS: dict[object, Image.Transpose] = {
     8: Image.Transpose.ROTATE_90,
 }
 
-# Readers warn of odd metadata, which nobody here looks at, and of large pictures, before our own limits can speak.
+# Readers warn of odd metadata, which nobody here looks at, and of large images, before our own limits can speak.
 # `warnings.catch_warnings` around each decode would change the filters of all threads, and so this is said once, of
 # no more than that: Pillow's deprecations are heard as ever, and so is its error at twice the size that it warns of.
 # Whoever turns warnings into errors after this line gets an ImageError instead.
@@ -115,7 +115,7 @@ _ENDS = ("truncated", "requires a buffer", "reached eof", "expected to read", "i
 
 @dataclass(frozen=True)
 class Source:
-    """What a picture's file says of itself: its format, and its size in pixels before it is turned or shrunk."""
+    """What an image's file says of itself: its format, and its size in pixels before it is turned or shrunk."""
 
     format: str
     width: int
@@ -123,9 +123,9 @@ class Source:
 
 
 def open_image(path: str | os.PathLike[str], at_least: int | None = None) -> Image.Image:
-    """The picture in a file, upright (EXIF), as RGB; of several frames or pages the first.
+    """The image in a file, upright (EXIF), as RGB; of several frames or pages the first.
 
-    at_least: the caller will shrink the picture to about this many pixels on its shorter side. A JPEG is then
+    at_least: the caller will shrink the image to about this many pixels on its shorter side. A JPEG is then
     decoded at 1/2, 1/4 or 1/8 of its size, never below this, which is up to eight times faster.
 
     Transparency is laid on white, wide numbers are scaled (see `colours.to_rgb`); colour profiles are not applied.
@@ -136,7 +136,7 @@ def open_image(path: str | os.PathLike[str], at_least: int | None = None) -> Ima
 
 
 def open_with_source(path: str | os.PathLike[str], at_least: int | None = None) -> tuple[Image.Image, Source]:
-    """The picture as `open_image` gives it, and what its file says of itself; raises ImageError as that does."""
+    """The image as `open_image` gives it, and what its file says of itself; raises ImageError as that does."""
     assert at_least is None or at_least > 0, at_least
     name = os.fspath(path)
     try:
@@ -168,7 +168,7 @@ def _open(path: Path, at_least: int | None) -> tuple[Image.Image, Source]:
     image = to_rgb(opened)
     if image is opened and turn is None:
         image = image.copy()  # the reader's own object would hold on to its buffers
-    del opened  # or three pictures would stand side by side while one is turned
+    del opened  # or three images would stand side by side while one is turned
     if turn is not None:
         image = image.transpose(turn)
     image.info.clear()  # or who looks for an orientation would turn it again
@@ -196,14 +196,14 @@ def _pillow_reader(path: Path, start: bytes) -> tuple[str, type[ImageFile.ImageF
         accept = Image.OPEN[name][1]
         answer = accept(start) if accept is not None else False
         if isinstance(answer, str):  # Pillow was built without this format
-            raise ImageError(str(path), f"is a picture of a kind that this Pillow cannot read ({name})")
+            raise ImageError(str(path), f"is an image of a kind that this Pillow cannot read ({name})")
         if answer:
             return name, reader
-    raise ImageError(str(path), "is not a picture that can be read")
+    raise ImageError(str(path), "is not an image that can be read")
 
 
 def _refuse_endless_lists(path: Path, stream: IO[bytes], size: int) -> None:
-    """Raises ImageError for a TIFF that lists more strips or tiles than any picture has.
+    """Raises ImageError for a TIFF that lists more strips or tiles than any image has.
 
     Pillow makes objects of each of these numbers: a file of 80 MB would take gigabytes, and minutes.
     """
@@ -233,8 +233,8 @@ def _is_heic(start: bytes) -> bool:
 def _heif_reader(path: Path) -> type[ImageFile.ImageFile]:
     pillow_heif = _pillow_heif()
     if pillow_heif is None:
-        hint = "`pip install 'facecls[heic]'` adds HEIC pictures"
-        raise ImageError(str(path), "is a HEIC picture, and pillow-heif is not installed", hint)
+        hint = "`pip install 'facecls[heic]'` adds HEIC images"
+        raise ImageError(str(path), "is a HEIC image, and pillow-heif is not installed", hint)
     reader: type[ImageFile.ImageFile] = pillow_heif.HeifImageFile
     return reader
 
@@ -248,7 +248,7 @@ def _pillow_heif() -> ModuleType | None:
 
 
 def _refuse_too_large(path: Path, image: ImageFile.ImageFile, width: int, height: int) -> None:
-    """Raises ImageError for a picture of too many pixels; called before any is decoded, `image` shrunk already."""
+    """Raises ImageError for an image of too many pixels; called before any is decoded, `image` shrunk already."""
     limit = LIMITS[str(image.format)].megapixels
     if isinstance(image, JpegImagePlugin.JpegImageFile):
         if _has_several_scans(image):
@@ -260,7 +260,7 @@ def _refuse_too_large(path: Path, image: ImageFile.ImageFile, width: int, height
 
 
 def _has_several_scans(image: JpegImagePlugin.JpegImageFile) -> bool:
-    """Whether the coefficients of the whole picture are held in memory, however small it is decoded."""
+    """Whether the coefficients of the whole image are held in memory, however small it is decoded."""
     if "progressive" in image.info or image.layers == 4:
         return True
     assert image.fp is not None
@@ -271,7 +271,7 @@ def _has_several_scans(image: JpegImagePlugin.JpegImageFile) -> bool:
 
 
 def _turn(image: Image.Image) -> Image.Transpose | None:
-    """What sets a loaded picture upright, by its EXIF or XMP."""
+    """What sets a loaded image upright, by its EXIF or XMP."""
     try:
         return _TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
     except Exception:  # metadata that cannot be read says nothing, and the pixels are whole
@@ -279,7 +279,7 @@ def _turn(image: Image.Image) -> Image.Transpose | None:
 
 
 def _reason(error: Exception, name: str) -> str:
-    """What a system error or a reader's exception means to who took the picture."""
+    """What a system error or a reader's exception means to who took the image."""
     if isinstance(error, FileNotFoundError | NotADirectoryError):
         return "is a link to nothing" if Path(name).is_symlink() else "no such file"
     if isinstance(error, PermissionError):
@@ -290,7 +290,7 @@ def _reason(error: Exception, name: str) -> str:
         known = {errno.ENAMETOOLONG: "its name is too long", errno.ELOOP: "is a link that leads to itself"}
         return known.get(error.errno) or f"cannot be read: {os.strerror(error.errno).lower()}"
     if isinstance(error, Image.DecompressionBombError):
-        return "claims more pixels than any picture has"
+        return "claims more pixels than any image has"
     word = " ".join(str(error).split())
     if isinstance(error, EOFError) or any(end in word.lower() for end in _ENDS):
         return "is cut short"

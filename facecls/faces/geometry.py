@@ -1,4 +1,4 @@
-"""The one way from a picture to S x S pixels (crop, fit, resize); data, predict and export all use it."""
+"""The one way from an image to S x S pixels (crop, fit, resize); data, predict and export all use it."""
 
 import math
 import os
@@ -13,13 +13,13 @@ from facecls.faces.decode import open_image
 
 PADDING = (128, 128, 128)
 """What `fit="pad"` fills up with: the middle of the range, which normalisation takes to about 0, the value that
-convolutions pad with themselves. Black, or a colour of the picture, would be a feature that is not the face's."""
+convolutions pad with themselves. Black, or a colour of the image, would be a feature that is not the face's."""
 
 # Half the work of BICUBIC, and no rings of false light along hard edges, which it leaves around glasses and hair;
 # Pillow widens the filter with the factor of shrinking, so that nothing is skipped (antialiasing).
 _RESAMPLE = Image.Resampling.BILINEAR
 
-# Larger pictures than this many times the wanted size are first averaged down in whole blocks, which is faster
+# Larger images than this many times the wanted size are first averaged down in whole blocks, which is faster
 # and changes a pixel by at most a few levels.
 _REDUCING_GAP = 3.0
 
@@ -42,7 +42,7 @@ class Geometry:
         assert self.image_size >= 1 and 0 < self.crop <= 1 and self.fit in ("crop", "pad", "stretch"), self
 
     def __call__(self, image: Image.Image) -> npt.NDArray[np.uint8]:
-        """uint8 (S, S, 3) of an RGB picture of any size."""
+        """uint8 (S, S, 3) of an RGB image of any size."""
         assert image.mode == "RGB", image.mode
         size = self.image_size
         width, height = (side * self.crop for side in image.size)
@@ -60,5 +60,5 @@ class Geometry:
 
 
 def read_face(path: str | os.PathLike[str], geometry: Geometry) -> npt.NDArray[np.uint8]:
-    """uint8 (S, S, 3) of a picture's file. Raises ImageError if that cannot be read."""
+    """uint8 (S, S, 3) of an image's file. Raises ImageError if that cannot be read."""
     return geometry(open_image(path, at_least=math.ceil(geometry.image_size / geometry.crop)))

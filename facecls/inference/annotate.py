@@ -1,4 +1,4 @@
-"""Predictions drawn: each picture with its name on it, or with where the network looked."""
+"""Predictions drawn: each image with its name on it, or with where the network looked."""
 
 import os
 import re
@@ -21,12 +21,12 @@ from facecls.text import printable
 _SIDE = 320  # pixels, the least side of an explained face
 _FONTS = ("DejaVuSans.ttf", "NotoSans-Regular.ttf", "Arial.ttf")  # they have more letters than Pillow's own
 _BAND = (20, 24, 30)
-_DRAWN = ".drawn.jpg"  # behind the name of a picture that is no JPEG or PNG
-_ROOT = "from-root"  # holds the drawings of pictures that do not lie below the current folder
+_DRAWN = ".drawn.jpg"  # behind the name of an image that is no JPEG or PNG
+_ROOT = "from-root"  # holds the drawings of images that do not lie below the current folder
 
 
-def annotated(predictions: Iterable[Prediction], folder: Path) -> Iterator[Prediction]:
-    """Passes predictions on, each picture being written below `folder` with its name and probability under it.
+def annotate_images(predictions: Iterable[Prediction], folder: Path) -> Iterator[Prediction]:
+    """Passes predictions on, each image being written below `folder` with its name and probability under it.
 
     Raises RunError where that cannot be.
     """
@@ -38,12 +38,12 @@ def annotated(predictions: Iterable[Prediction], folder: Path) -> Iterator[Predi
         yield prediction
 
 
-def explained(predictions: Iterable[Prediction], folder: Path, predictor: Predictor) -> Iterator[Prediction]:
+def explain_images(predictions: Iterable[Prediction], folder: Path, predictor: Predictor) -> Iterator[Prediction]:
     """Passes predictions on, each face being written below `folder` as the network saw it, beside where it looked.
 
     Raises ModelError for a network without a feature map, RunError where nothing can be written.
     """
-    cam = GradCam(predictor.model, predictor.compute, predictor.geometry.image_size, predictor.name)
+    cam = GradCam(predictor.model, predictor.device, predictor.geometry.image_size, predictor.name)
     for prediction in predictions:
         with suppress(ImageError):
             if prediction.nearest is not None:
@@ -57,13 +57,13 @@ def explained(predictions: Iterable[Prediction], folder: Path, predictor: Predic
 
 
 def caption(prediction: Prediction) -> str:
-    """What is written under a picture."""
+    """What is written under an image."""
     said = printable(f"{prediction.nearest} {prediction.probability:.1%}")  # a line end cannot be drawn
     return said if prediction.known else f"{UNKNOWN} (nearest {said})"
 
 
 def place_of(path: str, folder: Path) -> Path:
-    """Where below `folder` a picture's drawing goes: its own path from here, or `from-root` and the full one.
+    """Where below `folder` an image's drawing goes: its own path from here, or `from-root` and the full one.
 
     What is no JPEG or PNG becomes a JPEG, with `.drawn.jpg` behind its name. No two drawings meet: a path that begins or ends
     in these words itself gets them as well.
@@ -79,19 +79,19 @@ def place_of(path: str, folder: Path) -> Path:
 def _place_elsewhere(path: str, folder: Path) -> Path:
     place = place_of(path, folder)
     if place.resolve() == Path(path).resolve():
-        raise RunError(f"{place}: is the picture itself, its drawing is not put in its place", hint="name another folder")
+        raise RunError(f"{place}: is the image itself, its drawing is not put in its place", hint="name another folder")
     return place
 
 
-def _captioned(picture: Image.Image, words: str) -> Image.Image:
-    """The picture over a band with words, which are made smaller until they fit."""
-    size = max(14, min(picture.width, picture.height) // 16)
-    while size > 8 and _font(size).getlength(words) > picture.width - size:
+def _captioned(image: Image.Image, words: str) -> Image.Image:
+    """The image over a band with words, which are made smaller until they fit."""
+    size = max(14, min(image.width, image.height) // 16)
+    while size > 8 and _font(size).getlength(words) > image.width - size:
         size -= 1
     band = round(1.9 * size)
-    drawn = Image.new("RGB", (picture.width, picture.height + band), _BAND)
-    drawn.paste(picture)
-    middle = (picture.width / 2, picture.height + band / 2)
+    drawn = Image.new("RGB", (image.width, image.height + band), _BAND)
+    drawn.paste(image)
+    middle = (image.width / 2, image.height + band / 2)
     ImageDraw.Draw(drawn).text(middle, words, font=_font(size), fill="white", anchor="mm")
     return drawn
 
@@ -106,9 +106,9 @@ def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(size)
 
 
-def _save(picture: Image.Image, path: Path) -> None:
+def _save(image: Image.Image, path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        picture.save(path, quality=90)
+        image.save(path, quality=90)
     except OSError as error:
         raise RunError(f"{path}: cannot be written: {error.strerror or error}", hint="name another folder") from None

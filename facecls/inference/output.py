@@ -19,7 +19,7 @@ RowFormat = Literal["table", "json", "jsonl", "csv"]
 
 
 def write_predictions(predictions: Iterable[Prediction], form: RowFormat, top_k: int, file: TextIO) -> None:
-    """Writes a row per picture as it comes.
+    """Writes a row per image as it comes.
 
     JSON has letters beyond ASCII escaped, as file names may hold what no encoding has.
     """
@@ -70,7 +70,7 @@ def _table(predictions: Iterable[Prediction], top_k: int, file: TextIO) -> None:
 _NEAREST = csv_header(top_k=1).index("nearest")
 
 
-class Results:
+class PredictionFile:
     """A CSV file to which predictions are added, each line at once, so that stopping loses nothing."""
 
     def __init__(self, path: Path, top_k: int, classes: Sequence[str]) -> None:
@@ -106,19 +106,19 @@ class Results:
                 os.truncate(path, end)
         except OSError as error:
             raise self._refused(error) from None
-        self.paths: set[str] = set()  # of the pictures that have been named
-        self._unread: dict[str, str] = {}  # pictures that could not be read, and why
+        self.paths: set[str] = set()  # of the images that have been named
+        self._unread: dict[str, str] = {}  # images that could not be read, and why
         self.added_rows = 0
         for row in filter(None, rows[1:]):
             self._hold(row[0], row[-1])  # the last column is the error
 
     @property
     def count(self) -> int:
-        """How many pictures the file holds."""
+        """How many images the file holds."""
         return len(self.paths) + len(self._unread)
 
     def added(self, predictions: Iterable[Prediction]) -> Iterator[Prediction]:
-        """Passes predictions on once they stand in the file; the last row of a picture is the one that counts.
+        """Passes predictions on once they stand in the file; the last row of an image is the one that counts.
 
         One that cannot be read for the reason that its row gives already gets no other. Raises RunError where no more can be
         written.
@@ -140,7 +140,7 @@ class Results:
             raise self._refused(error) from None
 
     def _hold(self, path: str, error: str | None) -> None:
-        """Takes a picture's last row into account: it is named, or can be tried again."""
+        """Takes an image's last row into account: it is named, or can be tried again."""
         if error:
             self._unread[path] = error
             self.paths.discard(path)

@@ -1,7 +1,7 @@
 """The registry: a model's name to what builds it; to add a model, write a file and add a line to MODELS.
 
 A builder takes the config's `model` section and the side of the square in pixels. It gives a backbone: an nn.Module from
-normalised float (B, 3, S, S) to features (B, F), with F as its attribute `features`; a backbone that takes pictures of one
+normalised float (B, 3, S, S) to features (B, F), with F as its attribute `features`; a backbone that takes images of one
 size only says which as `fixed_size`.
 """
 
@@ -47,10 +47,10 @@ LIBRARIES = ("torchvision", "timm")  # `torchvision/NAME` and `timm/NAME` are mo
 
 
 def build_model(model: ModelConfig, head: HeadConfig, *, classes: int, image_size: int) -> FaceClassifier:
-    """A fresh classifier for `classes` classes and pictures of `image_size` pixels; global chance draws its weights.
+    """A fresh classifier for `classes` classes and images of `image_size` pixels; global chance draws its weights.
 
     Where weights will be loaded anyway, build it inside `torch.device("meta")` and load them with `assign=True`: that skips
-    the drawing. Raises ModelError for a name that nobody knows or a picture size that the model cannot take, InstallError
+    the drawing. Raises ModelError for a name that nobody knows or an image size that the model cannot take, InstallError
     where its library is missing.
     """
     with _DrawNothingWithoutMemory():

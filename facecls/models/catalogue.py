@@ -14,7 +14,7 @@ from facecls.models import MODELS, build_model, count_parameters, multiply_adds
 
 @dataclass(frozen=True)
 class Listed:
-    """A model's size; `multiply_adds` are for one picture."""
+    """A model's size; `multiply_adds` are for one image."""
 
     name: str
     parameters: int

@@ -17,7 +17,7 @@ class Normalise(nn.Module):
     """(images - mean) / std for each channel, with ImageNet's figures: (B, 3, S, S) in [0, 1] -> about [-2.1, 2.6].
 
     One multiply-add instead of a subtraction and a division: a single pass over the pixels. The figures are kept in
-    checkpoints, so that a checkpoint says how its pictures were normalised and a model built without memory (on the meta
+    checkpoints, so that a checkpoint says how its images were normalised and a model built without memory (on the meta
     device) has them once its weights are loaded.
     """
 
@@ -50,7 +50,7 @@ class FaceClassifier(nn.Module):
 
     @property
     def fixed_size(self) -> int | None:
-        """The only side of pictures, in pixels, that fits; None where any does."""
+        """The only side of images, in pixels, that fits; None where any does."""
         size = getattr(self.backbone, "fixed_size", None)
         assert size is None or isinstance(size, int)
         return size
@@ -105,7 +105,7 @@ def count_parameters(model: nn.Module) -> int:
 
 
 def multiply_adds(model: nn.Module, image_size: int) -> int:
-    """Multiply-adds of convolutions and matrix products for one picture of `image_size` pixels.
+    """Multiply-adds of convolutions and matrix products for one image of `image_size` pixels.
 
     Nothing is computed and the model stays as it is.
     """
@@ -113,25 +113,25 @@ def multiply_adds(model: nn.Module, image_size: int) -> int:
     from torch.utils.flop_counter import FlopCounterMode
 
     with FlopCounterMode(display=False) as counter:
-        rehearse(model, image_size)
+        meta_forward(model, image_size)
     operations: int = counter.get_total_flops()
     return operations // 2  # it counts the multiplication and the addition
 
 
-def rehearse(model: nn.Module, image_size: int) -> Tensor:
-    """What `model` gives in eval mode for one picture, as a tensor without memory: its shape, at no cost.
+def meta_forward(model: nn.Module, image_size: int) -> Tensor:
+    """What `model` gives in eval mode for one image, as a tensor without memory: its shape, at no cost.
 
     The model's own tensors are neither read nor changed.
     """
     # Parameters that want gradients keep attention on the path that the counter of multiply-adds can see into.
     tensors: dict[str, Tensor] = {name: nn.Parameter(value.to("meta")) for name, value in model.named_parameters()}
     tensors |= {name: value.to("meta") for name, value in model.named_buffers()}
-    picture = torch.empty(1, 3, image_size, image_size, device="meta")
+    image = torch.empty(1, 3, image_size, image_size, device="meta")
     training = [module for module in model.modules() if module.training]
     model.eval()
     try:
         with torch.enable_grad():
-            output: Tensor = torch.func.functional_call(model, tensors, (picture,))
+            output: Tensor = torch.func.functional_call(model, tensors, (image,))
     finally:
         for module in training:
             module.training = True

@@ -76,7 +76,7 @@ class ArcFace(CosineHead):
 
 
 def _unit(vectors: Tensor) -> Tensor:
-    # Vectors shorter than 1e-4 keep less than length 1: a picture whose features are all 0 must not get a gradient of 1e12.
+    # Vectors shorter than 1e-4 keep less than length 1: an image whose features are all 0 must not get a gradient of 1e12.
     return F.normalize(vectors.float(), eps=1e-4)
 
 

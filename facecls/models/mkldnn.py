@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from facecls.device import Compute
+from facecls.device import Device
 from facecls.models.classifier import FaceClassifier
 from facecls.models.resnet import ResNet
 
@@ -18,7 +18,7 @@ from facecls.models.resnet import ResNet
 _PAIRS = (("conv1", "bn1"), ("conv2", "bn2"), ("conv3", "bn3"), ("0", "1"))
 
 
-def for_inference(model: FaceClassifier, compute: Compute) -> FaceClassifier:
+def for_inference(model: FaceClassifier, device: Device) -> FaceClassifier:
     """The classifier to compute with where no gradients are wanted: a faster copy, or `model` itself if there is none.
 
     The copy holds for the weights and running statistics of now, computes as eval mode does, and differs from autocast in no
@@ -26,19 +26,19 @@ def for_inference(model: FaceClassifier, compute: Compute) -> FaceClassifier:
     in some 40 ms.
     """
     network = getattr(model.backbone, "network", model.backbone)  # torchvision's are held in a ZooBackbone
-    if not (_has_kernels(compute) and _is_resnet(network)):
+    if not (_has_kernels(device) and _is_resnet(network)):
         return model
     tensors = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
     faster = copy.deepcopy(model, tensors).eval()  # of the modules, not of the weights
     _fold(faster.backbone)
-    if not all(part.finite for part in faster.modules() if isinstance(part, _FoldedConv)):
+    if not all(split.finite for split in faster.modules() if isinstance(split, _FoldedConv)):
         return model  # oneDNN's activations make numbers of NaN, and the broken network would seem whole
     faster.backbone = _Blocked(faster.backbone)
     return faster
 
 
-def _has_kernels(compute: Compute) -> bool:
-    if compute.device.type != "cpu" or compute.dtype != torch.bfloat16:
+def _has_kernels(device: Device) -> bool:
+    if device.type != "cpu" or device.dtype != torch.bfloat16:
         return False
     able = torch.cpu.get_capabilities()
     with_bf16 = able.get("avx512_bf16") or able.get("amx_bf16")
@@ -52,14 +52,14 @@ def _is_resnet(network: nn.Module) -> bool:
 
 def _fold(module: nn.Module) -> None:
     """Puts one convolution where a convolution and its batch norm are, in all of `module`."""
-    parts = dict(module.named_children())
+    splits = dict(module.named_children())
     for first, second in _PAIRS:
-        conv, norm = parts.get(first), parts.get(second)
+        conv, norm = splits.get(first), splits.get(second)
         if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
             setattr(module, first, _FoldedConv(conv, norm))
             setattr(module, second, nn.Identity())
-    for part in parts.values():
-        _fold(part)
+    for split in splits.values():
+        _fold(split)
 
 
 class _FoldedConv(nn.Module):

@@ -1,7 +1,7 @@
 """The article's networks without convolutions: a flat linear layer, and a 784-300-10-style net with batch norm.
 
 The last layer of each is the head, so `linear` has no weights of its own. Their weights belong to pixels, so they take
-pictures of the one size they are built for.
+images of the one size they are built for.
 """
 
 from torch import Tensor, nn
@@ -12,7 +12,7 @@ HIDDEN = 300
 
 
 class Flat(nn.Module):
-    """The picture itself as features: (B, 3, S, S) -> (B, 3 * S * S)."""
+    """The image itself as features: (B, 3, S, S) -> (B, 3 * S * S)."""
 
     def __init__(self, image_size: int) -> None:
         super().__init__()

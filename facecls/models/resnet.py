@@ -44,7 +44,7 @@ class ResNet(nn.Module):
 
     `blocks` is how many blocks each layer has. The `standard` stem (7x7 with stride 2, then max-pooling) gives the first
     layer a quarter of the side; the `small` one (3x3, stride 1, no pooling), which He et al. use on CIFAR-10's 32-pixel
-    pictures, leaves the side whole and costs about 16 times as much.
+    images, leaves the side whole and costs about 16 times as much.
     """
 
     features = 512
@@ -87,9 +87,9 @@ def initialise(module: nn.Module) -> None:
 
     Batch norm already begins as the identity.
     """
-    for part in module.modules():
-        if isinstance(part, nn.Conv2d):
-            nn.init.kaiming_normal_(part.weight, mode="fan_out", nonlinearity="relu")
+    for split in module.modules():
+        if isinstance(split, nn.Conv2d):
+            nn.init.kaiming_normal_(split.weight, mode="fan_out", nonlinearity="relu")
 
 
 def resnet18(model: ModelConfig, _image_size: int) -> ResNet:

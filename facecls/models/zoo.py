@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from facecls.config.schema import ModelConfig
 from facecls.device import require_torchvision
 from facecls.errors import InstallError, ModelError
-from facecls.models.classifier import rehearse
+from facecls.models.classifier import meta_forward
 
 CLASSES = 1000  # what torchvision's models are built for, and how their classifier is found
 
@@ -117,7 +117,7 @@ def _take_off_classifier(network: nn.Module) -> None:
 def _backbone(name: str, network: nn.Module, image_size: int, *, fixed: bool) -> ZooBackbone:
     _keep_all_buffers(network)
     try:
-        shape = rehearse(network, image_size).shape
+        shape = meta_forward(network, image_size).shape
     except (AssertionError, RuntimeError, ValueError) as error:
         raise _wrong_size(name, image_size, error) from error
     if len(shape) != 2:
@@ -137,6 +137,6 @@ def _keep_all_buffers(network: nn.Module) -> None:
 def _wrong_size(name: str, image_size: int, error: Exception) -> ModelError:
     reason = f": {str(error).splitlines()[0]}" if str(error) else ""
     return ModelError(
-        f"model.name: `{name}` cannot take pictures of {image_size} pixels{reason}",
+        f"model.name: `{name}` cannot take images of {image_size} pixels{reason}",
         hint="most of these models are made for 224 pixels: try `--set data.image_size=224`",
     )

@@ -1,4 +1,4 @@
-"""What a trained classifier knows of itself: how sure it may be, and when a picture shows none of its classes.
+"""What a trained classifier knows of itself: how sure it may be, and when an image shows none of its classes.
 
 Applying a judgement needs numpy and torch; making one loads scipy for an interval.
 """
@@ -11,24 +11,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facecls.config.schema import UnknownConfig
-from facecls.open_set.outputs import Composed, Outputs
+from facecls.open_set.outputs import ImpostorOutputs, Outputs
 from facecls.open_set.scores import SCORES, Gallery, known_scores
 from facecls.open_set.temperature import TEMPERATURES, Floats, Ints, expected_calibration_error, fit_temperature, probabilities
-from facecls.open_set.thresholds import Bools, Threshold, strangers_needed
+from facecls.open_set.thresholds import Bools, Threshold, impostors_needed
 
-KEEP = 0.95  # share of the known that a threshold keeps which nothing but known pictures has set
+KEEP = 0.95  # share of the known that a threshold keeps which nothing but known images has set
 _MANY = 0.8  # where fewer of the known are kept, the way to keep more is said
 LEAST_KEPT = 0.5  # composites may turn away the rest of the known, not more
 
 
 @dataclass(frozen=True)
-class Judgement:
-    """Fitted after training, on pictures that were held out; applied by everything that names pictures."""
+class Calibration:
+    """Fitted after training, on images that were held out; applied by everything that names images."""
 
     temperature: float  # what logits are divided by
     ece: tuple[float, float] | None  # the expected calibration error on val, before and after
-    n: int  # pictures behind both
-    threshold: Threshold | None  # None where every picture gets a name
+    n: int  # images behind both
+    threshold: Threshold | None  # None where every image gets a name
     gallery: Gallery | None  # where the threshold's score compares with one
 
     def probabilities(self, logits: Floats) -> NDArray[np.float64]:
@@ -36,12 +36,12 @@ class Judgement:
         return probabilities(logits, self.temperature)
 
     def scores(self, outputs: Outputs) -> NDArray[np.float64]:
-        """How much each of N pictures looks like one of ours, (N,), in the threshold's kind of score."""
+        """How much each of N images looks like one of ours, (N,), in the threshold's kind of score."""
         assert self.threshold is not None
         return known_scores(self.threshold.score, outputs, self.gallery)
 
     def accepts(self, outputs: Outputs) -> Bools:
-        """Which of N pictures show one of ours, (N,); all of them where there is no threshold."""
+        """Which of N images show one of ours, (N,); all of them where there is no threshold."""
         if self.threshold is None:
             return np.ones(len(outputs.logits), bool)
         return self.threshold.accepts(self.scores(outputs))
@@ -58,30 +58,30 @@ class Judgement:
         }
 
     @classmethod
-    def from_plain(cls, plain: dict[str, Any]) -> "Judgement":
+    def from_plain(cls, plain: dict[str, Any]) -> "Calibration":
         """What `to_plain` gave."""
         ece = plain["ece"] and (plain["ece"][0], plain["ece"][1])
         threshold = plain["threshold"] and Threshold.from_plain(plain["threshold"])
         return cls(plain["temperature"], ece, plain["n"], threshold, plain["gallery"] and Gallery(**plain["gallery"]))
 
 
-NO_JUDGEMENT = Judgement(temperature=1.0, ece=None, n=0, threshold=None, gallery=None)
-"""What holds until there is one: probabilities as they come, every picture named."""
+UNCALIBRATED = Calibration(temperature=1.0, ece=None, n=0, threshold=None, gallery=None)
+"""What holds until there is one: probabilities as they come, every image named."""
 
 
-def judge(
+def calibrate(
     val: Outputs,
     val_labels: Ints,
     config: UnknownConfig,
     *,
     gallery: Gallery | None = None,
-    strangers: Outputs | None = None,
-    composites: Composed | None = None,
-) -> Judgement:
-    """Fits the temperature, and where `unknown.enabled` the threshold, to what the network says of pictures.
+    impostors: Outputs | None = None,
+    synthetic_impostors: ImpostorOutputs | None = None,
+) -> Calibration:
+    """Fits the temperature, and where `unknown.enabled` the threshold, to what the network says of images.
 
-    `gallery` is what the training pictures' features were enrolled in for `unknown.score`. The threshold is set by the
-    strangers. Without them composites of val's pictures stand in for them, where there are enough for the target and a
+    `gallery` is what the training images' features were enrolled in for `unknown.score`. The threshold is set by the
+    strangers. Without them composites of val's images stand in for them, where there are enough for the target and a
     share LEAST_KEPT of val is still kept; else the threshold is set so that a share KEEP of val is. Raises DataError where
     the strangers are too few for `unknown.target_false_accept`.
     """
@@ -92,52 +92,54 @@ def judge(
     threshold = None
     if config.enabled:
         known = known_scores(config.score, val, gallery)
-        if strangers is not None:
-            scores = known_scores(config.score, strangers, gallery)
-            threshold = Threshold.from_strangers(config.score, scores, config.target_false_accept, known)
+        if impostors is not None:
+            scores = known_scores(config.score, impostors, gallery)
+            threshold = Threshold.from_impostors(config.score, scores, config.target_false_accept, known)
         else:
-            threshold = _without_strangers(config, known, composites, gallery)
-    return Judgement(temperature, (before, after), len(val_labels), threshold, gallery)
+            threshold = _without_impostors(config, known, synthetic_impostors, gallery)
+    return Calibration(temperature, (before, after), len(val_labels), threshold, gallery)
 
 
-def _without_strangers(config: UnknownConfig, known: Floats, composites: Composed | None, gallery: Gallery | None) -> Threshold:
+def _without_impostors(
+    config: UnknownConfig, known: Floats, synthetic_impostors: ImpostorOutputs | None, gallery: Gallery | None
+) -> Threshold:
     score, target = config.score, config.target_false_accept
-    if composites is None:
+    if synthetic_impostors is None:
         return Threshold.from_val(score, known, KEEP)
-    composed = known_scores(score, composites.outputs, gallery)
-    if len(composed) >= strangers_needed(target):
-        by_composites = Threshold.from_composites(score, composed, composites.sources, target, known)
+    composed = known_scores(score, synthetic_impostors.outputs, gallery)
+    if len(composed) >= impostors_needed(target):
+        by_synthetic = Threshold.from_synthetic_impostors(score, composed, synthetic_impostors.sources, target, known)
         # A network that cannot tell its own classes apart that well must not turn most of the known away for it.
-        if (by_composites.known_kept or 0.0) >= LEAST_KEPT:
-            return by_composites
+        if (by_synthetic.known_kept or 0.0) >= LEAST_KEPT:
+            return by_synthetic
     return Threshold.from_val(score, known, KEEP, composed)
 
 
-def describe(judgement: Judgement) -> list[str]:
+def describe(calibration: Calibration) -> list[str]:
     """What a person should know of a judgement, a sentence to a line."""
-    assert judgement.ece is not None
-    before, after = judgement.ece
-    at_the_end = any(math.isclose(judgement.temperature, end) for end in TEMPERATURES)
+    assert calibration.ece is not None
+    before, after = calibration.ece
+    at_the_end = any(math.isclose(calibration.temperature, end) for end in TEMPERATURES)
     lines = [
-        f"calibrated on {judgement.n} val pictures: temperature {judgement.temperature:.3g}"
+        f"calibrated on {calibration.n} val images: temperature {calibration.temperature:.3g}"
         f"{' (the end of the range that is searched)' if at_the_end else ''}, "
         f"expected calibration error {before:.3f} before, {after:.3f} after"
     ]
-    return lines if judgement.threshold is None else [*lines, explain_threshold(judgement.threshold)]
+    return lines if calibration.threshold is None else [*lines, explain_threshold(calibration.threshold)]
 
 
 def explain_threshold(threshold: Threshold) -> str:
-    """When a picture is called unknown, and what that rests on, in one sentence."""
+    """When an image is called unknown, and what that rests on, in one sentence."""
     head = f"unknown below {threshold.value:.3g} ({SCORES[threshold.score]})"
     kept = "" if threshold.known_kept is None else f"; {100 * threshold.known_kept:.1f} % of val are kept"
     if threshold.known_kept is not None and threshold.known_kept < _MANY:
         kept += ", more with a higher unknown.target_false_accept"
     if threshold.source == "val":
-        let_in = threshold.composites_accepted
-        strangers = "how many strangers get in is not known"
+        let_in = threshold.synthetic_accepted
+        impostors = "how many strangers get in is not known"
         if let_in is not None:
-            strangers = f"of faces composed of three classes' pictures {100 * let_in:.1f} % get in"
-        return f"{head}, set by {threshold.n} val pictures and not by unknown.target_false_accept{kept}; {strangers}"
+            impostors = f"of faces composed of three classes' images {100 * let_in:.1f} % get in"
+        return f"{head}, set by {threshold.n} val images and not by unknown.target_false_accept{kept}; {impostors}"
     assert threshold.target_false_accept is not None
     aim = f"so that {100 * threshold.target_false_accept:.3g} % of them get in"
     if threshold.interval is not None:
@@ -145,9 +147,9 @@ def explain_threshold(threshold: Threshold) -> str:
         aim += f" (95 % interval {_percent(low)} to {_percent(high)} %)"
     aim += kept
     if threshold.source == "strangers":
-        return f"{head}, set by {threshold.n} pictures of strangers {aim}"
+        return f"{head}, set by {threshold.n} images of strangers {aim}"
     if threshold.source == "composites":
-        composed = f"{threshold.n} faces composed of three classes' pictures ({threshold.composed_of} pictures in all)"
+        composed = f"{threshold.n} faces composed of three classes' images ({threshold.synthetic_sources} images in all)"
         return f"{head}, set by {composed} {aim}; real strangers may get in more or less often"
     return f"{head}, set by a version of facecls that held classes out {aim}; real strangers get in more often"
 

@@ -18,8 +18,8 @@ class Outputs:
 
 
 @dataclass(frozen=True)
-class Composed:
-    """What a model says of N composites, and which pictures they are made of."""
+class ImpostorOutputs:
+    """What a model says of N composites, and which images they are made of."""
 
     outputs: Outputs
-    sources: NDArray[np.int64]  # (N, 3), numbers of pictures
+    sources: NDArray[np.int64]  # (N, 3), numbers of images

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facecls.open_set.temperature import Floats
-from facecls.open_set.thresholds import Bools, strangers_needed, threshold_for
+from facecls.open_set.thresholds import Bools, impostors_needed, threshold_for
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class OperatingPoint:
 
     rate: float  # the false accept rate that was asked for
     threshold: float
-    identified: float  # known pictures accepted and named right, as a share of all known ones
+    identified: float  # known images accepted and named right, as a share of all known ones
     false_accept: float  # strangers accepted, as a share of all strangers
 
 
@@ -33,7 +33,7 @@ class Identification:
 def identification_rates(
     known_scores: Floats,
     known_correct: Bools,
-    stranger_scores: Floats,
+    impostor_scores: Floats,
     rates: Sequence[float] = (0.01, 0.05, 0.10),
     calibration_scores: Floats | None = None,
 ) -> Identification:
@@ -44,23 +44,23 @@ def identification_rates(
     below the rate by construction. Rates for which the strangers are too few are left out.
     """
     known = np.asarray(known_scores, dtype=np.float64)
-    strangers = np.sort(np.asarray(stranger_scores, dtype=np.float64))
-    assert len(known) == len(known_correct) > 0 < len(strangers)
+    impostors = np.sort(np.asarray(impostor_scores, dtype=np.float64))
+    assert len(known) == len(known_correct) > 0 < len(impostors)
     right = np.sort(known[np.asarray(known_correct, dtype=bool)])
-    calibration = strangers if calibration_scores is None else np.asarray(calibration_scores, dtype=np.float64)
+    calibration = impostors if calibration_scores is None else np.asarray(calibration_scores, dtype=np.float64)
 
-    operate = [(rate, threshold_for(calibration, rate)) for rate in rates if len(calibration) >= strangers_needed(rate)]
+    operate = [(rate, threshold_for(calibration, rate)) for rate in rates if len(calibration) >= impostors_needed(rate)]
     points = tuple(
         OperatingPoint(
             rate,
             threshold,
             float(_share_above(threshold, right, len(known))),
-            float(_share_above(threshold, strangers, len(strangers))),
+            float(_share_above(threshold, impostors, len(impostors))),
         )
         for rate, threshold in operate
     )
-    steps = np.append(np.unique(strangers)[::-1], -np.inf)
-    return Identification(points, _share_above(steps, strangers, len(strangers)), _share_above(steps, right, len(known)))
+    steps = np.append(np.unique(impostors)[::-1], -np.inf)
+    return Identification(points, _share_above(steps, impostors, len(impostors)), _share_above(steps, right, len(known)))
 
 
 def _share_above(thresholds: Any, ascending: NDArray[np.float64], of: int) -> NDArray[np.float64]:

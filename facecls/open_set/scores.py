@@ -17,19 +17,19 @@ ScoreKind: TypeAlias = Literal["centroid", "neighbours", "probability", "energy"
 
 SCORES: dict[ScoreKind, str] = {
     "centroid": "cosine with the nearest class",
-    "neighbours": "cosine with the nearest training pictures",
+    "neighbours": "cosine with the nearest training images",
     "probability": "log-odds of the largest probability, uncalibrated",
     "energy": "negative energy",
 }
-COSINES = 2**24  # at a time, to bound the memory: pictures times what they are compared with
+COSINES = 2**24  # at a time, to bound the memory: images times what they are compared with
 NEAREST = 3  # neighbours whose cosines are averaged
-PER_CLASS = 50  # pictures of a class among which neighbours are looked for
-_DIGITS = 6  # what is left of a score: more would differ with how many pictures are computed at once
+PER_CLASS = 50  # images of a class among which neighbours are looked for
+_DIGITS = 6  # what is left of a score: more would differ with how many images are computed at once
 
 
 @dataclass(frozen=True)
 class Gallery:
-    """What pictures are compared with: centroids of classes, or training pictures."""
+    """What images are compared with: centroids of classes, or training images."""
 
     vectors: NDArray[np.float32]  # (R, F) of unit length; float16 holds them exactly
     labels: NDArray[np.int32]  # (R,) the class of each
@@ -37,9 +37,9 @@ class Gallery:
 
 
 def enrol(kind: ScoreKind, features: Floats, labels: Ints, classes: Sequence[str]) -> Gallery | None:
-    """The gallery of a kind of score, from training pictures' (N, F) features and (N,) class numbers; None if it needs none.
+    """The gallery of a kind of score, from training images' (N, F) features and (N,) class numbers; None if it needs none.
 
-    Raises DataError naming the classes that have no picture.
+    Raises DataError naming the classes that have no image.
     """
     if kind == "centroid":
         return Gallery(_short(class_centroids(features, labels, classes)), np.arange(len(classes), dtype=np.int32), 1)
@@ -47,14 +47,14 @@ def enrol(kind: ScoreKind, features: Floats, labels: Ints, classes: Sequence[str
         _refuse_empty(labels, classes)
         order = np.argsort(labels, kind="stable")
         members = np.split(order, np.cumsum(np.bincount(labels))[:-1])
-        # Evenly through a class: pictures that follow one another are often of one moment.
+        # Evenly through a class: images that follow one another are often of one moment.
         chosen = np.sort(np.concatenate([some[_evenly(len(some), PER_CLASS)] for some in members]))
         return Gallery(_short(_unit(features[chosen])), labels[chosen].astype(np.int32), NEAREST)
     return None
 
 
 def known_scores(kind: ScoreKind, outputs: Outputs, gallery: Gallery | None) -> NDArray[np.float64]:
-    """The score of one kind for N pictures, (N,)."""
+    """The score of one kind for N images, (N,)."""
     if kind in ("centroid", "neighbours"):
         assert gallery is not None
         scores = nearest(outputs.features, gallery)
@@ -66,7 +66,7 @@ def known_scores(kind: ScoreKind, outputs: Outputs, gallery: Gallery | None) -> 
 def nearest(features: Floats, gallery: Gallery) -> NDArray[np.float64]:
     """The mean cosine of each of (N, F) features with the nearest of a gallery, (N,) in [-1, 1].
 
-    A class with fewer pictures than are averaged is not at a disadvantage: at most as many are as the smallest class has.
+    A class with fewer images than are averaged is not at a disadvantage: at most as many are as the smallest class has.
     """
     count = min(gallery.nearest, int(np.bincount(gallery.labels)[np.unique(gallery.labels)].min()))
     blocks = []
@@ -85,8 +85,8 @@ def nearest(features: Floats, gallery: Gallery) -> NDArray[np.float64]:
 def class_centroids(features: Floats, labels: Ints, classes: Sequence[str]) -> NDArray[np.float64]:
     """The direction of each class, (C, F): the mean of its unit-length features, again at unit length.
 
-    `features` are (N, F) of training pictures, `labels` their (N,) class numbers, `classes` the C names.
-    Raises DataError naming the classes that have no picture.
+    `features` are (N, F) of training images, `labels` their (N,) class numbers, `classes` the C names.
+    Raises DataError naming the classes that have no image.
     """
     _refuse_empty(labels, classes)
     order = np.argsort(labels, kind="stable")
@@ -120,7 +120,7 @@ def _refuse_empty(labels: Ints, classes: Sequence[str]) -> None:
     empty = [name for name, count in zip(classes, counts, strict=True) if count == 0]
     if empty:
         raise DataError(
-            *(f"unknown.score: class `{name}` has no training picture to compare with" for name in empty),
+            *(f"unknown.score: class `{name}` has no training image to compare with" for name in empty),
             hint="`probability` and `energy` need none",
         )
 

@@ -1,4 +1,4 @@
-"""Logits to probabilities that mean what they say: temperature scaling, fitted after training on pictures held out.
+"""Logits to probabilities that mean what they say: temperature scaling, fitted after training on images held out.
 
 Only numpy is needed, so that `predict` can apply a stored temperature at once.
 """
@@ -33,10 +33,10 @@ def fit_temperature(logits: Floats, labels: Ints) -> float:
 
     It minimises the negative log-likelihood (Guo et al. 2017, arXiv:1706.04599): above 1 for an overconfident network,
     below 1 for one made shy by label smoothing. The labels are smoothed by 1 / (N + 2), as Platt (1999) does for his
-    sigmoid: where all of a few pictures are named right, the likelihood alone would grow without end towards full
-    certainty. That is felt below some hundred pictures only, and there it errs on the shy side.
+    sigmoid: where all of a few images are named right, the likelihood alone would grow without end towards full
+    certainty. That is felt below some hundred images only, and there it errs on the shy side.
 
-    Use pictures that the network was not trained on; without any, stay at 1.
+    Use images that the network was not trained on; without any, stay at 1.
     """
     assert len(logits) == len(labels) > 0
     relative = np.asarray(logits, dtype=np.float64)
@@ -74,7 +74,7 @@ def _sharpness(relative: NDArray[np.float64], target: float, low: float, high: f
 
 @dataclass(frozen=True)
 class ReliabilityBin:
-    """Pictures whose top probability is above `low` and at most `high`."""
+    """Images whose top probability is above `low` and at most `high`."""
 
     low: float
     high: float
@@ -84,7 +84,7 @@ class ReliabilityBin:
 
 
 def reliability(probabilities: Floats, labels: Ints, bins: int = 15) -> list[ReliabilityBin]:
-    """The reliability diagram of (N, C) probabilities: how often pictures are named right, by how sure the model is."""
+    """The reliability diagram of (N, C) probabilities: how often images are named right, by how sure the model is."""
     confidence = np.asarray(probabilities.max(axis=1), dtype=np.float64)
     right = probabilities.argmax(axis=1) == labels
     edges = np.linspace(0, 1, bins + 1)

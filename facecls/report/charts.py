@@ -131,8 +131,8 @@ def span(values: Sequence[float], label: str, *, percent: bool = False, zero: bo
         low = min(low, 0.0)
     if high - low < 1e-9:
         low, high = low - 0.5 * (not zero), high + 0.5
-    room = 0.04 * (high - low)
-    return Axis(label, low if zero and low == 0 else low - room, high + room, percent=percent)
+    available = 0.04 * (high - low)
+    return Axis(label, low if zero and low == 0 else low - available, high + available, percent=percent)
 
 
 def _round_step(least: float) -> float:

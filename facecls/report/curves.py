@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facecls.evaluation.intervals import wilson
-from facecls.evaluation.result import OpenSet
+from facecls.evaluation.result import OpenSetResult
 from facecls.open_set.scores import SCORES
 from facecls.open_set.temperature import Ints, ReliabilityBin
 from facecls.report.charts import Axis, Chart, span
@@ -48,7 +48,7 @@ def training_curves(rows: Sequence[Mapping[str, Any]], best: int | None) -> list
 
 
 def reliability_diagram(before: Sequence[ReliabilityBin], after: Sequence[ReliabilityBin]) -> Chart:
-    """How often pictures are named right, by how sure the model is; whiskers are 95 % intervals (Wilson)."""
+    """How often images are named right, by how sure the model is; whiskers are 95 % intervals (Wilson)."""
     chart = Chart(
         "How often is it right when it is so sure?",
         Axis("how sure it is", 0, 1, percent=True),
@@ -57,7 +57,7 @@ def reliability_diagram(before: Sequence[ReliabilityBin], after: Sequence[Reliab
     for each in after:
         if each.accuracy is not None and each.confidence is not None:
             low, high = wilson(round(each.accuracy * each.count), each.count)
-            words = f"{each.count} pictures at {each.confidence:.1%} on average: {each.accuracy:.1%} right"
+            words = f"{each.count} images at {each.confidence:.1%} on average: {each.accuracy:.1%} right"
             chart.bar(each.low, each.high, each.accuracy, "one", f"{words}, 95 % interval {low:.1%} to {high:.1%}")
             middle = (each.low + each.high) / 2
             chart.line("", [middle, middle], [low, high], "whisker")
@@ -75,12 +75,12 @@ def confidence_histogram(calibrated: NDArray[np.float64], labels: Ints) -> Chart
     return _histogram("How sure is it?", Axis("how sure it is", 0, 1, percent=True), groups, len(labels), 20)
 
 
-def score_histogram(open_set: OpenSet) -> Chart:
+def score_histogram(open_set: OpenSetResult) -> Chart:
     """The scores of the known and, downwards, of strangers, with the threshold between them."""
-    everyone = np.concatenate([open_set.known_scores, open_set.stranger_scores])
+    everyone = np.concatenate([open_set.known_scores, open_set.impostor_scores])
     values = [*everyone.tolist(), *([open_set.threshold.value] if open_set.threshold else [])]
     across = span(values, SCORES[open_set.score])
-    groups = {"the known": open_set.known_scores, "strangers": open_set.stranger_scores}
+    groups = {"the known": open_set.known_scores, "strangers": open_set.impostor_scores}
     chart = _histogram("Who scores how?", across, groups, None, _BINS)
     if open_set.threshold:
         chart.rule(open_set.threshold.value, "threshold")
@@ -106,7 +106,7 @@ def _histogram(title: str, across: Axis, groups: Mapping[str, NDArray[np.float64
     return chart
 
 
-def identification_curve(open_set: OpenSet) -> Chart | None:
+def identification_curve(open_set: OpenSetResult) -> Chart | None:
     """Known people let in and named right, against strangers let in, at every threshold; None without strangers."""
     if open_set.rates is None:
         return None

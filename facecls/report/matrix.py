@@ -1,4 +1,4 @@
-"""A confusion matrix to the cells of a drawing: all of a few classes, and of many the picture and the part that matters."""
+"""A confusion matrix to the cells of a drawing: all of a few classes, and of many the image and the part that matters."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ class Cell:
     row: int
     column: int
     count: int
-    share: float  # of the pictures of the true class
+    share: float  # of the images of the true class
     words: str
 
     @property
@@ -66,5 +66,5 @@ def worst(confusion: Ints, classes: Sequence[str]) -> Matrix | None:
         return None
     order = np.argsort(-number, kind="stable")[:_WORST]
     chosen = np.sort(order[number[order] > 0])
-    part = whole(confusion[np.ix_(chosen, chosen)], [classes[n] for n in chosen])
-    return part if len(chosen) > 1 else None
+    split = whole(confusion[np.ix_(chosen, chosen)], [classes[n] for n in chosen])
+    return split if len(chosen) > 1 else None

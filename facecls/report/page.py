@@ -10,10 +10,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from numpy.typing import NDArray
 from PIL import Image
 
-from facecls.files import make_room_for, write_whole
+from facecls.files import check_output, write_atomic
 
 _BEGINNING = b"<!doctype html>"
-_THUMBNAIL = 256  # pixels: a page shows some sixty pictures and is to stay below 5 MB
+_THUMBNAIL = 256  # pixels: a page shows some sixty images and is to stay below 5 MB
 
 
 def render(template: str, **values: Any) -> str:
@@ -25,20 +25,20 @@ def render(template: str, **values: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": percent, "picture": picture, "sentence": sentence}
+    environment.filters |= {"percent": percent, "image": image, "sentence": sentence}
     return environment.get_template(template).render(**values)
 
 
-def make_room_for_page(path: Path) -> None:
+def check_page_output(path: Path) -> None:
     """Makes the folder that a page is to lie in; raises RunError where that cannot be, or something else lies there."""
-    make_room_for(path, "HTML page", _BEGINNING)
+    check_output(path, "HTML page", _BEGINNING)
 
 
 def write_page(path: Path, html: str) -> None:
     """Writes a page beside, then renames; raises RunError where it cannot be written."""
-    make_room_for_page(path)
+    check_page_output(path)
     # A file name that is no UTF-8 is shown with question marks.
-    write_whole(path, html.encode("utf-8", errors="replace"))
+    write_atomic(path, html.encode("utf-8", errors="replace"))
 
 
 def percent(share: float | None, digits: int = 1) -> str:
@@ -51,7 +51,7 @@ def sentence(words: str) -> str:
     return words[:1].upper() + words[1:].rstrip(".") + "."
 
 
-def picture(face: NDArray[np.uint8]) -> str:
+def image(face: NDArray[np.uint8]) -> str:
     """Uint8 (S, S, 3) as a `data:` address, about 4 kB at 112 pixels; no side has more than `_THUMBNAIL` there."""
     buffer, image = io.BytesIO(), Image.fromarray(face)
     image.thumbnail((_THUMBNAIL, _THUMBNAIL))

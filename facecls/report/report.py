@@ -15,17 +15,17 @@ from numpy.typing import NDArray
 
 from facecls import __version__
 from facecls.checkpoint import Checkpoint
-from facecls.device import Compute
+from facecls.device import Device
 from facecls.errors import ModelError
-from facecls.evaluation.evaluate import Scored
+from facecls.evaluation.evaluate import Evaluation
 from facecls.evaluation.gradcam import GradCam
-from facecls.evaluation.result import Assessment
+from facecls.evaluation.result import ClosedSetResult
 from facecls.models.classifier import FaceClassifier, count_parameters
 from facecls.open_set.calibration import describe, explain_threshold
 from facecls.open_set.temperature import probabilities, reliability
 from facecls.report import curves, matrix
 from facecls.report.charts import Chart
-from facecls.report.examples import Album, Gallery, Heat, gallery
+from facecls.report.examples import ExampleImages, Gallery, Heat, gallery
 from facecls.report.page import percent, render
 from facecls.run import Run
 
@@ -33,44 +33,44 @@ Fact = tuple[str, str]
 
 
 @dataclass(frozen=True)
-class Told:
+class FindingSummary:
     """A finding as the page tells it."""
 
     kind: str
     grave: bool
     message: str
     fix: str
-    examples: tuple[str, ...]  # pictures below the data's root, or names of classes
+    examples: tuple[str, ...]  # images below the data's root, or names of classes
     more: int
 
 
 def report(
     checkpoint: Checkpoint,
     run: Run,
-    scored: Scored,
-    compute: Compute,
+    evaluation: Evaluation,
+    device: Device,
     title: str,
     scored_on: str,
-    told: Sequence[Told] | None,
+    told: Sequence[FindingSummary] | None,
 ) -> str:
     """The page of one training as HTML; `run` is the folder of its checkpoint, of which what is there is shown.
 
-    `scored_on` says in words which pictures were scored, `told` what is odd about the data, if that is known.
+    `scored_on` says in words which images were scored, `told` what is odd about the data, if that is known.
     """
-    judgement = checkpoint.judged()
-    model = checkpoint.build(compute)
-    heat, without_heat = heat_of(model, checkpoint, scored, compute)
-    calibrated = judgement.probabilities(scored.outputs.logits)
+    calibration = checkpoint.calibration_for()
+    model = checkpoint.build(device)
+    heat, without_heat = heat_of(model, checkpoint, evaluation, device)
+    calibrated = calibration.probabilities(evaluation.outputs.logits)
     rows = run.rows()
     best = checkpoint.metrics.get("epoch")
-    words = [] if checkpoint.judgement is None else describe(checkpoint.judgement)
+    words = [] if checkpoint.calibration is None else describe(checkpoint.calibration)
     return page(
         title=title,
         subtitle=f"{checkpoint.model.name} on {len(checkpoint.classes)} classes, scored on {scored_on}",
-        scored=scored,
-        logits=scored.outputs.logits,
+        evaluation=evaluation,
+        logits=evaluation.outputs.logits,
         calibrated=calibrated,
-        shown=gallery(Album(scored, calibrated, heat), without_heat),
+        shown=gallery(ExampleImages(evaluation, calibrated, heat), without_heat),
         facts=facts(checkpoint, run, model, rows, scored_on),
         config=yaml.safe_dump(checkpoint.config.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
         training=curves.training_curves(rows, best),
@@ -83,7 +83,7 @@ def page(
     *,
     title: str,
     subtitle: str,
-    scored: Scored,
+    evaluation: Evaluation,
     logits: NDArray[np.float32],
     calibrated: NDArray[np.float64],
     shown: Gallery,
@@ -91,17 +91,17 @@ def page(
     config: str,
     training: Sequence[Chart],
     calibration: str,
-    findings: Sequence[Told] | None,
+    findings: Sequence[FindingSummary] | None,
     folds: Sequence[Mapping[str, Any]] = (),
 ) -> str:
     """An evaluation as HTML, with what the caller knows of its training."""
-    assessment, labels = scored.assessment, scored.part.listing.labels
-    scores = assessment.scores
+    closed_set, labels = evaluation.closed_set, evaluation.split.image_list.labels
+    scores = closed_set.scores
     return render(
         "report.html.j2",
         title=title,
         subtitle=subtitle,
-        tiles=_tiles(scored),
+        tiles=_tiles(evaluation),
         facts=facts,
         config=config,
         folds=folds,
@@ -109,28 +109,28 @@ def page(
         calibration=calibration,
         reliability=curves.reliability_diagram(reliability(probabilities(logits), labels), reliability(calibrated, labels)),
         confidence=curves.confidence_histogram(calibrated, labels),
-        ece=assessment.ece,
-        brier=assessment.brier,
-        unknown=_unknown(scored),
+        ece=closed_set.ece,
+        brier=closed_set.brier,
+        unknown=_unknown(evaluation),
         matrix=matrix.whole(scores.confusion, scores.classes),
         worst=matrix.worst(scores.confusion, scores.classes),
-        rows=_class_rows(assessment),
-        groups=scored.groups,
+        rows=_class_rows(closed_set),
+        groups=evaluation.groups,
         gallery=shown,
         findings=findings,
-        skipped=scored.skipped,
+        skipped=evaluation.skipped,
         footer=f"facecls {__version__}, {time.strftime('%Y-%m-%d %H:%M')}",
     )
 
 
-def heat_of(model: FaceClassifier, checkpoint: Checkpoint, scored: Scored, compute: Compute) -> tuple[Heat | None, str]:
-    """What makes the heat maps of an evaluation's pictures, or None and why there are none."""
+def heat_of(model: FaceClassifier, checkpoint: Checkpoint, evaluation: Evaluation, device: Device) -> tuple[Heat | None, str]:
+    """What makes the heat maps of an evaluation's images, or None and why there are none."""
     try:
-        cam = GradCam(model, compute, checkpoint.geometry.image_size, checkpoint.model.name)
+        cam = GradCam(model, device, checkpoint.geometry.image_size, checkpoint.model.name)
     except ModelError as error:
         return None, f"Where the network looked cannot be shown: {error}."
-    named = scored.outputs.logits.argmax(axis=1)
-    return (lambda numbers: cam(scored.part.faces[numbers], named[numbers])), ""
+    named = evaluation.outputs.logits.argmax(axis=1)
+    return (lambda numbers: cam(evaluation.split.faces[numbers], named[numbers])), ""
 
 
 def facts(
@@ -139,17 +139,17 @@ def facts(
     """What was trained on what, as far as the checkpoint and its folder tell."""
     config = checkpoint.config
     environment = json.loads(run.environment.read_text(encoding="utf-8")) if run.environment.exists() else {}
-    known: list[Fact] = [("pictures", str(config.data.root)), ("scored on", scored_on)]
+    known: list[Fact] = [("images", str(config.data.root)), ("scored on", scored_on)]
     if run.split.exists():
         with run.split.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
             counts = Counter(row["split"] for row in csv.DictReader(file))
-        known.append(("counts", ", ".join(f"{count:,} {part}" for part, count in counts.items())))
+        known.append(("counts", ", ".join(f"{count:,} {split}" for split, count in counts.items())))
     head = checkpoint.head.name + (f", margin {checkpoint.head.margin:g}" if checkpoint.head.name != "linear" else "")
     geometry = checkpoint.geometry
-    part = "the whole picture" if geometry.crop == 1 else f"the central {geometry.crop:.0%} of a picture"
+    split = "the whole image" if geometry.crop == 1 else f"the central {geometry.crop:.0%} of an image"
     known += [
         ("network", f"{checkpoint.model.name}, {count_parameters(model):,} parameters, head {head}"),
-        ("it sees", f"{part} at {geometry.image_size} x {geometry.image_size} pixels"),
+        ("it sees", f"{split} at {geometry.image_size} x {geometry.image_size} pixels"),
     ]
     if rows:
         minutes = rows[-1]["seconds"] / 60
@@ -164,36 +164,36 @@ def facts(
     return known
 
 
-def _tiles(scored: Scored) -> list[dict[str, str]]:
-    assessment, open_set = scored.assessment, scored.open_set
-    scores = assessment.scores
+def _tiles(evaluation: Evaluation) -> list[dict[str, str]]:
+    closed_set, open_set = evaluation.closed_set, evaluation.open_set
+    scores = closed_set.scores
 
     def tile(name: str, value: str, words: str) -> dict[str, str]:
         return {"name": name, "value": value, "words": words}
 
     def between(name: str) -> str:
-        low, high = assessment.intervals[name]
+        low, high = closed_set.intervals[name]
         return f"{percent(low)} to {percent(high)}"
 
     tiles = [
         tile("accuracy", percent(scores.accuracy), between("accuracy")),
         tile("balanced accuracy", percent(scores.balanced_accuracy), between("balanced_accuracy")),
         tile("macro F1", percent(scores.macro_f1), between("macro_f1")),
-        tile("calibration error", f"{assessment.ece[1]:.3f}", f"{assessment.ece[0]:.3f} before calibration"),
-        tile("pictures scored", f"{scores.n:,}", f"{len(scores.classes)} classes"),
+        tile("calibration error", f"{closed_set.ece[1]:.3f}", f"{closed_set.ece[0]:.3f} before calibration"),
+        tile("images scored", f"{scores.n:,}", f"{len(scores.classes)} classes"),
     ]
-    if assessment.roc_auc is not None:
-        tiles.insert(3, tile("ROC-AUC", f"{assessment.roc_auc:.3f}", "one against the rest"))
+    if closed_set.roc_auc is not None:
+        tiles.insert(3, tile("ROC-AUC", f"{closed_set.roc_auc:.3f}", "one against the rest"))
     if open_set.false_accept is not None:
         share, low, high = open_set.false_accept
-        tiles.append(tile("strangers named", percent(share), f"{percent(low)} to {percent(high)}, of {open_set.strangers:,}"))
+        tiles.append(tile("strangers named", percent(share), f"{percent(low)} to {percent(high)}, of {open_set.impostors:,}"))
     if open_set.accepted is not None:
         tiles.append(tile("known kept", percent(open_set.accepted), f"{percent(open_set.identified)} kept and right"))
     return tiles
 
 
-def _unknown(scored: Scored) -> dict[str, Any] | None:
-    open_set = scored.open_set
+def _unknown(evaluation: Evaluation) -> dict[str, Any] | None:
+    open_set = evaluation.open_set
     if open_set.threshold is None and open_set.rates is None:
         return None
     words = [] if open_set.threshold is None else [explain_threshold(open_set.threshold)]
@@ -201,9 +201,9 @@ def _unknown(scored: Scored) -> dict[str, Any] | None:
         share, low, high = open_set.false_accept
         whose = "strangers"
         if open_set.threshold is not None and open_set.threshold.source == "strangers":
-            whose = "strangers that set it" if scored.strangers_set_threshold else "other strangers"
+            whose = "strangers that set it" if evaluation.impostors_set_threshold else "other strangers"
         words.append(
-            f"Of {open_set.strangers:,} {whose}, {percent(share)} were given a name "
+            f"Of {open_set.impostors:,} {whose}, {percent(share)} were given a name "
             f"(95 % interval {percent(low)} to {percent(high)}); of the known, {percent(open_set.accepted)} were kept, "
             f"and {percent(open_set.identified)} kept and named right."
         )
@@ -218,8 +218,8 @@ def _unknown(scored: Scored) -> dict[str, Any] | None:
     }
 
 
-def _class_rows(assessment: Assessment) -> list[dict[str, Any]]:
-    scores = assessment.scores
+def _class_rows(closed_set: ClosedSetResult) -> list[dict[str, Any]]:
+    scores = closed_set.scores
     rows = []
     for number, each in enumerate(scores.per_class):
         mistakes = scores.confusion[number].copy()

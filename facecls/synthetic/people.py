@@ -50,7 +50,7 @@ BEARDS: tuple[Beard, ...] = ("none", "none", "none", "none", "none", "stubble", 
 
 @dataclass(frozen=True)
 class Person:
-    """What stays the same from picture to picture. Lengths are shares of half a head's height, angles degrees."""
+    """What stays the same from image to image. Lengths are shares of half a head's height, angles degrees."""
 
     skin: Colour
     head_width: float  # 0.70 to 0.88, half the head's width
@@ -83,13 +83,13 @@ class Person:
 
 @dataclass(frozen=True)
 class Photograph:
-    """What differs from picture to picture, and how the picture is kept in its file. Angles are degrees."""
+    """What differs from image to image, and how the image is kept in its file. Angles are degrees."""
 
     width: int  # 128 to 208 pixels
     height: int
     centre: tuple[float, float]  # of the face, as shares of width and height
     scale: float  # 0.28 to 0.38, half the head's height as a share of the shorter side
-    roll: float  # -13 to 13, in the picture's plane
+    roll: float  # -13 to 13, in the image's plane
     turn: float  # -22 to 22, positive to the right
     nod: float  # -9 to 9, positive looks down
     smile: float  # -0.5 to 1
@@ -156,9 +156,9 @@ def invent_person(seed: int, number: int) -> Person:
     )
 
 
-def take_photograph(seed: int, number: int, picture: int) -> Photograph:
-    """The circumstances of a person's picture, both counted from 0; they tell nothing about who is in it."""
-    chance = random.Random(f"photograph {seed} {number} {picture}")
+def take_photograph(seed: int, number: int, image: int) -> Photograph:
+    """The circumstances of a person's image, both counted from 0; they tell nothing about who is in it."""
+    chance = random.Random(f"photograph {seed} {number} {image}")
     between, pick = chance.uniform, chance.choice
 
     def colour(low: int = 20, high: int = 245) -> Colour:

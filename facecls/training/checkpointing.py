@@ -17,7 +17,7 @@ from facecls.training.state import TrainingState
 _SHARE = 0.01  # of a run's time that may go into writing at the ends of epochs
 
 
-class NoSaver:
+class NoCheckpointWriter:
     """In a process whose team has another one that writes."""
 
     def last(self, state: TrainingState) -> None:
@@ -40,7 +40,7 @@ class NoSaver:
         """Nothing to wait for."""
 
 
-class Saver(NoSaver):
+class CheckpointWriter(NoCheckpointWriter):
     """Writes checkpoints in a thread of its own, beside training; an error there is raised at the next call.
 
     best.pt goes to the disk together with last.pt, before it: a run that is killed goes on from a last.pt whose best epoch

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from facecls import checkpoint
-from facecls.config.schema import Config, settled
+from facecls.config.schema import Config, resolve_config
 from facecls.config.yaml import read_document
 from facecls.errors import ConfigError, RunError
 from facecls.progress import Progress
@@ -21,7 +21,7 @@ def fold_run(folder: Path, fold: int) -> Run:
     return Run(folder / f"fold-{fold + 1}")
 
 
-def train_folds(config: Config, folds: int, folder: Path, progress: Progress, *, go_on: bool) -> list[Run]:
+def train_folds(config: Config, folds: int, folder: Path, progress: Progress, *, resume: bool) -> list[Run]:
     """Trains every fold that is not done yet; with `go_on`, from its last.pt where it has one.
 
     Raises ConfigError for a config that says itself what val is, RunError where the folder holds a run of one training, or
@@ -29,15 +29,15 @@ def train_folds(config: Config, folds: int, folder: Path, progress: Progress, *,
     """
     _refuse_own_val(config)
     runs = [fold_run(folder, fold) for fold in range(folds)]
-    _refuse_other_runs(folder, folds, go_on)
+    _refuse_other_runs(folder, folds, resume)
     for fold, run in enumerate(runs):
         own = fold_config(config, folds, fold)
-        if go_on and _is_done(run, own):
+        if resume and _is_done(run, own):
             progress.note(f"fold {fold + 1} of {folds}: done already")
             continue
         progress.note(f"fold {fold + 1} of {folds}")
         # One that was killed before its first last.pt has a folder already, and starts anew in it.
-        train(own, run, progress, go_on=go_on and run.folder.exists())
+        train(own, run, progress, resume=resume and run.folder.exists())
     return runs
 
 
@@ -48,13 +48,13 @@ def _refuse_own_val(config: Config) -> None:
         raise ConfigError(*said, hint="leave it out: cross-validation makes each fold val in turn")
 
 
-def _refuse_other_runs(folder: Path, folds: int, go_on: bool) -> None:
+def _refuse_other_runs(folder: Path, folds: int, resume: bool) -> None:
     if Run(folder).begun:
         raise RunError(f"{folder}: holds the run of one training", hint="name another with --out")
     first = fold_run(folder, 0)
-    if not go_on and any(folder.glob("fold-*")):
+    if not resume and any(folder.glob("fold-*")):
         raise RunError(f"{folder}: already holds folds", hint="go on with them with --resume, or name another with --out")
-    if go_on and first.config.exists():
+    if resume and first.config.exists():
         began_with = read_document(first.config).values.get("split", {}).get("folds")
         if began_with != folds:
             raise RunError(
@@ -68,4 +68,4 @@ def _is_done(run: Run, config: Config) -> bool:
     if not run.best.exists():
         return False
     best = checkpoint.read(run.best)
-    return best.judgement is not None and best.config == settled(config)
+    return best.calibration is not None and best.config == resolve_config(config)

@@ -12,7 +12,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from facecls.device import Compute
+from facecls.device import Device
 from facecls.errors import DeviceError, TrainingError
 
 T = TypeVar("T")
@@ -20,7 +20,7 @@ T = TypeVar("T")
 _SILENCE = timedelta(minutes=10)  # without a word from another process, which may be reading faces, before it counts as lost
 
 
-class Team:
+class SingleProcess:
     """One process alone: everything that a team does together is nothing to do."""
 
     rank = 0
@@ -30,7 +30,7 @@ class Team:
         """The config's device for this process; raises DeviceError where a team's process has none of its own."""
         return name
 
-    def join(self, model: nn.Module, compute: Compute) -> nn.Module:  # noqa: ARG002 -- a team needs it
+    def join(self, model: nn.Module, device: Device) -> nn.Module:  # noqa: ARG002 -- a team needs it
         """The network to call in a step."""
         return model
 
@@ -42,11 +42,11 @@ class Team:
         """1.0 on every device if `flag` (0.0 or 1.0) is 1.0 on one."""
         return flag
 
-    def agree(self, number: int) -> int:
+    def all_reduce_max(self, number: int) -> int:
         """The largest of the processes' numbers."""
         return number
 
-    def add_up(self, sums: Tensor) -> Tensor:
+    def all_reduce_sum(self, sums: Tensor) -> Tensor:
         """The sum over the team."""
         return sums
 
@@ -54,11 +54,11 @@ class Team:
         """What each process has, in the order of ranks, on all of them."""
         return [mine]
 
-    def copy_from_first(self, model: nn.Module) -> None:
+    def broadcast_buffers(self, model: nn.Module) -> None:
         """Gives all processes the first one's buffers."""
 
 
-class Workers(Team):
+class DistributedGroup(SingleProcess):
     """A process among those that torchrun has started; gloo carries what the processor holds, nccl what GPUs hold."""
 
     def __init__(self) -> None:
@@ -83,8 +83,8 @@ class Workers(Team):
         torch.cuda.set_device(local)
         return f"cuda:{local}"
 
-    def join(self, model: nn.Module, compute: Compute) -> nn.Module:
-        devices = [compute.device] if compute.device.type == "cuda" else None
+    def join(self, model: nn.Module, device: Device) -> nn.Module:
+        devices = [device.torch_device] if device.type == "cuda" else None
         self._network = DistributedDataParallel(model, device_ids=devices)
         return self._network
 
@@ -95,12 +95,12 @@ class Workers(Team):
         dist.all_reduce(flag, dist.ReduceOp.MAX)
         return flag
 
-    def agree(self, number: int) -> int:
+    def all_reduce_max(self, number: int) -> int:
         shared = torch.tensor(number)
         dist.all_reduce(shared, dist.ReduceOp.MAX)
         return int(shared)
 
-    def add_up(self, sums: Tensor) -> Tensor:
+    def all_reduce_sum(self, sums: Tensor) -> Tensor:
         shared = sums.clone()
         dist.all_reduce(shared)
         return shared
@@ -110,24 +110,24 @@ class Workers(Team):
         dist.all_gather_object(everyone, mine)
         return everyone
 
-    def copy_from_first(self, model: nn.Module) -> None:
+    def broadcast_buffers(self, model: nn.Module) -> None:
         for buffer in model.buffers():
             dist.broadcast(buffer, 0)
 
 
 @contextlib.contextmanager
-def assemble() -> Iterator[Team]:
+def init_distributed() -> Iterator[SingleProcess]:
     """The team of this process while the `with` lasts: torchrun's, if it has started us, else this process alone.
 
     Raises TrainingError where another process of the team is lost.
     """
     if "TORCHELASTIC_RUN_ID" not in os.environ:
-        yield Team()
+        yield SingleProcess()
         return
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     dist.init_process_group(backend, timeout=_SILENCE)
     try:
-        yield Workers()
+        yield DistributedGroup()
     except RuntimeError as error:
         if not _is_lost_contact(error):
             raise

@@ -20,17 +20,17 @@ MAY_CHANGE = {
 }
 
 
-def prepare(run: Run, config: Config, go_on: bool) -> list[str]:
+def prepare(run: Run, config: Config, resume: bool) -> list[str]:
     """Makes sure that training in the run's folder harms nothing, and says what the user should hear.
 
     Raises RunError for a folder that holds a run when it is not to go on, or something of the user's where a run would
     write, and for a config that has changed in what a run stands on.
     """
-    if not (go_on and run.last.exists()):
+    if not (resume and run.last.exists()):
         _refuse_the_users(run)
-    if run.begun and not go_on:
+    if run.begun and not resume:
         raise RunError(f"{run.folder}: already holds a run", hint="go on with it with --resume, or name another with --out")
-    if not go_on:
+    if not resume:
         return []
     if not run.last.exists():
         return [f"{run.folder}: there is no last.pt to go on from, so training starts anew"]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from facecls.config.schema import Config
-from facecls.device import Compute
+from facecls.device import Device
 from facecls.errors import ModelError
 from facecls.models import build_model
 from facecls.models.classifier import FaceClassifier
@@ -17,7 +17,7 @@ from facecls.training.ema import Average, NoAverage, build_average
 from facecls.training.schedule import build_optimizer
 
 
-class Tally:
+class RunningMetrics:
     """Sums over the steps of an epoch; they stay on the device and are read when somebody looks."""
 
     def __init__(self, device: torch.device) -> None:
@@ -29,11 +29,11 @@ class Tally:
         right = (logits.argmax(1) == labels).sum()
         self.sums += torch.stack([loss * len(labels), right.float(), torch.full_like(loss, len(labels))])
 
-    def broken(self) -> Tensor:
+    def non_finite(self) -> Tensor:
         """1.0 if a loss of the epoch was NaN or infinite, else 0.0, on the device: the sum then is not finite either."""
         return 1.0 - self.sums[0].isfinite().float()
 
-    def glance(self) -> tuple[float, float]:
+    def peek(self) -> tuple[float, float]:
         """(mean loss, accuracy) as of the last glance where reading them now would make the device wait."""
         if self.sums.device.type == "cpu":
             return self.read()
@@ -55,7 +55,7 @@ class TrainingState:
     average: Average | NoAverage
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
-    tally: Tally
+    running: RunningMetrics
     epochs: int  # as planned: a time budget may leave fewer than the config names
     epoch: int = 0
     step: int = 0  # the next one of the epoch
@@ -78,17 +78,17 @@ class TrainingState:
         return self.epoch >= self.epochs
 
     @property
-    def waited_share(self) -> float:
+    def data_wait_share(self) -> float:
         """The share of the epoch's training time that went into waiting for faces."""
         return self.epoch_seconds["waited"] / self.epoch_seconds["train"] if self.epoch_seconds["train"] else 0.0
 
     def begin_epoch(self, epoch: int, seconds: float) -> None:
         """Stands before the first step of an epoch, `seconds` after the beginning of training."""
         self.epoch, self.step, self.seconds = epoch, 0, seconds
-        self.tally.sums.zero_()
+        self.running.sums.zero_()
         self.epoch_seconds = {"train": 0.0, "waited": 0.0}
 
-    def broken(self) -> Tensor:
+    def non_finite(self) -> Tensor:
         """1.0 if a weight of the model is NaN or infinite, else 0.0, on the device: their sum then is not finite either."""
         sums = [tensor.sum(dtype=torch.float32) for tensor in self.model.state_dict().values() if tensor.is_floating_point()]
         return 1.0 - torch.stack(sums).sum().isfinite().float()
@@ -100,7 +100,7 @@ class TrainingState:
             "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
-            "sums": self.tally.sums,
+            "sums": self.running.sums,
             "epochs": self.epochs,
             "epoch": self.epoch,
             "step": self.step,
@@ -118,14 +118,14 @@ class TrainingState:
         # Copied: an optimizer keeps the tensors that it is given, which would be those mapped from a file since replaced.
         self.optimizer.load_state_dict(copy.deepcopy(plain["optimizer"]))
         self.scaler.load_state_dict(plain["scaler"])
-        self.tally.sums.copy_(plain["sums"])
+        self.running.sums.copy_(plain["sums"])
         self.epochs, self.epoch, self.step = plain["epochs"], plain["epoch"], plain["step"]
         self.best = plain["best"]
         self.lr_factor, self.seconds = plain["lr_factor"], plain["seconds"]
         self.epoch_seconds = dict(plain["epoch_seconds"])
 
 
-def build_state(config: Config, classes: int, compute: Compute, begin: Callable[[FaceClassifier], object]) -> TrainingState:
+def build_state(config: Config, classes: int, device: Device, begin: Callable[[FaceClassifier], object]) -> TrainingState:
     """A fresh state; the model's first weights follow from the seed, `begin` may put others in their place.
 
     Raises ModelError for a `train.start_size` or a `model.freeze` that the model cannot take.
@@ -135,17 +135,17 @@ def build_state(config: Config, classes: int, compute: Compute, begin: Callable[
     start, only = config.train.start_size, model.fixed_size
     if start is not None and only is not None and start != only:
         raise ModelError(
-            f"train.start_size: `{config.model.name}` takes pictures of one size, {only} pixels, so it cannot start at {start}",
+            f"train.start_size: `{config.model.name}` takes images of one size, {only} pixels, so it cannot start at {start}",
             hint="leave train.start_size out",
         )
     begin(model)
     model.freeze(config.model.freeze)
-    compute.place(model)
+    device.place(model)
     return TrainingState(
         model=model,
         average=build_average(model, config.train.ema),
         optimizer=build_optimizer(model, config.optimizer),
-        scaler=torch.amp.GradScaler(compute.device.type, enabled=compute.dtype == torch.float16),
-        tally=Tally(compute.device),
+        scaler=torch.amp.GradScaler(device.type, enabled=device.dtype == torch.float16),
+        running=RunningMetrics(device.torch_device),
         epochs=config.train.epochs,
     )

@@ -51,7 +51,7 @@ def _load_backbone(model: FaceClassifier, weights: Weights, source: str) -> None
     if not _fits(needed, chosen):
         if model.fixed_size is not None and needed.keys() == chosen.keys():
             raise ModelError(
-                f"model.pretrained: {source} does not fit a model for pictures of {model.fixed_size} pixels",
+                f"model.pretrained: {source} does not fit a model for images of {model.fixed_size} pixels",
                 hint="set data.image_size to the size that the weights were made for, which is mostly 224 for ImageNet's",
             )
         raise ModelError(

@@ -19,7 +19,7 @@ import torch
 from train import Ours, bare
 
 from facecls.config.load import load_config
-from facecls.device import pick_compute
+from facecls.device import resolve_device
 from facecls.synthetic.write import write_faces
 
 CONFIG = """
@@ -27,7 +27,7 @@ data: {{root: {root}, image_size: {size}, store: device}}
 head: {{name: cosface}}
 train: {{batch_size: {batch}}}
 """
-DRAWN = 2_000  # pictures that are drawn; the others are links to them
+DRAWN = 2_000  # images that are drawn; the others are links to them
 
 
 def main() -> None:
@@ -47,13 +47,13 @@ def main() -> None:
         config_file = Path(name) / "gpu.yaml"
         config_file.write_text(CONFIG.format(root=folder, size=args.size, batch=args.batch))
         config = load_config(config_file)
-        compute = pick_compute("auto", "auto")
-        ours = Ours(config, compute)
+        device = resolve_device("auto", "auto")
+        ours = Ours(config, device)
         speeds = [ours.measure(args.steps) for _ in range(3)]
-        bares = [bare(config, compute, ours.classes, args.steps) for _ in range(3)]
+        bares = [bare(config, device, ours.classes, args.steps) for _ in range(3)]
         facecls, limit = sorted(speeds)[1], sorted(bares)[1]
-        device = torch.cuda.get_device_name() if compute.device.type == "cuda" else "cpu"
-        print(f"{device}, {compute}, torch {torch.__version__}, {len(ours.part)} faces, {args.size} pixels, batch {args.batch}")
+        name = torch.cuda.get_device_name() if device.type == "cuda" else "cpu"
+        print(f"{name}, {device}, torch {torch.__version__}, {len(ours.split)} faces, {args.size} pixels, batch {args.batch}")
         print(f"facecls, store device   {facecls:10.0f} images/s ({min(speeds):.0f} to {max(speeds):.0f})")
         print(f"bare loop               {limit:10.0f} images/s   facecls / it: {facecls / limit:.3f}")
         if args.loop:
@@ -73,8 +73,8 @@ def lay_out(folder: Path, faces: int, people: int) -> None:
     copies = -(-faces // (people * each))
     for person in drawn.iterdir():
         jpegs = [path for path in person.iterdir() if path.suffix == ".jpg"]
-        for part, count in (("train", copies * each), ("val", max(1, copies * each // 100))):
-            home = folder / part / person.name
+        for split, count in (("train", copies * each), ("val", max(1, copies * each // 100))):
+            home = folder / split / person.name
             home.mkdir(parents=True)
             for number in range(count):
                 os.link(jpegs[number % len(jpegs)], home / f"{number:06d}.jpg")

@@ -2,7 +2,7 @@
 
     python scripts/benchmarks/index.py [--files 1000000] [--classes 10000]
 
-Makes hard links to one small picture in a temporary folder, and lists it with each in a process of its own.
+Makes hard links to one small image in a temporary folder, and lists it with each in a process of its own.
 """
 
 import argparse
@@ -40,7 +40,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         root = Path(temporary) / "faces"
         begun = time.perf_counter()
-        link_pictures(root, asked.files, asked.classes)
+        link_images(root, asked.files, asked.classes)
         print(f"{asked.files:,} files in {asked.classes:,} classes, made in {time.perf_counter() - begun:.0f} s")
         runs: dict[str, list[dict[str, float]]] = {"FaceFolder": [], "ImageFolder": []}
         for _ in range(asked.repeat):  # in turns, so that both meet the same neighbours on the machine
@@ -58,8 +58,8 @@ def main() -> None:
     )
 
 
-def link_pictures(root: Path, files: int, classes: int) -> None:
-    """Hard links in `classes` folders; a new picture for every 50,000, because a file can have only so many names."""
+def link_images(root: Path, files: int, classes: int) -> None:
+    """Hard links in `classes` folders; a new image for every 50,000, because a file can have only so many names."""
     root.mkdir(parents=True)
     count = 0
     for number in range(classes):
@@ -67,9 +67,9 @@ def link_pictures(root: Path, files: int, classes: int) -> None:
         folder.mkdir()
         for _ in range(files * number // classes, files * (number + 1) // classes):
             if count % 50_000 == 0:
-                picture = root.parent / f"{count}.png"
-                Image.new("RGB", (1, 1)).save(picture)
-            os.link(picture, f"{folder}/img_{count:07}.png")
+                image = root.parent / f"{count}.png"
+                Image.new("RGB", (1, 1)).save(image)
+            os.link(image, f"{folder}/img_{count:07}.png")
             count += 1
 
 

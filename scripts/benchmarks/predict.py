@@ -22,10 +22,10 @@ import torch
 from numpy.typing import NDArray
 
 from facecls.checkpoint import read
-from facecls.device import pick_compute
-from facecls.evaluation.infer import BATCH, outputs_of
+from facecls.device import resolve_device
+from facecls.evaluation.infer import BATCH, forward_batches
 from facecls.inference.predict import Predictor
-from facecls.inference.sources import find_pictures
+from facecls.inference.sources import find_images
 from facecls.run import newest_best
 
 
@@ -37,9 +37,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    compute = pick_compute("auto", "auto")
-    predictor = Predictor(read(args.checkpoint or newest_best()), compute)
-    paths = find_pictures([str(args.folder)])
+    device = resolve_device("auto", "auto")
+    predictor = Predictor(read(args.checkpoint or newest_best()), device)
+    paths = find_images([str(args.folder)])
     contenders: dict[str, Callable[[], None]] = {
         "predict": lambda: _exhaust(predictor.predict(paths)),
         "decoding": lambda: _exhaust(predictor.read(paths)),
@@ -58,10 +58,10 @@ def main() -> None:
         ratios = [each["predict"] / min(each["decoding"], each[network]) for each in rounds]
         result[f"ratio to {network}"] = [statistics.median(ratios), min(ratios), max(ratios)]
     result |= {
-        "pictures": len(paths),
+        "images": len(paths),
         "model": predictor.name,
         "image_size": predictor.geometry.image_size,
-        "compute": str(compute),
+        "compute": str(device),
         "threads": args.threads,
         "torch": torch.__version__,
     }
@@ -69,8 +69,8 @@ def main() -> None:
 
 
 def _by_torch(predictor: Predictor, faces: NDArray[np.uint8]) -> object:
-    images = predictor.compute.images(torch.from_numpy(faces))
-    return outputs_of(predictor.model, [images], predictor.compute, mirrored=predictor.mirrored)
+    images = predictor.device.images(torch.from_numpy(faces))
+    return forward_batches(predictor.model, [images], predictor.device, mirrored=predictor.mirrored)
 
 
 def _network(predictor: Predictor, outputs: Callable[[NDArray[np.uint8]], object], count: int) -> None:

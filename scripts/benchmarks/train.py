@@ -22,14 +22,14 @@ from torch.nn import functional
 
 from facecls.config.load import load_config
 from facecls.config.schema import Config
-from facecls.data.dataset import find_parts
-from facecls.data.load import load_part
-from facecls.data.sampler import TrainBatches
-from facecls.device import Compute, pick_compute
+from facecls.data.dataset import index_dataset
+from facecls.data.load import load_split
+from facecls.data.sampler import TrainLoader
+from facecls.device import Device, resolve_device
 from facecls.progress import Progress
-from facecls.training.distributed import Team
+from facecls.training.distributed import SingleProcess
 from facecls.training.state import build_state
-from facecls.training.step import Stepper
+from facecls.training.step import TrainStep
 
 WARM_UP = 3  # steps before the clock starts: kernels are prepared in the first
 
@@ -47,11 +47,11 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     overrides = [f"data.root={args.folders}", f"data.image_size={args.size}", "train.start_size=null", "train.accumulate=1"]
     config = load_config(args.config, overrides)
-    compute = pick_compute(config.device, config.precision)
-    ours = Ours(config, compute)
+    device = resolve_device(config.device, config.precision)
+    ours = Ours(config, device)
     contenders: dict[str, Callable[[int], float]] = {
         "facecls": ours.measure,
-        "bare loop": lambda steps: bare(config, compute, ours.classes, steps),
+        "bare loop": lambda steps: bare(config, device, ours.classes, steps),
     }
     if args.loop:
         contenders["torchvision loop"] = lambda _: peer(args, [])
@@ -61,26 +61,26 @@ def main() -> None:
         rounds.append({name: measure(args.steps) for name, measure in contenders.items()})
         said = ", ".join(f"{name} {speed:.1f}" for name, speed in rounds[-1].items())
         print(f"round {number + 1}: {said} images/s", file=sys.stderr, flush=True)
-    report(rounds, config, compute, args)
+    report(rounds, config, device, args)
 
 
 class Ours:
     """facecls' own batches and steps, as a training runs them."""
 
-    def __init__(self, config: Config, compute: Compute) -> None:
-        found = find_parts(config.data, config.split)
+    def __init__(self, config: Config, device: Device) -> None:
+        found = index_dataset(config.data, config.split)
         self.classes = len(found.classes)
-        self.part = load_part("train", found.parts["train"], found.classes, config.data, Progress().bar, compute.device)
+        self.split = load_split("train", found.splits["train"], found.classes, config.data, Progress().bar, device.torch_device)
         self.config = config
-        self.state = build_state(config, self.classes, compute, lambda _: None)
-        self.batches = TrainBatches(self.part, config.train.batch_size, config.seed, compute)
-        self.stepper = Stepper(
+        self.state = build_state(config, self.classes, device, lambda _: None)
+        self.batches = TrainLoader(self.split, config.train.batch_size, config.seed, device)
+        self.train_step = TrainStep(
             config,
-            compute,
+            device,
             self.state.model,
             classes=self.classes,
             steps_per_epoch=self.batches.steps,
-            team=Team(),
+            group=SingleProcess(),
             progress=Progress(),
         )
 
@@ -91,30 +91,30 @@ class Ours:
             self.state.begin_epoch(self.state.epoch + 1, 0.0)
             for batch in self.batches.epoch(self.state.epoch):
                 if done == WARM_UP:
-                    wait(self.state.tally.sums)
+                    wait(self.state.running.sums)
                     begun, faces = time.perf_counter(), 0
-                self.stepper.step(self.state, batch, self.config.data.image_size)
+                self.train_step.step(self.state, batch, self.config.data.image_size)
                 faces += len(batch.labels)
                 done += 1
                 if done == steps + WARM_UP:
                     break
-        wait(self.state.tally.sums)
+        wait(self.state.running.sums)
         return faces / (time.perf_counter() - begun)
 
 
-def bare(config: Config, compute: Compute, classes: int, steps: int) -> float:
+def bare(config: Config, device: Device, classes: int, steps: int) -> float:
     """The same network and optimizer on one random batch."""
-    state = build_state(config, classes, compute, lambda _: None)
+    state = build_state(config, classes, device, lambda _: None)
     batch, size = config.train.batch_size, config.data.image_size
-    images = torch.rand(batch, 3, size, size, device=compute.device)
-    labels = torch.randint(classes, (batch,), device=compute.device)
+    images = torch.rand(batch, 3, size, size, device=device.torch_device)
+    labels = torch.randint(classes, (batch,), device=device.torch_device)
     state.model.train()
     begun = 0.0
     for step in range(steps + WARM_UP):
         if step == WARM_UP:
             wait(images)
             begun = time.perf_counter()
-        with compute.autocast():
+        with device.autocast():
             loss = functional.cross_entropy(state.model(images), labels)
         loss.backward()  # type: ignore[no-untyped-call]  # torch's stub
         state.optimizer.step()
@@ -137,10 +137,10 @@ def wait(tensor: torch.Tensor) -> None:
         torch.cuda.synchronize()
 
 
-def report(rounds: list[dict[str, float]], config: Config, compute: Compute, args: argparse.Namespace) -> None:
+def report(rounds: list[dict[str, float]], config: Config, device: Device, args: argparse.Namespace) -> None:
     print(
         f"{config.model.name}, head {config.head.name}, EMA {config.train.ema:g}, {args.size} pixels, "
-        f"batch {config.train.batch_size}, {compute}, {args.threads} threads, torch {torch.__version__}, {len(rounds)} rounds"
+        f"batch {config.train.batch_size}, {device}, {args.threads} threads, torch {torch.__version__}, {len(rounds)} rounds"
     )
     for name in rounds[0]:
         speeds = [each[name] for each in rounds]

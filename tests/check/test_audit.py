@@ -12,7 +12,7 @@ from PIL import Image, ImageFilter
 from facecls.check.audit import Audit, audit
 from facecls.check.findings import Finding
 from facecls.config.schema import DataConfig, SplitConfig
-from facecls.data.dataset import find_parts
+from facecls.data.dataset import index_dataset
 from tests.conftest import write_noise
 
 Noise = Callable[..., Path]
@@ -20,7 +20,7 @@ Noise = Callable[..., Path]
 
 def audited(root: Path, cache: Path, split: SplitConfig | None = None, **keys: object) -> Audit:
     data = DataConfig.model_validate({"root": root, "image_size": 32, **keys})
-    return audit(find_parts(data, split or SplitConfig()), data, cache_dir=cache)
+    return audit(index_dataset(data, split or SplitConfig()), data, cache_dir=cache)
 
 
 def finding(found: Audit, kind: str) -> Finding:
@@ -30,7 +30,7 @@ def finding(found: Audit, kind: str) -> Finding:
 
 def names(found: Audit, kind: str) -> list[set[str]]:
     """The file names in each item of a finding."""
-    return [{Path(found.pictures.paths[n]).name for n in item.pictures} for item in finding(found, kind).items]
+    return [{Path(found.images.paths[n]).name for n in item.images} for item in finding(found, kind).items]
 
 
 @pytest.fixture
@@ -47,26 +47,26 @@ def test_nothing_is_found_in_the_drawn_faces(faces: Path, tmp_path: Path) -> Non
     assert audited(faces, tmp_path).findings == ()
 
 
-def test_unreadable_pictures_are_listed_with_their_reason(noise: Noise, tmp_path: Path) -> None:
+def test_unreadable_images_are_listed_with_their_reason(noise: Noise, tmp_path: Path) -> None:
     root = noise(ada=5, bob=6)
     (root / "ada" / "empty.png").write_bytes(b"")
     whole = (root / "bob" / "bob0.png").read_bytes()
     (root / "bob" / "cut.png").write_bytes(whole[: len(whole) // 2])
     found = audited(root, tmp_path)
     bad = finding(found, "unreadable")
-    assert bad.grave and bad.message == "2 pictures cannot be read"
+    assert bad.grave and bad.message == "2 images cannot be read"
     assert bad.fix == "mend or remove them, or train without them: --set data.on_bad_image=skip"
-    reasons = {Path(found.pictures.paths[item.pictures[0]]).name: item.note for item in bad.items}
+    reasons = {Path(found.images.paths[item.images[0]]).name: item.note for item in bad.items}
     assert reasons == {"empty.png": "is empty", "cut.png": "is cut short"}
 
 
-def test_a_picture_in_two_classes_is_grave_and_named_with_both(copied: Path, tmp_path: Path) -> None:
+def test_a_image_in_two_classes_is_grave_and_named_with_both(copied: Path, tmp_path: Path) -> None:
     one, other = sorted(copied.iterdir())[:2]
     source = first_of(one)
     shutil.copy(source, other / f"again{source.suffix}")
     found = audited(copied, tmp_path)
     two = finding(found, "two labels")
-    assert two.grave and two.message == "1 group of identical pictures lies in more than one class"
+    assert two.grave and two.message == "1 group of identical images lies in more than one class"
     assert two.items[0].note == f"{one.name} / {other.name}"
     assert names(found, "two labels") == names(found, "duplicates") == [{source.name, f"again{source.suffix}"}]
 
@@ -97,15 +97,15 @@ def test_a_split_by_groups_has_no_leaks(copied: Path, tmp_path: Path) -> None:
     assert "leak" in {each.kind for each in parted.findings}
     grouped = audited(copied, tmp_path, SplitConfig(group="near_duplicates"), cache_dir=tmp_path)
     assert not {"leak", "leak, near"} & {each.kind for each in grouped.findings}
-    assert finding(grouped, "duplicates").message == "24 pictures are copies of another, pixel for pixel"
+    assert finding(grouped, "duplicates").message == "24 images are copies of another, pixel for pixel"
 
 
 def test_small_and_uneven_classes_are_found(noise: Noise, tmp_path: Path) -> None:
     found = audited(noise(ada=40, bob=5), tmp_path)
-    assert finding(found, "few pictures").message == "1 class has fewer than 5 pictures to train on"
-    assert [item.note for item in finding(found, "few pictures").items] == ["bob: 4 pictures"]
+    assert finding(found, "few images").message == "1 class has fewer than 5 images to train on"
+    assert [item.note for item in finding(found, "few images").items] == ["bob: 4 images"]
     assert finding(found, "imbalance").message == (
-        "`ada` has 8.0 times the pictures of `bob` (32 and 4); who always says the largest is right 88.9% of the time"
+        "`ada` has 8.0 times the images of `bob` (32 and 4); who always says the largest is right 88.9% of the time"
     )
 
 
@@ -128,23 +128,23 @@ def test_names_that_differ_only_in_case_or_unicode_form_are_grave(noise: Noise, 
     )
 
 
-def test_pictures_that_show_too_little_are_found(copied: Path, tmp_path: Path) -> None:
+def test_images_that_show_too_little_are_found(copied: Path, tmp_path: Path) -> None:
     person = first_of(copied)
     with Image.open(first_of(person)) as image:
-        picture = image.convert("RGB")
-    picture.filter(ImageFilter.GaussianBlur(0.05 * picture.width)).save(person / "blurred.png")
-    picture.point(lambda value: value // 12).save(person / "black.png")
-    picture.crop((0, 0, picture.width, picture.height // 5)).save(person / "oblong.png")
-    picture.resize((12, 12)).save(person / "tiny.png")
+        original = image.convert("RGB")
+    original.filter(ImageFilter.GaussianBlur(0.05 * original.width)).save(person / "blurred.png")
+    original.point(lambda value: value // 12).save(person / "black.png")
+    original.crop((0, 0, original.width, original.height // 5)).save(person / "oblong.png")
+    original.resize((12, 12)).save(person / "tiny.png")
     Image.new("RGB", (60, 60), (90, 80, 70)).save(person / "flat.png")
     found = audited(copied, tmp_path)
     for kind in ("blurred", "black", "oblong", "tiny", "flat"):
         assert {f"{kind}.png"} in names(found, kind), kind
         assert not finding(found, kind).grave
-        assert finding(found, kind).message.startswith("1 picture is "), kind
+        assert finding(found, kind).message.startswith("1 image is "), kind
 
 
-def test_grey_pictures_among_coloured_ones_are_found(copied: Path, tmp_path: Path) -> None:
+def test_grey_images_among_coloured_ones_are_found(copied: Path, tmp_path: Path) -> None:
     one = first_of(copied)
     for path in sorted(one.iterdir()):
         with Image.open(path) as image:
@@ -152,7 +152,7 @@ def test_grey_pictures_among_coloured_ones_are_found(copied: Path, tmp_path: Pat
         grey.save(path)
     found = audited(copied, tmp_path)
     assert finding(found, "colour and grey").message == (
-        f"13 of 48 pictures are grey; the grey ones make up 100% of `{one.name}`, 8% of `charlie`"
+        f"13 of 48 images are grey; the grey ones make up 100% of `{one.name}`, 8% of `charlie`"
     )
     assert len(finding(found, "colour and grey").items) == 13
 

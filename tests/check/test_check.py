@@ -38,7 +38,7 @@ def test_check_tells_what_a_training_will_take_and_finds_nothing(facecls: Facecl
     result = facecls("check", tiny(data={"cache_dir": str(tmp_path)}), "--strict")
     assert result.code == 0
     assert re.findall(r"^(\w+(?: \w+)?)  ", result.out, re.M) == ["data", "config", "model", "one batch", "time", "memory"]
-    assert "nothing found in 48 pictures" in result.out
+    assert "nothing found in 48 images" in result.out
 
 
 def test_check_prints_json_that_a_program_can_read(facecls: Facecls, tiny: Tiny, tmp_path: Path, spoilt: Path) -> None:
@@ -49,12 +49,12 @@ def test_check_prints_json_that_a_program_can_read(facecls: Facecls, tiny: Tiny,
     assert plain["grave"] == 2 and plain["parts"]["train"] + plain["parts"]["val"] == 50
     assert {"unreadable", "two labels", "duplicates"} <= {each["kind"] for each in plain["findings"]}
     two = next(each for each in plain["findings"] if each["kind"] == "two labels")
-    assert [picture["class"] for picture in two["items"][0]["pictures"]] == plain["classes"][:2]
-    rehearsal = plain["rehearsal"]
-    assert rehearsal["steps"] == round(plain["parts"]["train"] / 16) and rehearsal["loss"] > 0
-    assert rehearsal["epoch_seconds"] > rehearsal["steps"] * rehearsal["step_seconds"]["32"]
-    assert rehearsal["training_seconds"] == pytest.approx(2 * rehearsal["epoch_seconds"])
-    assert rehearsal["faces_bytes"] == 50 * 3 * 32**2
+    assert [image["class"] for image in two["items"][0]["images"]] == plain["classes"][:2]
+    dry_run = plain["rehearsal"]
+    assert dry_run["steps"] == round(plain["parts"]["train"] / 16) and dry_run["loss"] > 0
+    assert dry_run["epoch_seconds"] > dry_run["steps"] * dry_run["step_seconds"]["32"]
+    assert dry_run["training_seconds"] == pytest.approx(2 * dry_run["epoch_seconds"])
+    assert dry_run["faces_bytes"] == 50 * 3 * 32**2
     assert snapshot(spoilt) == before
 
 
@@ -62,8 +62,8 @@ def test_the_batch_is_as_large_as_the_steps_of_a_training(facecls: Facecls, tiny
     for batch_size, words, faces, steps in ((32, "40 faces a step", 40, 1), (12, "13 or 14 faces a step", 14, 3)):
         config = tiny(data={"cache_dir": str(tmp_path)}, train={"batch_size": batch_size}, split={"val": 0.17})
         assert words in facecls("check", config).out
-        rehearsal = json.loads(facecls("check", config, "--format", "json").out)["rehearsal"]
-        assert (rehearsal["faces"], rehearsal["steps"]) == (faces, steps)
+        dry_run = json.loads(facecls("check", config, "--format", "json").out)["rehearsal"]
+        assert (dry_run["faces"], dry_run["steps"]) == (faces, steps)
 
 
 def test_no_more_threads_are_started_than_this_process_may_use_cores(
@@ -88,7 +88,7 @@ def test_strict_ends_with_1_where_a_finding_is_grave(facecls: Facecls, tiny: Tin
     assert "grave  two labels" in result.out
 
 
-def test_the_csv_file_has_a_row_for_every_picture_of_a_finding(
+def test_the_csv_file_has_a_row_for_every_image_of_a_finding(
     facecls: Facecls, tiny: Tiny, tmp_path: Path, spoilt: Path
 ) -> None:
     facecls("check", tiny(data={"root": str(spoilt), "cache_dir": str(tmp_path)}), "--csv", tmp_path / "found.csv")
@@ -118,7 +118,7 @@ def test_classes_that_cannot_be_split_are_a_finding_and_the_rest_is_still_found(
     plain = json.loads(result.out)
     assert plain["findings"][0]["kind"] == "no split" and plain["findings"][0]["grave"]
     assert plain["findings"][0]["message"] == (
-        f"a training could not begin: {spoilt / 'lonely'}: holds 1 picture, a split needs 2"
+        f"a training could not begin: {spoilt / 'lonely'}: holds 1 image, a split needs 2"
     )
     assert plain["rehearsal"] is not None and plain["parts"] == {"train": 51}
 
@@ -129,10 +129,10 @@ def test_a_folder_that_is_missing_is_an_error(facecls: Facecls, tiny: Tiny, tmp_
     assert result.err.startswith(f"error: {tmp_path / 'nowhere'}: no such folder")
 
 
-def test_growing_pictures_are_timed_at_both_ends(facecls: Facecls, tiny: Tiny, tmp_path: Path) -> None:
+def test_growing_images_are_timed_at_both_ends(facecls: Facecls, tiny: Tiny, tmp_path: Path) -> None:
     config = tiny(data={"cache_dir": str(tmp_path), "image_size": 48}, train={"start_size": 16})
-    rehearsal = json.loads(facecls("check", config, "--format", "json").out)["rehearsal"]
-    assert list(rehearsal["step_seconds"]) == ["16", "48"]
+    dry_run = json.loads(facecls("check", config, "--format", "json").out)["rehearsal"]
+    assert list(dry_run["step_seconds"]) == ["16", "48"]
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="macOS refuses names that are no UTF-8")

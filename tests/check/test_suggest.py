@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from facecls.check.suggest import Look, suggest
+from facecls.check.suggest import FolderSummary, suggest
 from facecls.config.load import load_config
 from facecls.config.schema import AugmentConfig, Config
 from tests.conftest import Result
@@ -15,7 +15,7 @@ from tests.conftest import Result
 Facecls = Callable[..., Result]
 
 
-def load(look: Look, folder: Path) -> Config:
+def load(look: FolderSummary, folder: Path) -> Config:
     path = folder / "suggested.yaml"
     path.write_text(suggest(look))
     return load_config(path)
@@ -42,18 +42,21 @@ def test_a_config_that_is_there_is_not_overwritten(facecls: Facecls, faces: Path
     ("look", "lines"),
     [
         (
-            Look(Path("people"), [f"p{n}" for n in range(40)], [5] * 40, 92, False),
+            FolderSummary(Path("people"), [f"p{n}" for n in range(40)], [5] * 40, 92, False),
             ["image_size: 80", "epochs: 120", "name: cosface"],
         ),
         (
-            Look(Path("masks"), ["with", "without"], [600, 600], 300, False),
+            FolderSummary(Path("masks"), ["with", "without"], [600, 600], 300, False),
             ["name: linear", "batch_size: 64", "image_size: 96"],
         ),
-        (Look(Path("my fer"), ["happy", "sad", "angry"], [900, 1200, 100], 48, True), ["stem: small", "best: val_macro_f1"]),
-        (Look(Path("gaze"), ["looks_left", "looks_right"], [50, 50], 200, True), ["labels_are_handed: true"]),
+        (
+            FolderSummary(Path("my fer"), ["happy", "sad", "angry"], [900, 1200, 100], 48, True),
+            ["stem: small", "best: val_macro_f1"],
+        ),
+        (FolderSummary(Path("gaze"), ["looks_left", "looks_right"], [50, 50], 200, True), ["flip_changes_class: true"]),
     ],
 )
-def test_the_recipe_follows_from_classes_pictures_and_size(look: Look, lines: list[str], tmp_path: Path) -> None:
+def test_the_recipe_follows_from_classes_images_and_size(look: FolderSummary, lines: list[str], tmp_path: Path) -> None:
     text = suggest(look)
     assert all(line in text for line in lines)
     assert ("split:" in text) != look.has_val
@@ -72,14 +75,14 @@ def test_the_recipe_follows_from_classes_pictures_and_size(look: Look, lines: li
     ],
 )
 def test_only_class_names_of_both_sides_forbid_mirroring(classes: list[str], handed: bool, tmp_path: Path) -> None:
-    config = load(Look(Path("gaze"), classes, [50] * len(classes), 200, True), tmp_path)
-    assert config.data.labels_are_handed == handed
+    config = load(FolderSummary(Path("gaze"), classes, [50] * len(classes), 200, True), tmp_path)
+    assert config.data.flip_changes_class == handed
     assert config.augment.flip == AugmentConfig().flip
 
 
 def test_a_class_called_unknown_is_no_stranger(tmp_path: Path) -> None:
-    assert not load(Look(Path("a"), ["ada", "unknown"], [50, 50], 96, True), tmp_path).unknown.enabled
-    assert load(Look(Path("a"), ["ada", "bela"], [50, 50], 96, True), tmp_path).unknown.enabled
+    assert not load(FolderSummary(Path("a"), ["ada", "unknown"], [50, 50], 96, True), tmp_path).unknown.enabled
+    assert load(FolderSummary(Path("a"), ["ada", "bela"], [50, 50], 96, True), tmp_path).unknown.enabled
 
 
 @pytest.mark.parametrize(("folder", "reason"), [("taken", "Not a directory"), ("gone", "No such file or directory")])
@@ -102,18 +105,18 @@ def test_one_class_is_refused_at_once(facecls: Facecls, tmp_path: Path) -> None:
     assert not (tmp_path / "one.yaml").exists()
 
 
-def test_unreadable_pictures_do_not_hinder_a_look(facecls: Facecls, tmp_path: Path) -> None:
+def test_unreadable_images_do_not_hinder_a_look(facecls: Facecls, tmp_path: Path) -> None:
     for name in ("ada", "bela"):
         (tmp_path / "two" / name).mkdir(parents=True)
         Image.new("RGB", (50, 60)).save(tmp_path / "two" / name / "1.png")
-        (tmp_path / "two" / name / "2.png").write_bytes(b"no picture")
+        (tmp_path / "two" / name / "2.png").write_bytes(b"no image")
     assert facecls("init", tmp_path / "two", "--output", tmp_path / "two.yaml").code == 0
     assert "image_size: 48" in (tmp_path / "two.yaml").read_text()
 
 
 @pytest.mark.parametrize("name", ["it's mine", "2024", "true", 'a "b"', "plain", "a: b", "#1", "a 😀", os.fsdecode(b"caf\xe9")])
 def test_any_folder_name_comes_back(name: str, tmp_path: Path) -> None:
-    look = Look(Path(name), ["a", "b"], [50, 50], 64, False)
+    look = FolderSummary(Path(name), ["a", "b"], [50, 50], 64, False)
     path = tmp_path / "suggested.yaml"
     path.write_text(suggest(look), encoding="utf-8")
     assert load_config(path).data.root == Path(name)

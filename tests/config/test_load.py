@@ -36,7 +36,7 @@ def test_every_mistake_is_found_at_once_with_its_line(tmp_path: Path) -> None:
             f"{path}:10: train: should be a section with keys, got 3",
             f"{path}:11: headd: `headd` is not a key of the config",
             f"{path}:12: device: input should be one of auto | cpu | cuda | cuda:N | mps, got 'gpu'",
-            f"{path}:13: split: val and test together take 1.1 of the pictures, none is left to train on",
+            f"{path}:13: split: val and test together take 1.1 of the images, none is left to train on",
             "--set augment.flip: input should be less than or equal to 1, got 2",
             "--set x: should be section.key=value",
         ]
@@ -186,7 +186,7 @@ def test_a_config_cannot_be_changed_and_survives_a_round_trip(tmp_path: Path) ->
     assert flat(config.model_dump(mode="json"))["train.epochs"] == config.train.epochs
 
 
-def test_pictures_that_start_larger_than_they_end_are_refused(tmp_path: Path) -> None:
+def test_images_that_start_larger_than_they_end_are_refused(tmp_path: Path) -> None:
     path = write(tmp_path, "data: {root: a, image_size: 64}\ntrain: {start_size: 96}\n")
     with pytest.raises(ConfigError, match=r"train.start_size \(96\) is larger than data.image_size \(64\)"):
         load_config(path)

@@ -19,7 +19,7 @@ def augment(faces: Tensor, draws: Tensor, size: int = 24, **strengths: float) ->
 
 @pytest.fixture
 def faces() -> Tensor:
-    """Smooth ones, (6, 24, 24, 3): noise would have no picture left after a turn."""
+    """Smooth ones, (6, 24, 24, 3): noise would have no image left after a turn."""
     coarse = torch.rand(6, 3, 5, 5, generator=torch.Generator().manual_seed(0))
     smooth = functional.interpolate(coarse, (24, 24), mode="bicubic").clamp(0, 1)
     return (smooth * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
@@ -159,7 +159,7 @@ def test_mixed_targets_add_up_to_one(mixup: float, cutmix: float) -> None:
         assert torch.equal(images, batch()[0])  # the batch itself is left as it was
 
 
-def test_mixup_blends_pictures_as_it_blends_targets() -> None:
+def test_mixup_blends_images_as_it_blends_targets() -> None:
     images, targets = batch(classes=8)
     mixed, shares = mix(images, targets, OFF.model_copy(update={"mixup": 1.0}), (0, 0, 0))
     for number in range(8):

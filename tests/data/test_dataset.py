@@ -11,7 +11,7 @@ import torch
 
 from facecls.config.load import load_config
 from facecls.config.schema import Config, DataConfig, SplitConfig
-from facecls.data.dataset import Found, find_parts
+from facecls.data.dataset import DatasetIndex, index_dataset
 from facecls.data.duplicates.match import near_duplicate_groups
 from facecls.errors import ConfigError, DataError
 from facecls.faces.decode import open_image
@@ -21,8 +21,8 @@ from facecls.training.train import train
 from tests.conftest import Noise, write_noise
 
 
-def find(root: Path, split_file: Path | None = None, **split: Any) -> Found:
-    return find_parts(DataConfig(root=root, split_file=split_file), SplitConfig(**split))
+def find(root: Path, split_file: Path | None = None, **split: Any) -> DatasetIndex:
+    return index_dataset(DataConfig(root=root, split_file=split_file), SplitConfig(**split))
 
 
 def refusal(call: Callable[[], object]) -> tuple[tuple[str, ...], str]:
@@ -31,15 +31,15 @@ def refusal(call: Callable[[], object]) -> tuple[tuple[str, ...], str]:
     return caught.value.problems, caught.value.hint
 
 
-def names(found: Found) -> dict[str, list[str]]:
-    return {part: [os.path.basename(path) for path in listing.paths] for part, listing in found.parts.items()}  # noqa: PTH119
+def names(found: DatasetIndex) -> dict[str, list[str]]:
+    return {split: [os.path.basename(path) for path in image_list.paths] for split, image_list in found.splits.items()}  # noqa: PTH119
 
 
 def test_a_folder_of_classes_is_split(noise: Noise) -> None:
     found = find(noise(ada=10, bob=5))
     assert found.classes == ("ada", "bob") and found.notes == []
-    assert {part: len(listing.labels) for part, listing in found.parts.items()} == {"train": 12, "val": 3}
-    assert list(find(noise(), test=0.2).parts) == ["train", "val", "test"]
+    assert {split: len(image_list.labels) for split, image_list in found.splits.items()} == {"train": 12, "val": 3}
+    assert list(find(noise(), test=0.2).splits) == ["train", "val", "test"]
 
 
 @pytest.mark.parametrize("name", ["val", "valid", "validation"])
@@ -54,12 +54,12 @@ def test_part_folders_are_the_parts(noise: Noise, name: str, tmp_path: Path) -> 
         "val": ["ada0.png", "bob0.png"],
         "test": ["ada0.png", "ada1.png"],
     }
-    assert found.parts["val"].labels.tolist() == [0, 1]
-    assert found.notes == [f"{root / 'test'}: has no pictures of `bob`"]
+    assert found.splits["val"].labels.tolist() == [0, 1]
+    assert found.notes == [f"{root / 'test'}: has no images of `bob`"]
 
 
-def sizes(found: Found) -> dict[str, int]:
-    return {part: len(listing.labels) for part, listing in found.parts.items()}
+def sizes(found: DatasetIndex) -> dict[str, int]:
+    return {split: len(image_list.labels) for split, image_list in found.splits.items()}
 
 
 def test_without_a_val_folder_train_is_split_and_test_is_left_alone(noise: Noise, tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_what_was_passed_over_is_said(noise: Noise) -> None:
     (root / "README").touch()
     (root / ".git").mkdir()
     (root / "ada" / "notes.txt").touch()
-    assert find(root).notes == [f"{root}: passed over 1 beside the class folders, 1 hidden or system, 1 not pictures"]
+    assert find(root).notes == [f"{root}: passed over 1 beside the class folders, 1 hidden or system, 1 not images"]
 
 
 def test_one_class_is_too_few(noise: Noise) -> None:
@@ -112,8 +112,8 @@ def test_nothing_held_out_is_an_error(noise: Noise) -> None:
 
 def test_folders_and_config_do_not_both_say_what_a_part_is(noise: Noise, tmp_path: Path) -> None:
     root = tmp_path / "parts"
-    for part in ("train", "val", "test"):
-        noise(root / part, ada=2, bob=2)
+    for split in ("train", "val", "test"):
+        noise(root / split, ada=2, bob=2)
     hint = f"leave the key out, or set data.root to {root / 'train'}"
     assert refusal(lambda: find(root, folds=2)) == ((f"split.folds: {root / 'val'} is val already",), hint)
     assert refusal(lambda: find(root, test=0.1)) == ((f"split.test: {root / 'test'} is test already",), hint)
@@ -132,14 +132,14 @@ def test_groups_by_name_stay_together_and_are_counted(noise: Noise) -> None:
                 write_noise(root / name / f"{name}_b{burst}_{number}.png")
         write_noise(root / name / "single.png")
     found = find(root, group="name", pattern=r"^\w+_b\d+")
-    assert found.notes == [f"{root}: 30 pictures stay together in 10 groups (name)"]
+    assert found.notes == [f"{root}: 30 images stay together in 10 groups (name)"]
     bursts = [{name[:6] for name in members} for members in names(found).values()]
     assert not bursts[0] & bursts[1]
 
 
 def test_a_class_that_val_lacks_is_said(noise: Noise) -> None:
     root = noise(ada=4, bob=4)
-    assert find(root, by_name={"val": "^ada0"}).notes == ["val: has no pictures of `bob`"]
+    assert find(root, by_name={"val": "^ada0"}).notes == ["val: has no images of `bob`"]
 
 
 @pytest.fixture
@@ -151,14 +151,14 @@ def run_config(faces: Path, tiny: Callable[..., Path]) -> Callable[..., Config]:
     return make
 
 
-def test_a_run_s_split_is_trained_on_as_it_is_from_wherever_the_pictures_lie(
+def test_a_run_s_split_is_trained_on_as_it_is_from_wherever_the_images_lie(
     run_config: Callable[..., Config], faces: Path, tmp_path: Path
 ) -> None:
-    train(run_config(), Run(tmp_path / "one"), Progress(), go_on=False)
+    train(run_config(), Run(tmp_path / "one"), Progress(), resume=False)
     manifest = tmp_path / "one" / "split.csv"
     (tmp_path / "moved").symlink_to(faces)
     overrides = (f"data.split_file={manifest}", f"data.root={tmp_path / 'moved'}", "split.seed=7", "split.val=0.1")
-    train(run_config(*overrides), Run(tmp_path / "two"), Progress(), go_on=False)
+    train(run_config(*overrides), Run(tmp_path / "two"), Progress(), resume=False)
     assert (tmp_path / "two" / "split.csv").read_text() == manifest.read_text()
     assert f"{next(faces.iterdir()).name}/" in manifest.read_text()
     assert {line.split(",")[2] for line in manifest.read_text().splitlines()} == {"split", "train", "val", "test"}
@@ -185,9 +185,9 @@ def test_a_balanced_run_ends_elsewhere_than_a_plain_one(
     losses = []
     for name in ("none", balance):
         config = run_config(f"data.split_file={tmp_path / 'split.csv'}", f"data.balance={name}")
-        outcome = train(config, Run(tmp_path / name), Progress(), go_on=False)
-        assert outcome is not None
-        losses.append(outcome.best["val_loss"])
+        result = train(config, Run(tmp_path / name), Progress(), resume=False)
+        assert result is not None
+        losses.append(result.best["val_loss"])
     assert losses[0] != losses[1]
 
 
@@ -213,21 +213,21 @@ def test_mistakes_of_the_split_are_named(tmp_path: Path) -> None:
     )
 
 
-def test_a_run_that_goes_on_keeps_its_split_when_pictures_are_added(
+def test_a_run_that_goes_on_keeps_its_split_when_images_are_added(
     run_config: Callable[..., Config], faces: Path, tmp_path: Path
 ) -> None:
     root = tmp_path / "growing"
     shutil.copytree(faces, root)
     run = Run(tmp_path / "run")
-    train(run_config(f"data.root={root}"), run, Progress(), go_on=False)
+    train(run_config(f"data.root={root}"), run, Progress(), resume=False)
     before = run.split.read_text()
     for folder in sorted(root.iterdir()):
         write_noise(folder / "0000.png")
-    outcome = train(run_config(f"data.root={root}", "train.epochs=2"), run, Progress(), go_on=True)
-    assert outcome is not None and run.split.read_text() == before
+    result = train(run_config(f"data.root={root}", "train.epochs=2"), run, Progress(), resume=True)
+    assert result is not None and run.split.read_text() == before
     assert len(run.rows()) == 2
     whole = Run(tmp_path / "whole")  # with one step an epoch, a schedule of two epochs begins like one of one
-    train(run_config("train.epochs=2"), whole, Progress(), go_on=False)
+    train(run_config("train.epochs=2"), whole, Progress(), resume=False)
     ends = [torch.load(each.last, weights_only=True)["training"]["model"] for each in (run, whole)]
     assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0])
 
@@ -236,16 +236,16 @@ def test_copies_of_a_photograph_stay_together_unless_they_may_part(faces: Path, 
     root = tmp_path / "copied"
     shutil.copytree(faces, root)
     for folder in sorted(root.iterdir()):
-        for number, picture in enumerate(sorted(folder.iterdir())[:3]):
-            image = open_image(picture)
+        for number, original in enumerate(sorted(folder.iterdir())[:3]):
+            image = open_image(original)
             image.resize((image.width * 3 // 4, image.height * 3 // 4)).save(folder / f"copy{number}.jpg", quality=80)
-            shutil.copy(picture, folder / f"again{number}{picture.suffix}")
+            shutil.copy(original, folder / f"again{number}{original.suffix}")
     notes = find(root, val=0.4).notes
-    assert notes == [f"{root}: 36 pictures stay together in 12 groups (near_duplicates)"]
+    assert notes == [f"{root}: 36 images stay together in 12 groups (near_duplicates)"]
 
-    def leaks(found: Found) -> int:
-        groups = near_duplicate_groups([path for listing in found.parts.values() for path in listing.paths])
-        train = len(found.parts["train"].labels)
+    def leaks(found: DatasetIndex) -> int:
+        groups = near_duplicate_groups([path for image_list in found.splits.values() for path in image_list.paths])
+        train = len(found.splits["train"].labels)
         return len(set(groups[:train]) & set(groups[train:]))
 
     assert leaks(find(root, val=0.4)) == 0

@@ -11,7 +11,7 @@ from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
 from facecls.data.folder import FaceFolder
-from facecls.data.listing import part_folders
+from facecls.data.listing import split_folders
 from facecls.errors import DataError
 from tests.conftest import Noise, write_noise
 
@@ -56,17 +56,17 @@ def test_classes_are_in_natural_order(noise: Noise) -> None:
     assert FaceFolder(noise(s10=1, s2=1, s1=1)).classes == ["s1", "s2", "s10"]
 
 
-def test_what_is_no_class_and_no_picture_is_passed_over_and_counted(noise: Noise) -> None:
+def test_what_is_no_class_and_no_image_is_passed_over_and_counted(noise: Noise) -> None:
     root = noise(ada=1, bob=1)
     for name in (".ipynb_checkpoints/a.png", "__MACOSX/ada/._1.png", "ada/.DS_Store", "ada/notes.txt", "README", "x.png"):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).touch()
     folder = FaceFolder(root)
     assert folder.classes == ["ada", "bob"] and len(folder) == 2
-    assert folder.passed_over == {"hidden or system": 3, "not pictures": 1, "beside the class folders": 2}
+    assert folder.passed_over == {"hidden or system": 3, "not images": 1, "beside the class folders": 2}
 
 
-def test_pictures_are_turned_upright(tmp_path: Path) -> None:
+def test_images_are_turned_upright(tmp_path: Path) -> None:
     for name in ("ada", "bob"):
         (tmp_path / name).mkdir()
         exif = Image.Exif()
@@ -89,31 +89,31 @@ def test_a_root_that_is_a_file_is_named(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_classes_is_named(tmp_path: Path) -> None:
-    hint = f"put the pictures of each class in a folder of its own, such as {tmp_path / 'ada' / '1.jpg'}"
+    hint = f"put the images of each class in a folder of its own, such as {tmp_path / 'ada' / '1.jpg'}"
     assert refusal(lambda: FaceFolder(tmp_path)) == ((f"{tmp_path}: holds no class folders",), hint)
     write_noise(tmp_path / "face.png")
-    assert refusal(lambda: FaceFolder(tmp_path)) == ((f"{tmp_path}: holds pictures but no class folders",), hint)
+    assert refusal(lambda: FaceFolder(tmp_path)) == ((f"{tmp_path}: holds images but no class folders",), hint)
 
 
 def test_all_empty_classes_are_named_at_once(noise: Noise) -> None:
     root = noise(ada=1)
     (root / "bob").mkdir()
     (root / "cyd").mkdir()
-    problems = (f"{root / 'bob'}: holds no pictures", f"{root / 'cyd'}: holds no pictures")
-    assert refusal(lambda: FaceFolder(root)) == (problems, "put pictures in, or remove the folder: every folder is a class")
+    problems = (f"{root / 'bob'}: holds no images", f"{root / 'cyd'}: holds no images")
+    assert refusal(lambda: FaceFolder(root)) == (problems, "put images in, or remove the folder: every folder is a class")
 
 
 def test_parts_go_by_all_their_names(noise: Noise) -> None:
     root = noise(ada=1)
-    assert part_folders(root) == {}
+    assert split_folders(root) == {}
     for name in ("train", "valid", "test"):
         (root / name).mkdir()
-    assert part_folders(root) == {"train": root / "train", "val": root / "valid", "test": root / "test"}
+    assert split_folders(root) == {"train": root / "train", "val": root / "valid", "test": root / "test"}
     (root / "validation").mkdir()
     problem = f"{root}: holds both `valid` and `validation`"
-    assert refusal(lambda: part_folders(root)) == ((problem,), "keep one of them")
+    assert refusal(lambda: split_folders(root)) == ((problem,), "keep one of them")
 
 
 def test_a_class_called_test_is_a_class_where_there_is_no_train(noise: Noise) -> None:
     root = noise(ada=1, test=1)
-    assert part_folders(root) == {} and FaceFolder(root).classes == ["ada", "test"]
+    assert split_folders(root) == {} and FaceFolder(root).classes == ["ada", "test"]

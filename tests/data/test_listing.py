@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from facecls.data.listing import Paths, class_folders, natural_key, pictures_below
+from facecls.data.listing import Paths, class_folders, images_below, natural_key
 from facecls.errors import DataError
 
 
@@ -61,34 +61,34 @@ def test_classes_that_differ_in_leading_zeros_have_one_order(tmp_path: Path) -> 
     assert class_folders(tmp_path, Counter()) == ["001", "01", "1", "2"]
 
 
-def test_pictures_are_those_with_a_known_suffix_in_sorted_order(tmp_path: Path) -> None:
+def test_images_are_those_with_a_known_suffix_in_sorted_order(tmp_path: Path) -> None:
     touch(tmp_path, "ada/b.JPG", "ada/a.png", "ada/c.jpeg", "ada/notes.txt", "ada/.hidden.jpg", "ada/Thumbs.db", "ada/png")
     counts: Counter[str] = Counter()
-    assert list(pictures_below(tmp_path, "ada", counts)) == ["ada/a.png", "ada/b.JPG", "ada/c.jpeg"]
-    assert counts == {"hidden or system": 2, "not pictures": 2}
+    assert list(images_below(tmp_path, "ada", counts)) == ["ada/a.png", "ada/b.JPG", "ada/c.jpeg"]
+    assert counts == {"hidden or system": 2, "not images": 2}
 
 
-def test_a_folder_named_like_a_picture_is_a_folder(tmp_path: Path) -> None:
+def test_a_folder_named_like_a_image_is_a_folder(tmp_path: Path) -> None:
     touch(tmp_path, "ada/a.jpg", "ada/album.jpg/1.jpg")
-    assert list(pictures_below(tmp_path, "ada", Counter())) == ["ada/a.jpg", "ada/album.jpg/1.jpg"]
+    assert list(images_below(tmp_path, "ada", Counter())) == ["ada/a.jpg", "ada/album.jpg/1.jpg"]
 
 
 def test_folders_in_a_class_belong_to_it_in_natural_order(tmp_path: Path) -> None:
     touch(tmp_path, "ada/day10/1.jpg", "ada/day2/1.jpg", "ada/z.jpg")
-    assert list(pictures_below(tmp_path, "ada", Counter())) == ["ada/z.jpg", "ada/day2/1.jpg", "ada/day10/1.jpg"]
+    assert list(images_below(tmp_path, "ada", Counter())) == ["ada/z.jpg", "ada/day2/1.jpg", "ada/day10/1.jpg"]
 
 
 def test_links_that_go_round_in_a_circle_are_passed_over(tmp_path: Path) -> None:
     touch(tmp_path, "ada/day/1.jpg")
     (tmp_path / "ada" / "day" / "again").symlink_to(tmp_path / "ada")
     counts: Counter[str] = Counter()
-    assert list(pictures_below(tmp_path, "ada", counts)) == ["ada/day/1.jpg"]
+    assert list(images_below(tmp_path, "ada", counts)) == ["ada/day/1.jpg"]
     assert counts == {"links that go round in a circle": 1}
 
 
-def test_a_folder_that_goes_while_the_others_are_read_holds_no_pictures(tmp_path: Path) -> None:
+def test_a_folder_that_goes_while_the_others_are_read_holds_no_images(tmp_path: Path) -> None:
     touch(tmp_path, "a.jpg", "day1/1.jpg", "day2/1.jpg", "day3/1.jpg")
-    found = pictures_below(tmp_path, "", Counter())
+    found = images_below(tmp_path, "", Counter())
     assert next(found) == "a.jpg"
     shutil.rmtree(tmp_path / "day1")
     shutil.rmtree(tmp_path / "day2")
@@ -96,7 +96,7 @@ def test_a_folder_that_goes_while_the_others_are_read_holds_no_pictures(tmp_path
     assert list(found) == ["day3/1.jpg"]
 
 
-def test_a_folder_that_goes_as_it_is_opened_holds_no_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_goes_as_it_is_opened_holds_no_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     touch(tmp_path, "a.jpg", "day1/1.jpg", "day2/1.jpg")
     plain = os.scandir
 
@@ -107,12 +107,12 @@ def test_a_folder_that_goes_as_it_is_opened_holds_no_pictures(tmp_path: Path, mo
 
     monkeypatch.setattr("os.scandir", scandir)
     counts: Counter[str] = Counter()
-    assert list(pictures_below(tmp_path, "", counts)) == ["a.jpg", "day2/1.jpg"] and not counts
+    assert list(images_below(tmp_path, "", counts)) == ["a.jpg", "day2/1.jpg"] and not counts
 
 
 def test_the_folder_that_was_asked_for_must_be_there(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
-        list(pictures_below(tmp_path / "gone", "", Counter()))
+        list(images_below(tmp_path / "gone", "", Counter()))
     assert str(caught.value) == f"{tmp_path / 'gone'}: cannot be read: no such file or directory"
 
 
@@ -122,8 +122,8 @@ def test_a_link_that_cannot_be_followed_is_no_folder(tmp_path: Path) -> None:
         (tmp_path / name).symlink_to(tmp_path / name)
     counts: Counter[str] = Counter()
     assert class_folders(tmp_path, counts) == ["ada"]
-    assert list(pictures_below(tmp_path, "ada", counts)) == ["ada/1.jpg", "ada/2.jpg"]  # reading it will say what is wrong
-    assert counts == {"beside the class folders": 1, "not pictures": 1}
+    assert list(images_below(tmp_path, "ada", counts)) == ["ada/1.jpg", "ada/2.jpg"]  # reading it will say what is wrong
+    assert counts == {"beside the class folders": 1, "not images": 1}
 
 
 def test_a_folder_in_one_that_may_only_be_listed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,7 +141,7 @@ def test_a_folder_in_one_that_may_only_be_listed_is_named(tmp_path: Path, monkey
         for name in ("stat", "scandir"):
             patch.setattr(os, name, forbid(getattr(os, name)))
         with pytest.raises(DataError) as caught:
-            list(pictures_below(tmp_path, "ada", Counter()))
+            list(images_below(tmp_path, "ada", Counter()))
     assert str(caught.value) == f"{tmp_path / 'ada' / 'day'}: cannot be read: permission denied"
 
 
@@ -150,6 +150,6 @@ def test_a_folder_that_may_not_be_read_is_named(tmp_path: Path) -> None:
     touch(tmp_path, "ada/1.jpg")
     (tmp_path / "ada").chmod(0)
     with pytest.raises(DataError) as caught:
-        list(pictures_below(tmp_path, "ada", Counter()))
+        list(images_below(tmp_path, "ada", Counter()))
     (tmp_path / "ada").chmod(0o700)
     assert str(caught.value) == f"{tmp_path / 'ada'}: cannot be read: permission denied"

@@ -11,13 +11,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from facecls.data.dataset import Listing
+from facecls.data.dataset import ImageList
 from facecls.data.listing import Indices, Paths
-from facecls.data.load import Part
+from facecls.data.load import LoadedSplit
 from facecls.data.sampler import (
     Balance,
     Batch,
-    TrainBatches,
+    TrainLoader,
     balanced_order,
     class_weights,
     eval_batches,
@@ -25,19 +25,19 @@ from facecls.data.sampler import (
     steps_of,
 )
 from facecls.data.stores.memory import ArrayStore, DeviceStore, Faces, Store
-from facecls.device import Compute
+from facecls.device import Device
 
-CPU = Compute(torch.device("cpu"), torch.float32)
+CPU = Device(torch.device("cpu"), torch.float32)
 
 
-def part(counts: list[int], *, on_device: bool = False) -> Part:
+def split(counts: list[int], *, on_device: bool = False) -> LoadedSplit:
     """Faces of one pixel whose red and green tell their number."""
     count = sum(counts)
     faces = np.zeros((count, 1, 1, 3), np.uint8)
     faces[:, 0, 0, 0], faces[:, 0, 0, 1] = np.arange(count) % 256, np.arange(count) // 256
     labels = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
     store: Store = DeviceStore(torch.from_numpy(faces)) if on_device else ArrayStore(faces)
-    return Part("train", Listing(Paths.of(Path(), map(str, range(count))), labels), store)
+    return LoadedSplit("train", ImageList(Paths.of(Path(), map(str, range(count))), labels), store)
 
 
 def numbers(batch: Batch) -> list[int]:
@@ -46,18 +46,18 @@ def numbers(batch: Batch) -> list[int]:
 
 @pytest.mark.parametrize("on_device", [False, True])
 def test_an_epoch_goes_through_every_face_once_with_its_label(on_device: bool) -> None:
-    faces = part([200, 103], on_device=on_device)
-    batches = list(TrainBatches(faces, 32, 0, CPU).epoch(3))
+    faces = split([200, 103], on_device=on_device)
+    batches = list(TrainLoader(faces, 32, 0, CPU).epoch(3))
     seen = [number for batch in batches for number in numbers(batch)]
     assert sorted(seen) == list(range(303))
-    assert [label for batch in batches for label in batch.labels.tolist()] == faces.listing.labels[seen].tolist()
+    assert [label for batch in batches for label in batch.labels.tolist()] == faces.image_list.labels[seen].tolist()
     assert [batch.step for batch in batches] == list(range(9))
     assert all(batch.draws.shape == (len(batch.labels), 14) and batch.labels.dtype == torch.int64 for batch in batches)
 
 
 def test_steps_differ_in_size_by_at_most_one() -> None:
     for count, batch_size in ((303, 32), (5, 64), (65, 64), (64, 64), (2, 1)):
-        batches = TrainBatches(part([count]), batch_size, 0, CPU)
+        batches = TrainLoader(split([count]), batch_size, 0, CPU)
         sizes = [len(batch.labels) for batch in batches.epoch(0)]
         assert max(sizes) - min(sizes) <= 1 and sum(sizes) == count and len(sizes) == batches.steps
         assert [batches.faces_until(step) for step in range(len(sizes) + 1)] == [0, *np.cumsum(sizes)]
@@ -73,7 +73,7 @@ def test_a_step_has_half_as_many_faces_again_only_in_an_epoch_of_one() -> None:
 @pytest.mark.parametrize("balance", ["none", "sampler"])
 def test_the_order_follows_from_seed_and_epoch(balance: Balance) -> None:
     def order(seed: int, epoch: int) -> list[int]:
-        numbers: list[int] = TrainBatches(part([30, 20]), 8, seed, CPU, balance=balance).order(epoch).tolist()
+        numbers: list[int] = TrainLoader(split([30, 20]), 8, seed, CPU, balance=balance).order(epoch).tolist()
         return numbers
 
     assert order(1, 2) == order(1, 2)
@@ -82,8 +82,8 @@ def test_the_order_follows_from_seed_and_epoch(balance: Balance) -> None:
 
 @pytest.mark.parametrize("step", [0, 4, 9])
 def test_an_epoch_resumed_at_a_step_goes_on_with_the_same_batches(step: int) -> None:
-    whole = list(TrainBatches(part([80]), 8, 0, CPU).epoch(1))
-    rest = list(TrainBatches(part([80]), 8, 0, CPU).epoch(1, step))
+    whole = list(TrainLoader(split([80]), 8, 0, CPU).epoch(1))
+    rest = list(TrainLoader(split([80]), 8, 0, CPU).epoch(1, step))
     assert [batch.step for batch in rest] == list(range(step, 10))
     for one, same in zip(whole[step:], rest, strict=True):
         assert torch.equal(one.faces, same.faces) and torch.equal(one.labels, same.labels)
@@ -91,22 +91,22 @@ def test_an_epoch_resumed_at_a_step_goes_on_with_the_same_batches(step: int) -> 
 
 
 def test_each_process_of_a_team_gets_its_share_of_what_one_alone_would_have() -> None:
-    alone = list(TrainBatches(part([50]), 12, 0, CPU).epoch(0))
-    team = [list(TrainBatches(part([50]), 12, 0, CPU, rank, 3).epoch(0)) for rank in range(3)]
+    alone = list(TrainLoader(split([50]), 12, 0, CPU).epoch(0))
+    group = [list(TrainLoader(split([50]), 12, 0, CPU, rank, 3).epoch(0)) for rank in range(3)]
     for step, whole in enumerate(alone):
-        shares = [member[step] for member in team]
+        shares = [member[step] for member in group]
         assert torch.equal(torch.cat([share.faces for share in shares]), whole.faces)
         assert torch.equal(torch.cat([share.draws for share in shares]), whole.draws)
         assert torch.equal(torch.cat([share.labels for share in shares]), whole.labels)
-        assert {share.team_faces for share in shares} == {len(whole.labels)}
+        assert {share.global_size for share in shares} == {len(whole.labels)}
 
 
 def test_a_batch_goes_through_in_pieces() -> None:
-    (batch,) = TrainBatches(part([7]), 8, 0, CPU).epoch(0)
-    pieces = list(batch.pieces(3))
-    assert [len(labels) for _, labels, _ in pieces] == [3, 2, 2]
-    assert torch.equal(torch.cat([faces for faces, _, _ in pieces]), batch.faces)
-    assert len(list(batch.pieces(100))) == 7
+    (batch,) = TrainLoader(split([7]), 8, 0, CPU).epoch(0)
+    micro_batches = list(batch.micro_batches(3))
+    assert [len(labels) for _, labels, _ in micro_batches] == [3, 2, 2]
+    assert torch.equal(torch.cat([faces for faces, _, _ in micro_batches]), batch.faces)
+    assert len(list(batch.micro_batches(100))) == 7
 
 
 class Watched(ArrayStore):
@@ -117,15 +117,15 @@ class Watched(ArrayStore):
         self.seconds = seconds
         self.threads: set[str] = set()
 
-    def batches(self, plan: Sequence[Indices], compute: Compute) -> Iterator[Tensor]:
-        for faces in super().batches(plan, compute):
+    def batches(self, plan: Sequence[Indices], device: Device) -> Iterator[Tensor]:
+        for faces in super().batches(plan, device):
             self.threads.add(threading.current_thread().name)
             time.sleep(self.seconds)
             yield faces
 
 
-def watched(folder: Path, *, mapped: bool, seconds: float = 0.0) -> tuple[Part, Watched]:
-    plain = part([50, 30])
+def watched(folder: Path, *, mapped: bool, seconds: float = 0.0) -> tuple[LoadedSplit, Watched]:
+    plain = split([50, 30])
     faces = plain.faces[np.arange(80)]
     if mapped:
         faces.tofile(folder / "faces")
@@ -137,21 +137,21 @@ def watched(folder: Path, *, mapped: bool, seconds: float = 0.0) -> tuple[Part, 
 @pytest.mark.parametrize("mapped", [False, True])
 def test_waiting_for_faces_is_counted_and_nothing_else(mapped: bool, tmp_path: Path) -> None:
     slow, _ = watched(tmp_path, mapped=mapped, seconds=0.06)
-    batches = TrainBatches(slow, 16, 0, CPU)
+    batches = TrainLoader(slow, 16, 0, CPU)
     list(batches.epoch(0))
-    assert batches.waited >= 0.3
+    assert batches.data_wait >= 0.3
     fast, _ = watched(tmp_path, mapped=mapped)
-    batches = TrainBatches(fast, 16, 0, CPU)
+    batches = TrainLoader(fast, 16, 0, CPU)
     for _ in batches.epoch(0):
         time.sleep(0.1)
-    assert batches.waited < 0.25
+    assert batches.data_wait < 0.25
 
 
 def test_faces_are_read_ahead_unless_they_are_copied_from_memory_alone(tmp_path: Path) -> None:
     from_memory, memory = watched(tmp_path, mapped=False)
     from_disk, disk = watched(tmp_path, mapped=True)
     for one, other in zip(
-        TrainBatches(from_memory, 8, 0, CPU).epoch(1), TrainBatches(from_disk, 8, 0, CPU).epoch(1), strict=True
+        TrainLoader(from_memory, 8, 0, CPU).epoch(1), TrainLoader(from_disk, 8, 0, CPU).epoch(1), strict=True
     ):
         assert torch.equal(one.faces, other.faces) and torch.equal(one.labels, other.labels)
         assert torch.equal(one.draws, other.draws)
@@ -161,10 +161,10 @@ def test_faces_are_read_ahead_unless_they_are_copied_from_memory_alone(tmp_path:
 
 @pytest.mark.parametrize("on_device", [False, True])
 def test_faces_to_score_come_in_their_order(on_device: bool) -> None:
-    images = list(eval_batches(part([10, 13], on_device=on_device), 8, CPU))
+    images = list(eval_batches(split([10, 13], on_device=on_device), 8, CPU))
     assert [tuple(each.shape) for each in images] == [(8, 3, 1, 1), (8, 3, 1, 1), (7, 3, 1, 1)]
     assert torch.equal((torch.cat(images)[:, 0, 0, 0] * 255).round().int(), torch.arange(23, dtype=torch.int32))
-    shares = [list(eval_batches(part([10, 13]), 8, CPU, rank, 2)) for rank in range(2)]
+    shares = [list(eval_batches(split([10, 13]), 8, CPU, rank, 2)) for rank in range(2)]
     assert torch.equal(torch.cat([each for share in shares for each in share]), torch.cat(images))
 
 

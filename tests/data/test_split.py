@@ -10,7 +10,7 @@ import pytest
 from facecls.config.schema import DataConfig, SplitConfig
 from facecls.data.groups import by_name, group_numbers
 from facecls.data.listing import Indices, Paths
-from facecls.data.split import split_pictures
+from facecls.data.split import split_images
 from facecls.errors import DataError
 from facecls.progress import no_progress
 
@@ -18,17 +18,17 @@ WHERE = Path("faces")
 
 
 def split(counts: list[int], groups: Indices | None = None, names: list[str] | None = None, **keys: Any) -> dict[str, Indices]:
-    """Splits classes of so many pictures."""
+    """Splits classes of so many images."""
     labels = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
     paths = Paths.of(WHERE, names or [f"c{label}/{index}.jpg" for index, label in enumerate(labels)])
     classes = [f"c{number}" for number in range(len(counts))]
     groups = np.arange(len(labels)) if groups is None else groups
-    return split_pictures(paths, labels, groups, classes, SplitConfig(**keys), WHERE)
+    return split_images(paths, labels, groups, classes, SplitConfig(**keys), WHERE)
 
 
-def counted(parts: dict[str, Indices], counts: list[int]) -> dict[str, list[int]]:
+def counted(splits: dict[str, Indices], counts: list[int]) -> dict[str, list[int]]:
     labels = np.repeat(np.arange(len(counts)), counts)
-    return {part: np.bincount(labels[members], minlength=len(counts)).tolist() for part, members in parts.items()}
+    return {split_name: np.bincount(labels[members], minlength=len(counts)).tolist() for split_name, members in splits.items()}
 
 
 def refusal(call: Callable[[], object]) -> tuple[tuple[str, ...], str]:
@@ -43,11 +43,11 @@ def test_each_class_gives_each_part_its_share() -> None:
     assert counted(split(counts, val=0.2), counts) == {"train": [80, 8, 2], "val": [20, 2, 1]}
 
 
-def test_every_picture_stands_in_one_part_in_order() -> None:
-    parts = split([31, 17, 5], val=0.3, test=0.3)
-    together = np.concatenate(list(parts.values()))
+def test_every_image_stands_in_one_part_in_order() -> None:
+    splits = split([31, 17, 5], val=0.3, test=0.3)
+    together = np.concatenate(list(splits.values()))
     assert sorted(together.tolist()) == list(range(53))
-    assert all((np.diff(members) > 0).all() for members in parts.values())
+    assert all((np.diff(members) > 0).all() for members in splits.values())
 
 
 def test_a_split_follows_from_the_seed() -> None:
@@ -63,9 +63,9 @@ def test_a_class_is_split_alike_whatever_other_classes_there_are() -> None:
 
 def test_too_small_classes_are_all_named() -> None:
     problems, hint = refusal(lambda: split([1, 5, 1], val=0.2))
-    assert problems == ("faces/c0: holds 1 picture, a split needs 2", "faces/c2: holds 1 picture, a split needs 2")
-    assert hint == "add pictures, or put the parts into folders yourself: faces/train and faces/val"
-    assert refusal(lambda: split([2, 5], val=0.2, test=0.2))[0] == ("faces/c0: holds 2 pictures, a split needs 3",)
+    assert problems == ("faces/c0: holds 1 image, a split needs 2", "faces/c2: holds 1 image, a split needs 2")
+    assert hint == "add images, or put the parts into folders yourself: faces/train and faces/val"
+    assert refusal(lambda: split([2, 5], val=0.2, test=0.2))[0] == ("faces/c0: holds 2 images, a split needs 3",)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -73,10 +73,10 @@ def test_groups_never_part_and_shares_stay_near(seed: int) -> None:
     random = np.random.default_rng(seed)
     counts = [200, 150, 40]
     groups = np.concatenate([1000 * kind + random.integers(0, count // 4, count) for kind, count in enumerate(counts)])
-    parts = split(counts, groups, val=0.2, test=0.1, seed=seed)
-    homes = [set(groups[members]) for members in parts.values()]
+    splits = split(counts, groups, val=0.2, test=0.1, seed=seed)
+    homes = [set(groups[members]) for members in splits.values()]
     assert not (homes[0] & homes[1] or homes[0] & homes[2] or homes[1] & homes[2])
-    for got, share in zip(np.array(list(counted(parts, counts).values())), (0.7, 0.2, 0.1), strict=True):
+    for got, share in zip(np.array(list(counted(splits, counts).values())), (0.7, 0.2, 0.1), strict=True):
         assert (np.abs(got - share * np.array(counts)) <= 4).all()
 
 
@@ -90,22 +90,22 @@ def test_a_class_of_two_groups_gives_the_smaller_one_to_val() -> None:
 
 def test_a_class_that_is_one_group_is_named() -> None:
     problems, hint = refusal(lambda: split([4, 6], np.array([7] * 4 + [1, 2, 3, 4, 5, 6]), val=0.2))
-    assert problems == ("faces/c0: its 4 pictures are 1 group, a split needs 2",)
-    assert hint == "add pictures of another day, or let groups be parted with --set split.group=none"
+    assert problems == ("faces/c0: its 4 images are 1 group, a split needs 2",)
+    assert hint == "add images of another day, or let groups be parted with --set split.group=none"
 
 
 def test_groups_over_several_classes_stay_together_and_leave_every_class_in_every_part() -> None:
-    # 30 subjects with 7 expressions each, of the last of which only some have a picture
+    # 30 subjects with 7 expressions each, of the last of which only some have an image
     labels = np.tile(np.arange(7), 30)
     subjects = np.repeat(np.arange(30), 7)
     kept = (labels != 6) | (subjects < 3)
     labels, subjects = labels[kept], subjects[kept]
     order = np.argsort(labels, kind="stable")
     counts = np.bincount(labels).tolist()
-    parts = split(counts, subjects[order], val=0.2, test=0.1)
-    by_part = counted(parts, counts)
+    splits = split(counts, subjects[order], val=0.2, test=0.1)
+    by_part = counted(splits, counts)
     assert by_part["val"] == [6, 6, 6, 6, 6, 6, 1] and by_part["test"] == [3, 3, 3, 3, 3, 3, 1]
-    assert not set(subjects[order][parts["train"]]) & set(subjects[order][parts["val"]])
+    assert not set(subjects[order][splits["train"]]) & set(subjects[order][splits["val"]])
 
 
 def test_groups_by_name_are_what_the_pattern_finds() -> None:
@@ -122,14 +122,14 @@ def test_a_pattern_that_finds_nothing_is_named() -> None:
     assert hint == "the file names begin with `1.jpg`, `2.jpg`"
 
 
-def test_without_groups_every_picture_stands_alone() -> None:
+def test_without_groups_every_image_stands_alone() -> None:
     paths = Paths.of(WHERE, ["ada/1.jpg", "ada/2.jpg"])
     config = SplitConfig(group="none")
     assert group_numbers(paths, DataConfig(root=WHERE), config, no_progress).tolist() == [0, 1]
 
 
 @pytest.mark.parametrize("grouped", [False, True])
-def test_every_picture_is_in_the_val_of_one_fold(grouped: bool) -> None:
+def test_every_image_is_in_the_val_of_one_fold(grouped: bool) -> None:
     counts = [23, 9, 4]
     groups = np.arange(36) // 2 if grouped else None
     folds = [split(counts, groups, folds=4, fold=fold) for fold in range(4)]
@@ -151,10 +151,13 @@ def test_the_folds_leave_one_test_part_alone() -> None:
 
 def test_parts_can_come_from_file_names() -> None:
     names = [
-        f"{kind}/{part}_{number}.png" for kind in "ab" for part in ("Training", "PublicTest", "PrivateTest") for number in "12"
+        f"{kind}/{split_name}_{number}.png"
+        for kind in "ab"
+        for split_name in ("Training", "PublicTest", "PrivateTest")
+        for number in "12"
     ]
-    parts = split([6, 6], names=names, by_name={"val": "^PublicTest_", "test": "^PrivateTest_"})
-    assert {part: members.tolist() for part, members in parts.items()} == {
+    splits = split([6, 6], names=names, by_name={"val": "^PublicTest_", "test": "^PrivateTest_"})
+    assert {split_name: members.tolist() for split_name, members in splits.items()} == {
         "train": [0, 1, 6, 7],
         "val": [2, 3, 8, 9],
         "test": [4, 5, 10, 11],
@@ -163,8 +166,8 @@ def test_parts_can_come_from_file_names() -> None:
 
 def test_val_is_a_share_of_what_the_names_leave() -> None:
     names = [f"{kind}/{'held' if number < 4 else 'free'}_{number}.png" for kind in "ab" for number in range(14)]
-    parts = split([14, 14], names=names, by_name={"test": "^held"}, val=0.2)
-    assert counted(parts, [14, 14]) == {"train": [8, 8], "val": [2, 2], "test": [4, 4]}
+    splits = split([14, 14], names=names, by_name={"test": "^held"}, val=0.2)
+    assert counted(splits, [14, 14]) == {"train": [8, 8], "val": [2, 2], "test": [4, 4]}
 
 
 def test_names_that_make_no_parts_are_named() -> None:
@@ -175,12 +178,12 @@ def test_names_that_make_no_parts_are_named() -> None:
     problems, _ = refusal(lambda: split([2, 2], names=names, by_name={"val": "^x", "test": "1"}))
     assert problems == ("faces/a/x_1.png: is named like val and like test", "faces/b/x_1.png: is named like val and like test")
     problems, _ = refusal(lambda: split([2, 2], names=names, by_name={"val": "^[xy]"}))
-    assert problems == ("faces/c1: the split leaves none of its pictures to train on",)
+    assert problems == ("faces/c1: the split leaves none of its images to train on",)
 
 
 def test_many_groups_are_split_near_their_shares() -> None:
     labels = np.repeat(np.arange(200, dtype=np.int32), 100)
     groups = np.arange(20_000) // 3
     paths = Paths.of(WHERE, map(str, range(20_000)))
-    parts = split_pictures(paths, labels, groups, [str(n) for n in range(200)], SplitConfig(val=0.2), WHERE)
-    assert abs(np.bincount(labels[parts["val"]]) - 20).max() <= 2
+    splits = split_images(paths, labels, groups, [str(n) for n in range(200)], SplitConfig(val=0.2), WHERE)
+    assert abs(np.bincount(labels[splits["val"]]) - 20).max() <= 2

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from facecls.config.schema import DataConfig, SplitConfig
-from facecls.data.dataset import find_parts
+from facecls.data.dataset import index_dataset
 from facecls.data.listing import Paths
-from facecls.data.load import load_part
-from facecls.data.split_file import PARTS, read_manifest, write_manifest
+from facecls.data.load import load_split
+from facecls.data.split_file import PARTS, read_split_file, write_split_file
 from facecls.errors import DataError, ImageError
 from facecls.progress import no_progress
 from tests.conftest import Noise
@@ -22,25 +22,25 @@ HINT = "a split file is a CSV as a run writes it: path,class,split,reason, with 
 
 def refusal(path: Path, root: Path) -> tuple[tuple[str, ...], str]:
     with pytest.raises(DataError) as caught:
-        read_manifest(path, root)
+        read_split_file(path, root)
     return caught.value.problems, caught.value.hint
 
 
-def test_what_is_written_is_read_also_where_the_pictures_were_moved(noise: Noise, tmp_path: Path) -> None:
+def test_what_is_written_is_read_also_where_the_images_were_moved(noise: Noise, tmp_path: Path) -> None:
     root = noise(ada=2, bob=1)
     (root / "bob" / 'odd, "name"\n.png').write_bytes(b"")
     labels = np.array([0, 1], np.int32)
-    parts = {
+    splits = {
         "train": (Paths.of(root, ["ada/ada0.png", "bob/bob0.png"]), labels),
         "val": (Paths.of(root / "ada", ["ada1.png", "../bob/" + 'odd, "name"\n.png']), labels),
     }
     path = tmp_path / "split.csv"
-    write_manifest(path, parts, ["ada", "bob"], [(ImageError(str(root / "bob/x.png"), "is empty"), "bob")], root)
+    write_split_file(path, splits, ["ada", "bob"], [(ImageError(str(root / "bob/x.png"), "is empty"), "bob")], root)
     assert path.read_text().splitlines()[0] == "path,class,split,reason"
     assert "ada/ada0.png,ada,train," in path.read_text()
     assert path.read_text().splitlines()[-1] == "bob/x.png,bob,skipped,is empty"
     moved = root.rename(tmp_path / "moved")
-    classes, read = read_manifest(path, moved)
+    classes, read = read_split_file(path, moved)
     assert classes == ("ada", "bob") and list(read) == ["train", "val"]
     assert list(read["train"][0]) == [str(moved / "ada/ada0.png"), str(moved / "bob/bob0.png")]
     assert [labels.tolist() for _, labels in read.values()] == [[0, 1], [0, 1]]
@@ -49,27 +49,27 @@ def test_what_is_written_is_read_also_where_the_pictures_were_moved(noise: Noise
 def test_paths_elsewhere_are_absolute(noise: Noise, tmp_path: Path) -> None:
     root = noise(ada=2)
     path = tmp_path / "split.csv"
-    pictures = Paths.of(root, ["ada/ada0.png"])
-    write_manifest(
+    images = Paths.of(root, ["ada/ada0.png"])
+    write_split_file(
         path,
-        {"train": (pictures, np.zeros(1, np.int32)), "val": (pictures, np.zeros(1, np.int32))},
+        {"train": (images, np.zeros(1, np.int32)), "val": (images, np.zeros(1, np.int32))},
         ["ada"],
         [],
         tmp_path / "b",
     )
     assert f"{root / 'ada' / 'ada0.png'},ada,train," in path.read_text()
     path.write_text(path.read_text().replace("ada0.png,ada,val", "ada1.png,ada,val"))
-    assert list(read_manifest(path, tmp_path / "c")[1]["val"][0]) == [str(root / "ada/ada1.png")]
+    assert list(read_split_file(path, tmp_path / "c")[1]["val"][0]) == [str(root / "ada/ada1.png")]
 
 
 def test_what_windows_writes_is_read_elsewhere(noise: Noise, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = noise(ada=2)
     path = tmp_path / "split.csv"
     label = np.zeros(1, np.int32)
-    parts = {part: (Paths.of(root / "ada", [f"ada{number}.png"]), label) for number, part in enumerate(("train", "val"))}
+    splits = {split: (Paths.of(root / "ada", [f"ada{number}.png"]), label) for number, split in enumerate(("train", "val"))}
     with monkeypatch.context() as patch:
         patch.setattr("facecls.data.split_file.os", SimpleNamespace(path=ntpath))
-        write_manifest(path, parts | {"test": (Paths.of(root / "ada", ["D:\\x\\1.png"]), label)}, ["ada"], [], root)
+        write_split_file(path, splits | {"test": (Paths.of(root / "ada", ["D:\\x\\1.png"]), label)}, ["ada"], [], root)
     rows = path.read_text().splitlines()[1:]
     assert rows == ["ada/ada0.png,ada,train,", "ada/ada1.png,ada,val,", "D:\\x\\1.png,ada,test,"]
 
@@ -77,20 +77,20 @@ def test_what_windows_writes_is_read_elsewhere(noise: Noise, tmp_path: Path, mon
 def test_classes_are_in_natural_order(noise: Noise, tmp_path: Path) -> None:
     root = noise(s10=2, s2=2)
     rows = [
-        f"{name}/{name}{number}.png,{name},{part}" for name in ("s10", "s2") for number, part in enumerate(("train", "val"))
+        f"{name}/{name}{number}.png,{name},{split}" for name in ("s10", "s2") for number, split in enumerate(("train", "val"))
     ]
     (tmp_path / "split.csv").write_text("\n".join(["path,class,split", *rows]))
-    assert read_manifest(tmp_path / "split.csv", root)[0] == ("s2", "s10")
+    assert read_split_file(tmp_path / "split.csv", root)[0] == ("s2", "s10")
 
 
 def test_a_split_file_that_excel_has_saved_is_read(noise: Noise, tmp_path: Path) -> None:
     root = noise(ada=2, bob=2)
     rows = [
-        f"{name}/{name}{number}.png,{name},{part}" for name in ("ada", "bob") for number, part in enumerate(("train", "val"))
+        f"{name}/{name}{number}.png,{name},{split}" for name in ("ada", "bob") for number, split in enumerate(("train", "val"))
     ]
     (tmp_path / "split.csv").write_bytes(b"\xef\xbb\xbf" + "\r\n".join(["path,class,split", *rows]).encode())
-    classes, parts = read_manifest(tmp_path / "split.csv", root)
-    assert classes == ("ada", "bob") and list(parts["val"][0]) == [str(root / name / f"{name}1.png") for name in classes]
+    classes, splits = read_split_file(tmp_path / "split.csv", root)
+    assert classes == ("ada", "bob") and list(splits["val"][0]) == [str(root / name / f"{name}1.png") for name in classes]
 
 
 def test_all_mistakes_are_named_with_their_lines(noise: Noise, tmp_path: Path) -> None:
@@ -110,23 +110,23 @@ def test_all_mistakes_are_named_with_their_lines(noise: Noise, tmp_path: Path) -
         f"{path}:6: `dev` is not a part, the parts are train, val, test",
         f"{path}:7: names no path, class or split",
         f"{path}: `ada/ada0.png` stands 2 times",
-        f"{path}: class `bob` has no picture in train",
-        f"{path}: has no picture in val",
+        f"{path}: class `bob` has no image in train",
+        f"{path}: has no image in val",
         f"{path}:5: {root / 'ada/gone.png'}: no such file",
     )
-    assert hint == f"relative paths start from {root}; where pictures were taken out on purpose: --set data.on_bad_image=skip"
+    assert hint == f"relative paths start from {root}; where images were taken out on purpose: --set data.on_bad_image=skip"
 
 
-def test_a_picture_that_is_gone_is_left_out_where_bad_ones_are(noise: Noise, tmp_path: Path) -> None:
+def test_a_image_that_is_gone_is_left_out_where_bad_ones_are(noise: Noise, tmp_path: Path) -> None:
     root = noise(ada=3, bob=3)
-    rows = [f"{name}/{name}{number}.png,{name},{part}" for name in ("ada", "bob") for number, part in enumerate(PARTS)]
+    rows = [f"{name}/{name}{number}.png,{name},{split}" for name in ("ada", "bob") for number, split in enumerate(PARTS)]
     (tmp_path / "split.csv").write_text("\n".join(["path,class,split", *rows]))
     (root / "ada" / "ada1.png").unlink()  # val's
     data = DataConfig(root=root, split_file=tmp_path / "split.csv", image_size=16, on_bad_image="skip")
-    found = find_parts(data, SplitConfig())
-    part = load_part("val", found.parts["val"], found.classes, data, no_progress, torch.device("cpu"))
-    assert len(part) == 1
-    assert [str(error) for error in part.skipped] == [f"{root / 'ada' / 'ada1.png'}: no such file"]
+    found = index_dataset(data, SplitConfig())
+    split = load_split("val", found.splits["val"], found.classes, data, no_progress, torch.device("cpu"))
+    assert len(split) == 1
+    assert [str(error) for error in split.skipped] == [f"{root / 'ada' / 'ada1.png'}: no such file"]
 
 
 def test_many_missing_files_are_counted(tmp_path: Path) -> None:

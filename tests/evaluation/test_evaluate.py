@@ -1,4 +1,4 @@
-"""Eval's further figures: by group, of strangers, of mirrored pictures."""
+"""Eval's further figures: by group, of strangers, of mirrored images."""
 
 import csv
 import json
@@ -15,10 +15,10 @@ import torch
 from sklearn import metrics
 
 from facecls.checkpoint import read
-from facecls.device import pick_compute
+from facecls.device import resolve_device, resolve_inference_device
 from facecls.errors import DataError, DeviceError
-from facecls.evaluation.evaluate import Scored, score_checkpoint
-from facecls.evaluation.infer import outputs_of
+from facecls.evaluation.evaluate import Evaluation, evaluate_checkpoint
+from facecls.evaluation.infer import forward_batches
 from facecls.evaluation.tables import print_scores
 from facecls.open_set.scores import known_scores
 from facecls.open_set.temperature import probabilities
@@ -30,8 +30,8 @@ Facecls = Callable[..., Result]
 Tiny = Callable[..., Path]
 
 
-def scored(trained: Path, **options: Any) -> Scored:
-    return score_checkpoint(read(trained), pick_compute("cpu", "fp32"), Progress(), **options)
+def evaluation(trained: Path, **options: Any) -> Evaluation:
+    return evaluate_checkpoint(read(trained), resolve_device("cpu", "fp32"), Progress(), **options)
 
 
 def held_out(trained: Path) -> list[dict[str, str]]:
@@ -40,50 +40,50 @@ def held_out(trained: Path) -> list[dict[str, str]]:
 
 
 def test_the_figures_of_real_outputs_equal_scikit_learns(trained: Path) -> None:
-    said = scored(trained)
-    labels, judgement = said.part.listing.labels, read(trained).judgement
-    assert judgement is not None
-    before, after = probabilities(said.outputs.logits), judgement.probabilities(said.outputs.logits)
-    scores, predicted = said.assessment.scores, said.outputs.logits.argmax(1)
+    said = evaluation(trained)
+    labels, calibration = said.split.image_list.labels, read(trained).calibration
+    assert calibration is not None
+    before, after = probabilities(said.outputs.logits), calibration.probabilities(said.outputs.logits)
+    scores, predicted = said.closed_set.scores, said.outputs.logits.argmax(1)
     assert scores.balanced_accuracy == pytest.approx(metrics.balanced_accuracy_score(labels, predicted))
     assert scores.macro_f1 == pytest.approx(metrics.f1_score(labels, predicted, average="macro"))
     assert scores.loss == pytest.approx(metrics.log_loss(labels, before))
-    assert said.assessment.roc_auc == pytest.approx(metrics.roc_auc_score(labels, after, multi_class="ovr"))
+    assert said.closed_set.roc_auc == pytest.approx(metrics.roc_auc_score(labels, after, multi_class="ovr"))
     one_hot = np.eye(4)[labels]
-    assert said.assessment.brier == pytest.approx([((each - one_hot) ** 2).sum(1).mean() for each in (before, after)])
-    low, high = said.assessment.intervals["accuracy"]
+    assert said.closed_set.brier == pytest.approx([((each - one_hot) ** 2).sum(1).mean() for each in (before, after)])
+    low, high = said.closed_set.intervals["accuracy"]
     assert low <= scores.accuracy <= high
     assert said.images_per_second > 0
 
 
-def test_a_picture_and_its_mirror_image_count_by_their_mean(trained: Path) -> None:
-    plain, both = scored(trained), scored(trained, mirrored=True)
-    model, compute = read(trained).build(pick_compute("cpu", "fp32")), pick_compute("cpu", "fp32")
-    faces = torch.from_numpy(plain.part.faces[np.arange(len(plain.part))])
-    mirror = outputs_of(model, [compute.images(faces).flip(3)], compute)
+def test_a_image_and_its_mirror_image_count_by_their_mean(trained: Path) -> None:
+    plain, both = evaluation(trained), evaluation(trained, mirrored=True)
+    model, device = read(trained).build(resolve_device("cpu", "fp32")), resolve_device("cpu", "fp32")
+    faces = torch.from_numpy(plain.split.faces[np.arange(len(plain.split))])
+    mirror = forward_batches(model, [device.images(faces).flip(3)], device)
     assert np.abs(mirror.logits - plain.outputs.logits).max() > 1e-3
     assert both.outputs.logits == pytest.approx((plain.outputs.logits + mirror.logits) / 2, abs=1e-4)
     assert both.outputs.features == pytest.approx((plain.outputs.features + mirror.features) / 2, abs=1e-4)
 
 
-def test_strangers_are_mirrored_as_the_known_are(trained: Path, strangers: Path) -> None:
-    said, compute = scored(trained, strangers=strangers, mirrored=True), pick_compute("cpu", "fp32")
-    assert said.strangers is not None
-    images = [compute.images(torch.from_numpy(said.strangers.faces[np.arange(len(said.strangers))]))]
-    model, judgement = read(trained).build(compute), read(trained).judged(mirrored=True)
+def test_strangers_are_mirrored_as_the_known_are(trained: Path, impostors: Path) -> None:
+    said, device = evaluation(trained, impostors=impostors, mirrored=True), resolve_device("cpu", "fp32")
+    assert said.impostors is not None
+    images = [device.images(torch.from_numpy(said.impostors.faces[np.arange(len(said.impostors))]))]
+    model, calibration = read(trained).build(device), read(trained).calibration_for(mirrored=True)
     plain, both = (
-        known_scores(said.open_set.score, outputs_of(model, images, compute, mirrored=mirrored), judgement.gallery)
+        known_scores(said.open_set.score, forward_batches(model, images, device, mirrored=mirrored), calibration.gallery)
         for mirrored in (False, True)
     )
-    assert said.open_set.stranger_scores == pytest.approx(both, abs=1e-4)
-    assert np.abs(said.open_set.stranger_scores - plain).max() > 1e-3
+    assert said.open_set.impostor_scores == pytest.approx(both, abs=1e-4)
+    assert np.abs(said.open_set.impostor_scores - plain).max() > 1e-3
 
 
-def test_pictures_that_cannot_be_read_are_named_and_do_not_count(
-    facecls: Facecls, trained: Path, faces: Path, strangers: Path, tmp_path: Path
+def test_images_that_cannot_be_read_are_named_and_do_not_count(
+    facecls: Facecls, trained: Path, faces: Path, impostors: Path, tmp_path: Path
 ) -> None:
     data = Path(shutil.copytree(faces, tmp_path / "data"))
-    others = Path(shutil.copytree(strangers, tmp_path / "others"))
+    others = Path(shutil.copytree(impostors, tmp_path / "others"))
     empty = [sorted(data.iterdir())[0] / "b\x1broken.jpg", others / os.fsdecode(b"none \xff.jpg")]
     for path in empty:
         path.touch()
@@ -100,9 +100,9 @@ def test_pictures_that_cannot_be_read_are_named_and_do_not_count(
 def test_a_confusion_matrix_keeps_its_classes_where_their_names_do_not_fit(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, trained: Path
 ) -> None:
-    said = scored(trained)
+    said = evaluation(trained)
     classes = tuple(f"a person of the name {letter}" for letter in "abcd")
-    said = replace(said, assessment=replace(said.assessment, scores=replace(said.assessment.scores, classes=classes)))
+    said = replace(said, closed_set=replace(said.closed_set, scores=replace(said.closed_set.scores, classes=classes)))
 
     def matrix() -> list[str]:
         print_scores(said)
@@ -122,23 +122,23 @@ def test_a_confusion_matrix_keeps_its_classes_where_their_names_do_not_fit(
     assert matrix() == named
 
 
-def test_strangers_are_counted_and_ranked(facecls: Facecls, trained: Path, strangers: Path) -> None:
-    plain = json.loads(facecls("eval", trained, "--strangers", strangers, "--format", "json").out)["unknown"]
+def test_strangers_are_counted_and_ranked(facecls: Facecls, trained: Path, impostors: Path) -> None:
+    plain = json.loads(facecls("eval", trained, "--strangers", impostors, "--format", "json").out)["unknown"]
     assert plain["strangers"] == 20
     assert plain["false_accept"] == plain["strangers_accepted"] / 20
     assert plain["false_accept_interval"][0] <= plain["false_accept"] <= plain["false_accept_interval"][1]
     assert [point["rate"] for point in plain["points"]] == [0.05, 0.10]  # 20 strangers are too few for 1 %
     assert plain["curve"]["false_accept"][-1] == 1
-    out = facecls("eval", trained, "--strangers", strangers).out
+    out = facecls("eval", trained, "--strangers", impostors).out
     assert "of 20 strangers" in out and "strangers let in" in out
     assert plain["false_accept_expected"] is None and "to be expected" not in out  # strangers did not set the threshold
 
 
 def test_of_other_strangers_as_many_are_let_in_as_the_threshold_lets_one_expect(
-    facecls: Facecls, tiny: Tiny, strangers: Path, tmp_path: Path
+    facecls: Facecls, tiny: Tiny, impostors: Path, tmp_path: Path
 ) -> None:
     ours, others = tmp_path / "ours", tmp_path / "others"
-    for number, path in enumerate(sorted(strangers.rglob("*.*"))):
+    for number, path in enumerate(sorted(impostors.rglob("*.*"))):
         folder = others if number % 3 == 0 else ours
         folder.mkdir(exist_ok=True)
         (folder / f"{number}{path.suffix}").symlink_to(path)
@@ -154,13 +154,13 @@ def test_of_other_strangers_as_many_are_let_in_as_the_threshold_lets_one_expect(
 
 
 def test_names_are_shown_as_they_are(capsys: pytest.CaptureFixture[str], trained: Path) -> None:
-    said = scored(trained)
+    said = evaluation(trained)
     classes = ("ada [b]", "[/a]", ":smile:", "[red]")
-    scores = replace(said.assessment.scores, classes=classes)
+    scores = replace(said.closed_set.scores, classes=classes)
     scores = replace(
         scores, per_class=tuple(replace(each, name=name) for each, name in zip(scores.per_class, classes, strict=True))
     )
-    print_scores(replace(said, assessment=replace(said.assessment, scores=scores)))
+    print_scores(replace(said, closed_set=replace(said.closed_set, scores=scores)))
     shown = capsys.readouterr().out
     assert all(name in shown for name in classes)
 
@@ -183,20 +183,20 @@ def test_groups_are_named_by_class_or_by_path(trained: Path, faces: Path, tmp_pa
         file = faces.parent / "groups.csv"
     column = "class" if by == "class" else "path"
     file.write_text(f"{column},group\n" + "".join(f"{name(row)},{group[row['class']]}\n" for row in rows))
-    said = scored(trained, groups=file)
+    said = evaluation(trained, groups=file)
     assert said.groups is not None
     assert [(each.group, each.n) for each in said.groups.groups] == [("old", 6), ("young", 6)]
     right = said.groups.groups[0].accuracy * 6 + said.groups.groups[1].accuracy * 6
-    assert right == pytest.approx(said.assessment.scores.accuracy * 12)
+    assert right == pytest.approx(said.closed_set.scores.accuracy * 12)
 
 
-def test_pictures_without_a_group_are_counted(trained: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_images_without_a_group_are_counted(trained: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     rows = held_out(trained)
     file = tmp_path / "some.csv"
     file.write_text(f"path,group\n{rows[0]['path']},old\n")
-    said = scored(trained, groups=file)
+    said = evaluation(trained, groups=file)
     assert said.groups is not None and said.groups.groups[0].n == 1
-    assert f"{file}: names no group for 11 of 12 pictures" in capfd.readouterr().err
+    assert f"{file}: names no group for 11 of 12 images" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -205,7 +205,7 @@ def test_pictures_without_a_group_are_counted(trained: Path, tmp_path: Path, cap
         (None, "no such file"),
         (b"name,band\nx,y\n", "has no columns `path` or `class`, and `group`"),
         (b"class,group\nnobody,old\n", "names no class that is scored"),
-        (b"path,group\nx.jpg,old\n", "names no picture that is scored"),
+        (b"path,group\nx.jpg,old\n", "names no image that is scored"),
         (b"\xff\xfe\x00\n", "is not a CSV file"),
     ],
 )
@@ -216,22 +216,22 @@ def test_a_file_of_groups_that_does_not_fit_is_refused(
     if content is not None:
         file.write_bytes(content)
     with pytest.raises(DataError) as caught:
-        scored(trained, groups=file)
+        evaluation(trained, groups=file)
     assert str(caught.value) == f"{file}: {problem}"
 
 
 def test_strangers_that_are_not_there_are_named(trained: Path, tmp_path: Path) -> None:
     (tmp_path / "nobody").mkdir()
     with pytest.raises(DataError) as caught:
-        scored(trained, strangers=tmp_path / "nobody")
-    assert str(caught.value) == f"{tmp_path / 'nobody'}: holds no pictures"
+        evaluation(trained, impostors=tmp_path / "nobody")
+    assert str(caught.value) == f"{tmp_path / 'nobody'}: holds no images"
 
 
 def test_handed_labels_are_not_mirrored_at_eval(facecls: Facecls, tiny: Callable[..., Path], tmp_path: Path) -> None:
-    facecls("train", tiny(data={"labels_are_handed": True}, train={"epochs": 1}), "--out", tmp_path / "run")
+    facecls("train", tiny(data={"flip_changes_class": True}, train={"epochs": 1}), "--out", tmp_path / "run")
     plain = json.loads(facecls("eval", tmp_path / "run", "--format", "json").out)
     result = facecls("eval", tmp_path / "run", "--tta", "flip", "--format", "json")
-    assert "mirroring would change the classes (data.labels_are_handed), so it is left off" in result.err
+    assert "mirroring would change the classes (data.flip_changes_class), so it is left off" in result.err
     assert json.loads(result.out)["loss"] == plain["loss"]
 
 
@@ -248,10 +248,10 @@ def test_a_checkpoint_is_used_in_the_precision_of_its_training(trained: Path) ->
     for trained_in, asked, expected in (
         ("fp32", None, torch.float32),
         ("fp32", "bf16", torch.bfloat16),
-        ("bf16", None, pick_compute("cpu", "auto").dtype),
-        ("fp16", None, pick_compute("cpu", "auto").dtype),  # which no processor has
+        ("bf16", None, resolve_device("cpu", "auto").dtype),
+        ("fp16", None, resolve_device("cpu", "auto").dtype),  # which no processor has
     ):
         one = replace(checkpoint, config=config.model_copy(update={"precision": trained_in}))
-        assert one.compute("cpu", asked).dtype == expected
+        assert resolve_inference_device("cpu", asked, one.config.precision).dtype == expected
     with pytest.raises(DeviceError):
-        checkpoint.compute("gpu", None)
+        resolve_inference_device("gpu", None, checkpoint.config.precision)

@@ -6,14 +6,14 @@ import torch
 from torch import nn
 
 from facecls.config.schema import HeadConfig, ModelConfig
-from facecls.device import Compute
+from facecls.device import Device
 from facecls.errors import ModelError
 from facecls.evaluation.gradcam import GradCam, overlay
 from facecls.models import build_model
 from facecls.models.classifier import FaceClassifier
 from facecls.models.heads import LinearHead
 
-CPU = Compute(torch.device("cpu"), torch.float32)
+CPU = Device(torch.device("cpu"), torch.float32)
 
 
 class Spots(nn.Module):
@@ -33,7 +33,7 @@ class Spots(nn.Module):
 
 
 class SharedSpots(Spots):
-    """Spots that another thread looks for in another picture before this one's are counted, as `predict` may have it."""
+    """Spots that another thread looks for in another image before this one's are counted, as `predict` may have it."""
 
     shared = False
 
@@ -90,7 +90,7 @@ def test_a_network_without_a_map_says_so(name: str) -> None:
     model = build_model(ModelConfig(name=name), HeadConfig(), classes=3, image_size=32)
     with pytest.raises(ModelError) as caught:
         GradCam(model, CPU, 32, name)
-    assert str(caught.value) == f"model.name: `{name}` has no feature map to explain a picture by"
+    assert str(caught.value) == f"model.name: `{name}` has no feature map to explain an image by"
     assert caught.value.hint == ("convolutional networks have one: `resnet18`, `cnn`, `torchvision/mobilenet_v3_small`")
 
 

@@ -11,33 +11,33 @@ from sklearn import metrics as reference
 
 from facecls.evaluation import metrics
 from facecls.evaluation.intervals import bootstrap, wilson
-from facecls.evaluation.metrics import ClassScore, ConfusedPair, brier_score, confused_pairs, roc_auc, score
-from facecls.evaluation.subgroups import GroupScore, by_group
+from facecls.evaluation.metrics import ClassMetrics, ConfusedPair, brier_score, confused_pairs, roc_auc, score
+from facecls.evaluation.subgroups import SubgroupMetrics, subgroup_metrics
 from facecls.open_set.temperature import ReliabilityBin, expected_calibration_error, probabilities, reliability
 
 Drawn = tuple[NDArray[np.float64], NDArray[np.int64], list[str]]
 
 
-def draw(seed: int, pictures: int = 200, classes: int = 12, among: int = 12, skill: float = 1.5) -> Drawn:
-    """Logits, labels and names; only the first `among` classes have pictures."""
+def draw(seed: int, images: int = 200, classes: int = 12, among: int = 12, skill: float = 1.5) -> Drawn:
+    """Logits, labels and names; only the first `among` classes have images."""
     rng = np.random.default_rng(seed)
-    labels = rng.integers(0, among, pictures)
-    logits = rng.normal(size=(pictures, classes))
-    logits[np.arange(pictures), labels] += skill
+    labels = rng.integers(0, among, images)
+    logits = rng.normal(size=(images, classes))
+    logits[np.arange(images), labels] += skill
     return logits, labels, [f"class{i}" for i in range(classes)]
 
 
 @pytest.mark.parametrize(
-    ("seed", "pictures", "classes", "among"),
+    ("seed", "images", "classes", "among"),
     [(0, 200, 12, 12), (1, 200, 12, 7), (2, 5, 12, 12), (3, 40, 2, 2), (4, 1, 4, 4), (5, 30, 4, 1), (6, 300, 30, 29)],
 )
-def test_the_standard_figures_equal_scikit_learns(seed: int, pictures: int, classes: int, among: int) -> None:
-    logits, labels, names = draw(seed, pictures, classes, among)
+def test_the_standard_figures_equal_scikit_learns(seed: int, images: int, classes: int, among: int) -> None:
+    logits, labels, names = draw(seed, images, classes, among)
     scores = score(logits, labels, names)
 
     predicted, present, numbers = logits.argmax(axis=1), np.unique(labels), np.arange(classes)
     macro = {"labels": present, "average": "macro", "zero_division": 0}
-    assert scores.n == pictures
+    assert scores.n == images
     assert scores.accuracy == pytest.approx(reference.accuracy_score(labels, predicted))
     assert scores.balanced_accuracy == pytest.approx(reference.recall_score(labels, predicted, **macro))
     assert scores.macro_f1 == pytest.approx(reference.f1_score(labels, predicted, **macro))
@@ -53,18 +53,18 @@ def test_the_standard_figures_equal_scikit_learns(seed: int, pictures: int, clas
         assert scores.balanced_accuracy == pytest.approx(reference.balanced_accuracy_score(labels, predicted))
 
 
-def test_a_class_without_a_picture_does_not_pull_the_mean_down() -> None:
+def test_a_class_without_a_image_does_not_pull_the_mean_down() -> None:
     logits = np.eye(3)[[0, 0, 1, 1]]
     labels = np.array([0, 0, 1, 1])
     scores = score(logits, labels, ["a", "b", "absent"])
     assert (scores.balanced_accuracy, scores.macro_f1) == (1, 1)
-    assert scores.per_class[2] == ClassScore("absent", 0, 0, 0, 0)
+    assert scores.per_class[2] == ClassMetrics("absent", 0, 0, 0, 0)
 
 
 def test_what_is_taken_for_an_absent_class_counts_against_its_own() -> None:
     scores = score(np.eye(3)[[0, 2, 1, 1]], np.array([0, 0, 1, 1]), ["a", "b", "absent"])
     assert scores.balanced_accuracy == 0.75
-    assert scores.per_class[0] == ClassScore("a", 1, 0.5, 2 / 3, 2)
+    assert scores.per_class[0] == ClassMetrics("a", 1, 0.5, 2 / 3, 2)
 
 
 def test_among_equal_logits_the_first_class_is_named_and_ranked_first() -> None:
@@ -100,8 +100,8 @@ def confusion_of(labels: NDArray[np.int64], predicted: NDArray[np.int64], classe
     return counts
 
 
-def test_the_bootstrap_agrees_with_drawing_the_pictures_one_by_one() -> None:
-    logits, labels, names = draw(0, pictures=60, classes=8, among=7)
+def test_the_bootstrap_agrees_with_drawing_the_images_one_by_one() -> None:
+    logits, labels, names = draw(0, images=60, classes=8, among=7)
     scores = score(logits, labels, names)
     figures = []
     rng = np.random.default_rng(1)
@@ -118,7 +118,7 @@ def test_the_bootstrap_agrees_with_drawing_the_pictures_one_by_one() -> None:
 
 
 @pytest.mark.parametrize(("confusion", "right"), [(np.diag([5, 0, 9]), 14), (np.array([[0, 5], [9, 0]]), 0)])
-def test_a_model_without_a_fault_or_a_hit_may_still_be_another_one_on_other_pictures(
+def test_a_model_without_a_fault_or_a_hit_may_still_be_another_one_on_other_images(
     confusion: NDArray[np.int64], right: int
 ) -> None:
     intervals = bootstrap(confusion)
@@ -144,7 +144,7 @@ def test_the_bootstrap_draws_the_same_for_the_same_seed() -> None:
     assert bootstrap(confusion, seed=3) != bootstrap(confusion, seed=4)
 
 
-def test_a_thousand_draws_of_ten_thousand_pictures_of_a_thousand_classes_are_quick() -> None:
+def test_a_thousand_draws_of_ten_thousand_images_of_a_thousand_classes_are_quick() -> None:
     rng = np.random.default_rng(0)
     labels, predicted = rng.integers(0, 1000, (2, 10_000))
     start = time.process_time()
@@ -185,7 +185,7 @@ def test_the_calibration_error_equals_a_plain_loop(bins: int) -> None:
     assert expected_calibration_error(sure, labels, bins) == pytest.approx(expected)
 
 
-def test_a_reliability_bin_without_a_picture_says_so() -> None:
+def test_a_reliability_bin_without_a_image_says_so() -> None:
     sure = np.array([[0.875, 0.125], [0.375, 0.625]])
     assert reliability(sure, np.array([0, 0]), bins=2) == [
         ReliabilityBin(low=0, high=0.5, count=0, confidence=None, accuracy=None),
@@ -218,15 +218,15 @@ def test_confused_pairs_come_by_number_then_by_share() -> None:
 
 def test_groups_are_scored_apart_and_compared() -> None:
     labels, predicted = np.array([0, 0, 1, 1, 1]), np.array([0, 0, 1, 0, 0])
-    scores = by_group(labels, predicted, ["young", "young", "old", "old", "old"])
-    assert scores.groups == (GroupScore("old", 3, 1 / 3, wilson(1, 3)), GroupScore("young", 2, 1, wilson(2, 2)))
+    scores = subgroup_metrics(labels, predicted, ["young", "young", "old", "old", "old"])
+    assert scores.groups == (SubgroupMetrics("old", 3, 1 / 3, wilson(1, 3)), SubgroupMetrics("young", 2, 1, wilson(2, 2)))
     assert (scores.best, scores.worst) == ("young", "old")
     assert scores.gap == pytest.approx(2 / 3)
     assert json.loads(json.dumps(scores.to_plain())) == scores.to_plain()
 
 
 def test_the_figures_do_not_depend_on_how_many_rows_are_taken_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    logits, labels, names = draw(7, pictures=100)
+    logits, labels, names = draw(7, images=100)
     whole = score(logits, labels, names).to_plain()
     for at_once in (1, 12, 84):
         monkeypatch.setattr(metrics, "LOGITS_AT_ONCE", at_once)

@@ -1,4 +1,4 @@
-"""Makes damaged and odd picture files, the same for the same seed."""
+"""Makes damaged and odd image files, the same for the same seed."""
 
 import io
 import os
@@ -15,8 +15,8 @@ from PIL import Image
 WIDTH, HEIGHT = 61, 47  # primes, so that these numbers stand in a file for nothing but its size
 
 
-def picture(mode: str = "RGB", size: tuple[int, int] = (WIDTH, HEIGHT)) -> Image.Image:
-    """A picture with slopes, an edge and some noise, in which no turn and no shift goes unseen."""
+def original(mode: str = "RGB", size: tuple[int, int] = (WIDTH, HEIGHT)) -> Image.Image:
+    """An image with slopes, an edge and some noise, in which no turn and no shift goes unseen."""
     y, x = np.mgrid[0 : size[1], 0 : size[0]] / max(size)
     channels = np.stack([x * 255, y * 255, np.where(x > 0.6 * y + 0.2, 220, 40)], axis=-1)
     channels += np.random.default_rng(0).integers(0, 16, channels.shape)
@@ -34,32 +34,32 @@ def originals() -> dict[str, bytes]:
     exif = Image.Exif()
     exif[0x0112], exif[0x010E] = 6, "a face"
     turned = exif.tobytes()
-    mirrored = picture().transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    mirrored = original().transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     ways: dict[str, tuple[Image.Image, dict[str, object]]] = {
-        "baseline.jpg": (picture(), {"quality": 80, "exif": turned, "dpi": (72, 72)}),
-        "progressive.jpg": (picture(), {"progressive": True, "exif": turned}),
-        "cmyk.jpg": (picture("CMYK"), {}),
-        "rgb.png": (picture(), {"exif": turned}),
-        "palette.png": (picture("P"), {"transparency": 3}),
-        "alpha.png": (picture("RGBA"), {}),
-        "grey16.png": (picture("I;16"), {}),
-        "two.gif": (picture("P"), {"save_all": True, "append_images": [mirrored.convert("P")], "transparency": 9}),
-        "rgb.bmp": (picture(), {}),
-        "palette.bmp": (picture("P"), {}),
-        "lossy.webp": (picture(), {"exif": turned}),
-        "lossless.webp": (picture("RGBA"), {"lossless": True}),
-        "two.webp": (picture(), {"save_all": True, "append_images": [mirrored]}),
-        "raw.tif": (picture(), {"exif": turned}),
-        "lzw.tif": (picture("RGBA"), {"compression": "tiff_lzw"}),
-        "deflate.tif": (picture("CMYK"), {"compression": "tiff_adobe_deflate"}),
-        "float.tif": (picture("F"), {}),
-        "colour.ppm": (picture(), {}),
-        "grey.pgm": (picture("L"), {}),
-        "grey16.pgm": (picture("I"), {}),
-        "bits.pbm": (picture("1"), {}),
-        "rgb.avif": (picture(), {"speed": 10, "exif": turned}),
-        "rgb.jp2": (picture(), {}),
-        "rgb.j2k": (picture("RGBA"), {"no_jp2": True}),
+        "baseline.jpg": (original(), {"quality": 80, "exif": turned, "dpi": (72, 72)}),
+        "progressive.jpg": (original(), {"progressive": True, "exif": turned}),
+        "cmyk.jpg": (original("CMYK"), {}),
+        "rgb.png": (original(), {"exif": turned}),
+        "palette.png": (original("P"), {"transparency": 3}),
+        "alpha.png": (original("RGBA"), {}),
+        "grey16.png": (original("I;16"), {}),
+        "two.gif": (original("P"), {"save_all": True, "append_images": [mirrored.convert("P")], "transparency": 9}),
+        "rgb.bmp": (original(), {}),
+        "palette.bmp": (original("P"), {}),
+        "lossy.webp": (original(), {"exif": turned}),
+        "lossless.webp": (original("RGBA"), {"lossless": True}),
+        "two.webp": (original(), {"save_all": True, "append_images": [mirrored]}),
+        "raw.tif": (original(), {"exif": turned}),
+        "lzw.tif": (original("RGBA"), {"compression": "tiff_lzw"}),
+        "deflate.tif": (original("CMYK"), {"compression": "tiff_adobe_deflate"}),
+        "float.tif": (original("F"), {}),
+        "colour.ppm": (original(), {}),
+        "grey.pgm": (original("L"), {}),
+        "grey16.pgm": (original("I"), {}),
+        "bits.pbm": (original("1"), {}),
+        "rgb.avif": (original(), {"speed": 10, "exif": turned}),
+        "rgb.jp2": (original(), {}),
+        "rgb.j2k": (original("RGBA"), {"no_jp2": True}),
     }
     files = {}
     for name, (image, options) in ways.items():
@@ -99,7 +99,7 @@ def write_damaged(folder: Path, seed: int, each: int) -> list[Path]:
 
 
 def write_oddities(folder: Path) -> dict[Path, str | None]:
-    """Writes what is no picture, or is one under a strange name; with the reason expected, None if it opens."""
+    """Writes what is no image, or is one under a strange name; with the reason expected, None if it opens."""
     files = originals()
     expected: dict[Path, str | None] = {}
 
@@ -111,14 +111,14 @@ def write_oddities(folder: Path) -> dict[Path, str | None]:
         put(f"wrong-extension-{name}{'.png' if name.endswith('jpg') else '.jpg'}", data, None)
     for name in ("лицо.jpg", "😀.jpg", "two\nlines.jpg", "-dash.jpg", "a" * 246 + ".jpg", "\udcff\udcfe.jpg", "no suffix"):
         put(name, files["baseline.jpg"], None)
-    no_picture = "is not a picture that can be read"
+    no_image = "is not an image that can be read"
     put("empty.jpg", b"", "is empty")
-    put("page.jpg", b"<!doctype html><title>403 Forbidden</title>", no_picture)
-    put("text.png", b"not a picture\n" * 99, no_picture)
-    put("zeros.bmp", bytes(4096), no_picture)
-    put("program.jpg", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n", no_picture)
-    put("paper.jpg", b"%PDF-1.7\n" * 99, no_picture)
-    put("drawing.jpg", b"<svg xmlns='http://www.w3.org/2000/svg'/>", no_picture)
+    put("page.jpg", b"<!doctype html><title>403 Forbidden</title>", no_image)
+    put("text.png", b"not an image\n" * 99, no_image)
+    put("zeros.bmp", bytes(4096), no_image)
+    put("program.jpg", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n", no_image)
+    put("paper.jpg", b"%PDF-1.7\n" * 99, no_image)
+    put("drawing.jpg", b"<svg xmlns='http://www.w3.org/2000/svg'/>", no_image)
     (folder / "folder.jpg").mkdir()
     os.mkfifo(folder / "fifo.jpg")
     (folder / "dead.jpg").symlink_to("nowhere.jpg")

@@ -22,13 +22,13 @@ from PIL import Image, ImageOps
 from facecls.errors import ImageError
 from facecls.faces.decode import LIMITS, open_image
 from facecls.faces.geometry import Geometry, read_face
-from tests.faces.mutations import picture
+from tests.faces.mutations import original
 
 SECONDS = 20  # for one file
 _WIDE = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
 
 
-def judge(path: Path) -> str:
+def check_opens(path: Path) -> str:
     """`decoded`, or the reason why a file was not; raises AssertionError where plain Pillow says otherwise."""
     size = sum(os.fsencode(path)) % 60 + 4
     try:
@@ -57,7 +57,7 @@ def judge(path: Path) -> str:
 
 
 def _plainly_opened(path: Path) -> Image.Image | None:
-    """What plain Pillow makes of a file, upright and on white; None if it complains, or the picture is large."""
+    """What plain Pillow makes of a file, upright and on white; None if it complains, or the image is large."""
     if not path.is_file():
         return None
     try:
@@ -99,7 +99,7 @@ class OpenedWronglyError(Exception):
         self.path = path
 
 
-def judge_apart(folder: Path) -> Counts:
+def check_apart(folder: Path) -> Counts:
     """Judges the files of a folder in a process of their own, which they may kill. Raises OpenedWronglyError."""
     folder = folder.resolve()
     current = folder.with_name(folder.name + ".current")
@@ -112,17 +112,17 @@ def judge_apart(folder: Path) -> Counts:
     return Counts(**json.loads(done.stdout))
 
 
-def _judge_all(folder: Path, current: Path) -> Counts:
+def _check_all(folder: Path, current: Path) -> Counts:
     paths = sorted(folder.iterdir())
     with tempfile.NamedTemporaryFile(suffix=".jpg") as warm_up:
-        picture().save(warm_up.name)
-        judge(Path(warm_up.name))
+        original().save(warm_up.name)
+        check_opens(Path(warm_up.name))
     before = _peak()
     reasons: Counter[str] = Counter()
     for path in paths:
         current.write_bytes(os.fsencode(path))
         signal.alarm(SECONDS)  # nobody listens: it ends the process, even inside of C
-        reasons[judge(path)] += 1
+        reasons[check_opens(path)] += 1
     signal.alarm(0)
     return Counts(reasons.pop("decoded", 0), dict(reasons), (_peak() - before) // 1_000_000)
 
@@ -137,4 +137,4 @@ def _peak() -> int:
 
 if __name__ == "__main__":
     resource.setrlimit(resource.RLIMIT_AS, (8 << 30, resource.getrlimit(resource.RLIMIT_AS)[1]))  # spare the machine
-    print(json.dumps(asdict(_judge_all(Path(sys.argv[1]), Path(sys.argv[2])))))
+    print(json.dumps(asdict(_check_all(Path(sys.argv[1]), Path(sys.argv[2])))))

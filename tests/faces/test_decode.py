@@ -19,7 +19,7 @@ from PIL import ExifTags, Image, ImageCms, ImageOps
 from facecls.errors import ImageError
 from facecls.faces.colour import to_rgb
 from facecls.faces.decode import LIMITS, SUFFIXES, open_image
-from tests.faces.mutations import picture
+from tests.faces.mutations import original
 
 HAS_HEIF = importlib.util.find_spec("pillow_heif") is not None
 
@@ -60,7 +60,7 @@ def huge_png(width: int, height: int) -> bytes:
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif", ".avif"])
 def test_each_exif_orientation_is_turned_upright(tmp_path: Path, suffix: str, orientation: int) -> None:
     path = tmp_path / f"turned{suffix}"
-    picture().save(path, exif=oriented(orientation))
+    original().save(path, exif=oriented(orientation))
     opened = open_image(path)
     with Image.open(path) as plain:
         np.testing.assert_array_equal(array(opened), array(ImageOps.exif_transpose(plain)))
@@ -68,20 +68,20 @@ def test_each_exif_orientation_is_turned_upright(tmp_path: Path, suffix: str, or
 
 
 def test_what_is_returned_carries_no_metadata_that_would_turn_it_again(tmp_path: Path) -> None:
-    picture().save(tmp_path / "a.jpg", exif=oriented(6), icc_profile=b"profile")
+    original().save(tmp_path / "a.jpg", exif=oriented(6), icc_profile=b"profile")
     opened = open_image(tmp_path / "a.jpg")
     assert opened.info == {}
     assert array(ImageOps.exif_transpose(opened)).tobytes() == array(opened).tobytes()
 
 
 def test_an_orientation_that_does_not_exist_turns_nothing(tmp_path: Path) -> None:
-    picture().save(tmp_path / "a.jpg", exif=oriented(9))
+    original().save(tmp_path / "a.jpg", exif=oriented(9))
     assert open_image(tmp_path / "a.jpg").size == (61, 47)
 
 
-def test_a_whole_picture_with_broken_exif_opens(tmp_path: Path) -> None:
-    picture().save(tmp_path / "a.png", exif=b"Exif\0\0not a TIFF header")
-    np.testing.assert_array_equal(array(open_image(tmp_path / "a.png")), array(picture()))
+def test_a_whole_image_with_broken_exif_opens(tmp_path: Path) -> None:
+    original().save(tmp_path / "a.png", exif=b"Exif\0\0not a TIFF header")
+    np.testing.assert_array_equal(array(open_image(tmp_path / "a.png")), array(original()))
 
 
 # ---- in RGB
@@ -106,13 +106,13 @@ def test_a_whole_picture_with_broken_exif_opens(tmp_path: Path) -> None:
         ("CMYK", "a.tif"),
     ],
 )
-def test_a_picture_without_transparency_is_what_pillow_makes_rgb_of_it(tmp_path: Path, mode: str, name: str) -> None:
-    picture(mode).save(tmp_path / name)
+def test_a_image_without_transparency_is_what_pillow_makes_rgb_of_it(tmp_path: Path, mode: str, name: str) -> None:
+    original(mode).save(tmp_path / name)
     opened = open_image(tmp_path / name)
     with Image.open(tmp_path / name) as plain:
         np.testing.assert_array_equal(array(opened), array(plain.convert("RGB")))
     assert opened.mode == "RGB"
-    assert np.abs(array(opened).astype(int) - array(picture(mode).convert("RGB"))).mean() < 8  # lossy at the most
+    assert np.abs(array(opened).astype(int) - array(original(mode).convert("RGB"))).mean() < 8  # lossy at the most
 
 
 def test_an_inverted_cmyk_jpeg_of_adobe_is_not_a_negative(tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def test_rarer_modes_with_transparency_are_laid_on_white_too(mode: str, nothing:
 
 @pytest.mark.parametrize("mode", ["YCbCr", "HSV", "RGBX"])
 def test_rarer_modes_of_colour_are_what_pillow_makes_of_them(mode: str) -> None:
-    image = picture().convert(mode)
+    image = original().convert(mode)
     np.testing.assert_array_equal(array(to_rgb(image)), array(image.convert("RGB")))
 
 
@@ -228,13 +228,13 @@ def test_whole_numbers_of_32_bits_are_scaled_by_what_they_span(tmp_path: Path) -
         assert array(open_image(tmp_path / "a.tif"))[0, :, 0].tolist() == expected
 
 
-def test_a_picture_without_any_number_is_damaged(tmp_path: Path) -> None:
+def test_a_image_without_any_number_is_damaged(tmp_path: Path) -> None:
     Image.fromarray(np.full((2, 2), np.nan, dtype=np.float32)).save(tmp_path / "a.tif")
     assert refusal(tmp_path / "a.tif") == "is damaged: no pixel is a number"
 
 
-def test_a_large_picture_is_converted_in_strips_to_the_same_pixels(tmp_path: Path) -> None:
-    image = picture("RGBA", (1000, 700))
+def test_a_large_image_is_converted_in_strips_to_the_same_pixels(tmp_path: Path) -> None:
+    image = original("RGBA", (1000, 700))
     image.save(tmp_path / "a.png", compress_level=1)
     on_white = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
     np.testing.assert_array_equal(array(open_image(tmp_path / "a.png")), array(on_white))
@@ -254,7 +254,7 @@ def test_of_several_frames_the_first_is_taken(tmp_path: Path, name: str) -> None
 
 @pytest.mark.parametrize("progressive", [False, True])
 def test_a_large_jpeg_is_decoded_smaller_and_looks_the_same(tmp_path: Path, progressive: bool) -> None:
-    picture().resize((4000, 3000)).save(tmp_path / "a.jpg", quality=90, progressive=progressive)
+    original().resize((4000, 3000)).save(tmp_path / "a.jpg", quality=90, progressive=progressive)
     whole, small = open_image(tmp_path / "a.jpg"), open_image(tmp_path / "a.jpg", at_least=187)
     assert whole.size == (4000, 3000)
     assert small.size == (500, 375)
@@ -264,7 +264,7 @@ def test_a_large_jpeg_is_decoded_smaller_and_looks_the_same(tmp_path: Path, prog
 
 @pytest.mark.parametrize(("at_least", "shorter"), [(1, 9), (8, 9), (9, 17), (16, 17), (17, 34), (33, 34), (34, 67), (99, 67)])
 def test_a_jpeg_is_never_decoded_below_what_is_asked_for(tmp_path: Path, at_least: int, shorter: int) -> None:
-    picture("RGB", (80, 67)).save(tmp_path / "a.jpg", exif=oriented(6))
+    original("RGB", (80, 67)).save(tmp_path / "a.jpg", exif=oriented(6))
     assert min(open_image(tmp_path / "a.jpg", at_least).size) == shorter
 
 
@@ -272,13 +272,13 @@ def test_threads_open_what_one_thread_opens(tmp_path: Path) -> None:
     paths = []
     for number, suffix in enumerate([".jpg", ".png", ".gif", ".webp", ".tif", ".jp2"] * 20):
         paths.append(tmp_path / f"{number}{suffix}")
-        picture("RGB", (40 + number, 50)).save(paths[-1])
+        original("RGB", (40 + number, 50)).save(paths[-1])
     alone = [array(open_image(path)).tobytes() for path in paths]
     with ThreadPoolExecutor(8) as threads:
         assert [array(image).tobytes() for image in threads.map(open_image, paths)] == alone
 
 
-# ---- or a reason why not (what lies under a picture's name without being one is in test_mutations.py)
+# ---- or a reason why not (what lies under an image's name without being one is in test_mutations.py)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
@@ -300,35 +300,35 @@ def test_a_file_in_a_closed_folder_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.gif", "a.bmp", "a.ppm", "a.tif"])
-def test_half_a_picture_is_cut_short(tmp_path: Path, name: str) -> None:
-    picture().save(tmp_path / name)
+def test_half_a_image_is_cut_short(tmp_path: Path, name: str) -> None:
+    original().save(tmp_path / name)
     data = (tmp_path / name).read_bytes()
     (tmp_path / name).write_bytes(data[: len(data) // 2])
     assert refusal(tmp_path / name) == "is cut short"
     assert refusal(tmp_path / name, at_least=8) == "is cut short"
 
 
-def test_a_damaged_picture_is_reported_in_pillows_words(tmp_path: Path) -> None:
-    picture().save(tmp_path / "a.png")
+def test_a_damaged_image_is_reported_in_pillows_words(tmp_path: Path) -> None:
+    original().save(tmp_path / "a.png")
     data = bytearray((tmp_path / "a.png").read_bytes())
     data[20] ^= 1
     (tmp_path / "a.png").write_bytes(data)
     assert refusal(tmp_path / "a.png") == "is damaged: broken PNG file (bad header checksum in b'IHDR')"
 
 
-def test_a_picture_that_claims_too_many_pixels_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
+def test_a_image_that_claims_too_many_pixels_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(huge_png(65535, 65535))
     assert refusal(tmp_path / "a.png") == "claims 65535 x 65535 pixels, more than 50 million"
     (tmp_path / "a.png").write_bytes(huge_png(10_000, 5_000)[:60])  # exactly the limit: it is tried
     assert refusal(tmp_path / "a.png") == "is cut short"
-    picture().save(tmp_path / "a.gif")
+    original().save(tmp_path / "a.gif")
     data = (tmp_path / "a.gif").read_bytes()
     (tmp_path / "a.gif").write_bytes(data[:6] + struct.pack("<HH", 65535, 65535) + data[10:])
     assert refusal(tmp_path / "a.gif") == "claims 65535 x 65535 pixels, more than 50 million"
 
 
 def jpeg_that_claims(path: Path, width: int, height: int, progressive: bool = False) -> None:
-    picture().save(path, progressive=progressive)
+    original().save(path, progressive=progressive)
     data = path.read_bytes().removesuffix(b"\xff\xd9")
     path.write_bytes(data.replace(struct.pack(">HH", 47, 61), struct.pack(">HH", height, width)))
 
@@ -355,7 +355,7 @@ def test_a_jpeg_in_several_scans_may_not(tmp_path: Path) -> None:
 
 
 def test_a_file_of_too_many_bytes_is_refused_unread(tmp_path: Path) -> None:
-    picture().save(tmp_path / "a.webp")
+    original().save(tmp_path / "a.webp")
     with (tmp_path / "a.webp").open("r+b") as file:
         file.truncate(33_000_000)  # a hole, which takes no room on the disk
     assert refusal(tmp_path / "a.webp") == "is 33 MB large, more than 32 MB"
@@ -383,14 +383,14 @@ def test_a_tiff_that_lists_endless_strips_is_refused_unread(
 
 
 def test_programs_are_never_started_and_documents_never_read(tmp_path: Path) -> None:
-    picture().save(tmp_path / "a.eps")
-    assert refusal(tmp_path / "a.eps") == "is not a picture that can be read"
-    picture().save(tmp_path / "a.pdf")
-    assert refusal(tmp_path / "a.pdf") == "is not a picture that can be read"
+    original().save(tmp_path / "a.eps")
+    assert refusal(tmp_path / "a.eps") == "is not an image that can be read"
+    original().save(tmp_path / "a.pdf")
+    assert refusal(tmp_path / "a.pdf") == "is not an image that can be read"
 
 
 def test_an_error_that_is_kept_keeps_no_pixels_alive(tmp_path: Path) -> None:
-    picture().save(tmp_path / "a.jpg")
+    original().save(tmp_path / "a.jpg")
     (tmp_path / "a.jpg").write_bytes((tmp_path / "a.jpg").read_bytes()[:700])
     with pytest.raises(ImageError) as caught:
         open_image(tmp_path / "a.jpg")
@@ -405,10 +405,10 @@ def test_an_error_that_is_kept_keeps_no_pixels_alive(tmp_path: Path) -> None:
 
 
 def test_no_warning_leaks_out_of_a_file_with_odd_metadata(tmp_path: Path) -> None:
-    picture().save(tmp_path / "a.jpg", exif=oriented(1)[:-6] + b"\xff\xff")
-    picture("P").save(tmp_path / "b.png", transparency=bytes(range(256)))
+    original().save(tmp_path / "a.jpg", exif=oriented(1)[:-6] + b"\xff\xff")
+    original("P").save(tmp_path / "b.png", transparency=bytes(range(256)))
     (tmp_path / "c.png").write_bytes(huge_png(12_000, 10_000))
-    picture().save(tmp_path / "d.gif")
+    original().save(tmp_path / "d.gif")
     data = bytearray((tmp_path / "d.gif").read_bytes())
     data[6:10] = struct.pack("<HH", 9, 9)
     frame = data.index(b"," + bytes(4) + struct.pack("<HH", 61, 47))
@@ -443,21 +443,21 @@ for path in sys.argv[1:]:
 
 @pytest.mark.skipif(HAS_HEIF, reason="pillow-heif is installed")
 @pytest.mark.parametrize("brands", [b"heic\0\0\0\0mif1heic", b"mif1\0\0\0\0mif1heix"])
-def test_a_heic_picture_says_what_to_install(tmp_path: Path, brands: bytes) -> None:
+def test_a_heic_image_says_what_to_install(tmp_path: Path, brands: bytes) -> None:
     (tmp_path / "a.heic").write_bytes(struct.pack(">I", 8 + len(brands)) + b"ftyp" + brands + bytes(99))
     with pytest.raises(ImageError) as caught:
         open_image(tmp_path / "a.heic")
-    assert caught.value.reason == "is a HEIC picture, and pillow-heif is not installed"
-    assert caught.value.hint == "`pip install 'facecls[heic]'` adds HEIC pictures"
+    assert caught.value.reason == "is a HEIC image, and pillow-heif is not installed"
+    assert caught.value.hint == "`pip install 'facecls[heic]'` adds HEIC images"
 
 
 @pytest.mark.skipif(not HAS_HEIF, reason="needs pillow-heif")
-def test_a_heic_picture_opens_upright_where_pillow_heif_is_installed(tmp_path: Path) -> None:
+def test_a_heic_image_opens_upright_where_pillow_heif_is_installed(tmp_path: Path) -> None:
     pillow_heif = importlib.import_module("pillow_heif")
-    pillow_heif.from_pillow(picture()).save(tmp_path / "a.heic", quality=95, exif=oriented(6))
+    pillow_heif.from_pillow(original()).save(tmp_path / "a.heic", quality=95, exif=oriented(6))
     opened = open_image(tmp_path / "a.heic")
     assert opened.size == (47, 61)
-    expected = picture().transpose(Image.Transpose.ROTATE_270)
+    expected = original().transpose(Image.Transpose.ROTATE_270)
     assert np.abs(array(opened).astype(int) - array(expected)).mean() < 8
     (tmp_path / "a.heic").write_bytes((tmp_path / "a.heic").read_bytes()[:900])
     assert refusal(tmp_path / "a.heic").startswith(("is damaged: ", "is cut short"))
@@ -477,4 +477,4 @@ def test_a_kind_that_pillow_was_built_without_is_named(tmp_path: Path, monkeypat
     accept: Callable[[bytes], bool | str] = lambda _: "image file could not be identified"  # noqa: E731
     monkeypatch.setitem(Image.OPEN, "AVIF", (Image.OPEN["AVIF"][0], accept))
     (tmp_path / "a.avif").write_bytes(b"\0\0\0\x1cftypavif" + bytes(99))
-    assert refusal(tmp_path / "a.avif") == "is a picture of a kind that this Pillow cannot read (AVIF)"
+    assert refusal(tmp_path / "a.avif") == "is an image of a kind that this Pillow cannot read (AVIF)"

@@ -1,4 +1,4 @@
-"""From a picture to a square of pixels: central share, fit, and one resize."""
+"""From an image to a square of pixels: central share, fit, and one resize."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -11,7 +11,7 @@ from PIL import ExifTags, Image
 
 from facecls.errors import ImageError
 from facecls.faces.geometry import PADDING, Geometry, read_face
-from tests.faces.mutations import picture
+from tests.faces.mutations import original
 
 BILINEAR = Image.Resampling.BILINEAR
 
@@ -22,12 +22,12 @@ def resized(image: Image.Image, box: tuple[int, int, int, int], size: tuple[int,
 
 @pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
 def test_a_square_kept_whole_is_only_resized(fit: Literal["crop", "pad", "stretch"]) -> None:
-    image = picture("RGB", (64, 64))
+    image = original("RGB", (64, 64))
     np.testing.assert_array_equal(Geometry(32, 1.0, fit)(image), resized(image, (0, 0, 64, 64), (32, 32)))
 
 
-def test_a_picture_of_the_right_size_comes_out_as_it_is() -> None:
-    image = picture("RGB", (48, 48))
+def test_a_image_of_the_right_size_comes_out_as_it_is() -> None:
+    image = original("RGB", (48, 48))
     np.testing.assert_array_equal(Geometry(48)(image), np.asarray(image))
 
 
@@ -37,28 +37,28 @@ def inside(image: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def test_the_central_share_is_kept_of_each_side() -> None:
-    image = picture("RGB", (200, 200))
+    image = original("RGB", (200, 200))
     expected = resized(image, (40, 40, 160, 160), (60, 60))
     np.testing.assert_array_equal(inside(Geometry(60, 0.6)(image)), inside(expected))
 
 
 def test_crop_keeps_the_central_square_of_the_share() -> None:
-    wide = picture("RGB", (300, 200))
+    wide = original("RGB", (300, 200))
     expected = resized(wide, (100, 50, 200, 150), (50, 50))
     np.testing.assert_array_equal(inside(Geometry(50, 0.5, "crop")(wide)), inside(expected))
-    high = picture("RGB", (200, 300))
+    high = original("RGB", (200, 300))
     expected = resized(high, (50, 100, 150, 200), (50, 50))
     np.testing.assert_array_equal(inside(Geometry(50, 0.5, "crop")(high)), inside(expected))
 
 
 def test_stretch_keeps_all_of_the_share_and_changes_its_proportions() -> None:
-    image = picture("RGB", (400, 200))
+    image = original("RGB", (400, 200))
     expected = resized(image, (100, 50, 300, 150), (50, 50))
     np.testing.assert_array_equal(inside(Geometry(50, 0.5, "stretch")(image)), inside(expected))
 
 
 def test_pad_keeps_all_of_the_share_in_the_middle_of_grey() -> None:
-    image = picture("RGB", (400, 200))
+    image = original("RGB", (400, 200))
     face = Geometry(50, 0.5, "pad")(image)
     np.testing.assert_array_equal(inside(face[12:37]), inside(resized(image, (100, 50, 300, 150), (50, 25))))
     assert (face[:12] == PADDING).all()
@@ -82,7 +82,7 @@ def test_every_size_and_share_gives_a_square(
 
 def test_the_pixels_can_be_written_to() -> None:
     for fit in ("crop", "pad"):
-        Geometry(8, 1.0, fit)(picture())[0, 0] = 1  # torch warns of arrays that cannot
+        Geometry(8, 1.0, fit)(original())[0, 0] = 1  # torch warns of arrays that cannot
 
 
 def test_fine_stripes_are_averaged_and_not_skipped() -> None:
@@ -92,8 +92,8 @@ def test_fine_stripes_are_averaged_and_not_skipped() -> None:
     assert np.abs(face.astype(int) - 128).max() <= 8
 
 
-def test_a_large_picture_that_is_averaged_down_first_looks_like_one_that_is_not() -> None:
-    image = picture().resize((1600, 1200))
+def test_a_large_image_that_is_averaged_down_first_looks_like_one_that_is_not() -> None:
+    image = original().resize((1600, 1200))
     expected = resized(image, (200, 0, 1400, 1200), (50, 50))
     assert np.abs(Geometry(50)(image).astype(int) - expected).max() <= 6
 
@@ -105,15 +105,15 @@ def test_a_geometry_survives_being_stored_as_plain_data() -> None:
 
 
 def test_a_face_is_read_from_its_file(tmp_path: Path) -> None:
-    picture("RGB", (100, 100)).save(tmp_path / "a.png")
+    original("RGB", (100, 100)).save(tmp_path / "a.png")
     geometry = Geometry(40, 0.8)
-    np.testing.assert_array_equal(read_face(tmp_path / "a.png", geometry), geometry(picture("RGB", (100, 100))))
+    np.testing.assert_array_equal(read_face(tmp_path / "a.png", geometry), geometry(original("RGB", (100, 100))))
 
 
 def test_a_face_is_upright_before_its_middle_is_kept(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = 8
-    image = picture("RGB", (120, 80))
+    image = original("RGB", (120, 80))
     image.save(tmp_path / "a.png", exif=exif)
     geometry = Geometry(40, 0.8, "stretch")
     expected = geometry(image.transpose(Image.Transpose.ROTATE_90))
@@ -124,7 +124,7 @@ def test_a_face_is_upright_before_its_middle_is_kept(tmp_path: Path) -> None:
 def test_a_large_jpeg_that_is_shrunk_while_decoding_gives_the_same_face(
     tmp_path: Path, fit: Literal["crop", "pad", "stretch"]
 ) -> None:
-    image = picture().resize((2400, 1600))
+    image = original().resize((2400, 1600))
     image.save(tmp_path / "a.jpg", quality=95)
     geometry = Geometry(64, 0.6, fit)
     with Image.open(tmp_path / "a.jpg") as whole:
@@ -134,7 +134,7 @@ def test_a_large_jpeg_that_is_shrunk_while_decoding_gives_the_same_face(
     assert difference.max() < 16
 
 
-def test_a_bad_picture_is_an_error_and_never_a_face(tmp_path: Path) -> None:
+def test_a_bad_image_is_an_error_and_never_a_face(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(b"")
     with pytest.raises(ImageError, match=r"a\.jpg: is empty"):
         read_face(tmp_path / "a.jpg", Geometry(32))

@@ -123,7 +123,7 @@ def test_a_model_built_without_memory_is_whole_once_its_weights_are_loaded(name:
 
 
 @pytest.mark.parametrize(("name", "size"), [("linear", SIZE), ("mlp", SIZE), ("cnn", None), ("resnet18", None)])
-def test_a_model_says_whether_it_takes_pictures_of_one_size_only(name: str, size: int | None) -> None:
+def test_a_model_says_whether_it_takes_images_of_one_size_only(name: str, size: int | None) -> None:
     assert classifier(name).fixed_size == size
 
 

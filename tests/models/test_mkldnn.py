@@ -8,13 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from facecls.config.schema import HeadConfig, ModelConfig
-from facecls.device import Compute
-from facecls.evaluation.infer import outputs_of
+from facecls.device import Device
+from facecls.evaluation.infer import forward_batches
 from facecls.models import FaceClassifier, build_model
 from facecls.models.mkldnn import for_inference
 
-FP32 = Compute(torch.device("cpu"), torch.float32)
-BF16 = Compute(torch.device("cpu"), torch.bfloat16)
+FP32 = Device(torch.device("cpu"), torch.float32)
+BF16 = Device(torch.device("cpu"), torch.bfloat16)
 
 needs_kernels = pytest.mark.skipif(
     not {"avx512_bf16", "amx_bf16"} & {name for name, able in torch.cpu.get_capabilities().items() if able},
@@ -41,8 +41,8 @@ def faces(side: int = 64) -> Tensor:
     return torch.rand(6, side, side, 3, generator=torch.Generator().manual_seed(1)).permute(0, 3, 1, 2)
 
 
-def features(model: FaceClassifier, images: Tensor, compute: Compute) -> Tensor:
-    return torch.from_numpy(outputs_of(model, [images], compute).features)
+def features(model: FaceClassifier, images: Tensor, device: Device) -> Tensor:
+    return torch.from_numpy(forward_batches(model, [images], device).features)
 
 
 @needs_kernels
@@ -98,8 +98,8 @@ def test_it_has_the_weights_of_now() -> None:
 )
 def test_broken_weights_stay_visible(name: str, value: float) -> None:
     model = classifier("resnet18")
-    broken = model.backbone.state_dict()[name]
-    broken[(0,) * broken.dim()] = value
+    non_finite = model.backbone.state_dict()[name]
+    non_finite[(0,) * non_finite.dim()] = value
     assert not features(for_inference(model, BF16), faces(), BF16).isfinite().all()
 
 
@@ -121,7 +121,7 @@ def test_other_models_are_left_as_they_are(name: str) -> None:
 def test_fp32_and_other_devices_are_left_as_they_are() -> None:
     model = classifier("resnet18")
     assert for_inference(model, FP32) is model
-    assert for_inference(model, Compute(torch.device("meta"), torch.bfloat16)) is model
+    assert for_inference(model, Device(torch.device("meta"), torch.bfloat16)) is model
 
 
 def test_a_processor_without_bf16_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ def build(name: str) -> FaceClassifier:
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_every_model_gives_one_row_of_logits_for_each_picture(name: str) -> None:
+def test_every_model_gives_one_row_of_logits_for_each_image(name: str) -> None:
     assert build(name)(torch.rand(3, 3, 16, 16)).shape == (3, 2)
 
 

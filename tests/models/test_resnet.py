@@ -71,7 +71,7 @@ def test_convolutions_begin_with_hes_variance() -> None:
 
 
 @pytest.mark.parametrize(("stem", "side"), [("standard", 8), ("small", 32)])
-def test_the_small_stem_keeps_the_side_of_small_pictures(stem: str, side: int) -> None:
+def test_the_small_stem_keeps_the_side_of_small_images(stem: str, side: int) -> None:
     network = resnet18(ModelConfig.model_validate({"stem": stem}), 32)
     shapes: list[torch.Size] = []
     network.layer1.register_forward_hook(lambda _module, _inputs, maps: shapes.append(maps.shape))

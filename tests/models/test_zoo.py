@@ -41,7 +41,7 @@ def test_models_with_helping_outputs_give_one_output_in_training(name: str) -> N
         assert model.train()(torch.empty(2, 3, 96, 96)).shape == (2, 3)
 
 
-def test_a_vision_transformer_is_built_for_the_pictures_size() -> None:
+def test_a_vision_transformer_is_built_for_the_images_size() -> None:
     with torch.device("meta"):
         model = build("torchvision/vit_b_32", 64)
         assert model(torch.empty(2, 3, 64, 64)).shape == (2, 3)
@@ -82,8 +82,8 @@ def test_an_unknown_torchvision_model_is_answered_with_the_nearest_one(name: str
 
 
 @pytest.mark.parametrize("name", ["vit_b_32", "alexnet"])
-def test_a_picture_size_that_a_model_cannot_take_is_named(name: str) -> None:
-    with pytest.raises(ModelError, match=f"^model.name: `torchvision/{name}` cannot take pictures of 40 pixels: ") as caught:
+def test_a_image_size_that_a_model_cannot_take_is_named(name: str) -> None:
+    with pytest.raises(ModelError, match=f"^model.name: `torchvision/{name}` cannot take images of 40 pixels: ") as caught:
         build(f"torchvision/{name}", 40)
     assert caught.value.hint == "most of these models are made for 224 pixels: try `--set data.image_size=224`"
 
@@ -98,7 +98,7 @@ def test_without_timm_its_models_say_how_to_install_it(monkeypatch: pytest.Monke
 
 @pytest.mark.skipif(importlib.util.find_spec("timm") is None, reason="timm is an extra")
 @pytest.mark.parametrize(("name", "fixed_size"), [("resnet10t", None), ("vit_tiny_patch16_224", 32)])
-def test_a_timm_model_scores_pictures(name: str, fixed_size: int | None) -> None:
+def test_a_timm_model_scores_images(name: str, fixed_size: int | None) -> None:
     model = build(f"timm/{name}")
     assert model.fixed_size == fixed_size
     assert model(torch.rand(2, 3, 32, 32)).shape == (2, 3)

@@ -21,10 +21,10 @@ from facecls.open_set.temperature import probabilities
 CLASSES = list("abcdef")
 
 
-def clusters(classes: int = 6, pictures: int = 10, seed: int = 0) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+def clusters(classes: int = 6, images: int = 10, seed: int = 0) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Features of unequal length around one direction for each class, in mixed order."""
     rng = np.random.default_rng(seed)
-    labels = rng.permutation(np.repeat(np.arange(classes), pictures))
+    labels = rng.permutation(np.repeat(np.arange(classes), images))
     features = rng.normal(size=(classes, 16))[labels] + 0.5 * rng.normal(size=(len(labels), 16))
     return features * rng.uniform(0.1, 10, (len(labels), 1)), labels
 
@@ -42,12 +42,12 @@ def test_a_centroid_is_the_mean_direction_of_its_class() -> None:
 
 
 @pytest.mark.parametrize("kind", ["centroid", "neighbours"])
-def test_a_class_without_pictures_is_named(kind: str) -> None:
+def test_a_class_without_images_is_named(kind: str) -> None:
     with pytest.raises(DataError) as caught:
         enrol(kind, np.ones((1, 2)), np.array([1]), ["ann", "bea", "cy"])  # type: ignore[arg-type]
     assert caught.value.problems == (
-        "unknown.score: class `ann` has no training picture to compare with",
-        "unknown.score: class `cy` has no training picture to compare with",
+        "unknown.score: class `ann` has no training image to compare with",
+        "unknown.score: class `cy` has no training image to compare with",
     )
     assert caught.value.hint == "`probability` and `energy` need none"
 
@@ -59,7 +59,7 @@ def test_the_centroid_score_is_the_cosine_with_the_nearest_class() -> None:
     assert nearest(features, gallery_of("centroid", features, labels)) == pytest.approx(expected, abs=1e-3)
 
 
-def test_the_neighbours_score_is_the_mean_cosine_with_the_nearest_pictures() -> None:
+def test_the_neighbours_score_is_the_mean_cosine_with_the_nearest_images() -> None:
     features, labels = clusters()
     others, _ = clusters(seed=1)
     units = features / np.linalg.norm(features, axis=1, keepdims=True)
@@ -80,7 +80,7 @@ def test_a_feature_of_no_length_is_near_to_nobody() -> None:
     assert nearest(np.zeros((1, 16)), gallery_of("centroid", *clusters())).tolist() == [0]
 
 
-def test_more_pictures_than_a_block_keep_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_images_than_a_block_keep_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
     features, labels = clusters()
     gallery = gallery_of("centroid", features, labels)
     whole = nearest(features, gallery)
@@ -88,7 +88,7 @@ def test_more_pictures_than_a_block_keep_their_order(monkeypatch: pytest.MonkeyP
     assert nearest(features, gallery) == pytest.approx(whole, abs=1e-6)
 
 
-def test_no_picture_has_no_scores() -> None:
+def test_no_image_has_no_scores() -> None:
     assert nearest(np.zeros((0, 16)), gallery_of("centroid", *clusters())).shape == (0,)
 
 
@@ -109,7 +109,7 @@ def test_the_surest_are_still_told_apart_where_all_their_probabilities_are_one()
     assert known_scores("probability", outputs, None) == pytest.approx(np.array([60, 50, 40]) - np.log(2), abs=1e-6)
 
 
-def test_the_pictures_that_neighbours_are_looked_for_among_lie_all_through_a_class() -> None:
+def test_the_images_that_neighbours_are_looked_for_among_lie_all_through_a_class() -> None:
     angles = np.linspace(0, 1, 2 * PER_CLASS)
     features = np.stack([np.cos(angles), np.sin(angles)], axis=1)
     gallery = enrol("neighbours", features, np.zeros(len(angles), np.int32), ["a"])

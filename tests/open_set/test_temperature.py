@@ -10,11 +10,11 @@ from facecls.open_set.temperature import TEMPERATURES, fit_temperature, log_prob
 Drawn = tuple[NDArray[np.float64], NDArray[np.int64]]
 
 
-def draw(temperature: float, pictures: int, classes: int = 10, seed: int = 0) -> Drawn:
+def draw(temperature: float, images: int, classes: int = 10, seed: int = 0) -> Drawn:
     """Logits that suit their labels once they are divided by `temperature`."""
     rng = np.random.default_rng(seed)
-    honest = rng.normal(size=(pictures, classes)) * 2
-    labels = (probabilities(honest).cumsum(axis=1) > rng.random((pictures, 1))).argmax(axis=1)
+    honest = rng.normal(size=(images, classes)) * 2
+    labels = (probabilities(honest).cumsum(axis=1) > rng.random((images, 1))).argmax(axis=1)
     return honest * temperature, labels
 
 
@@ -47,7 +47,7 @@ def test_the_temperature_of_over_and_underconfident_logits_is_found(temperature:
 
 
 @pytest.mark.parametrize("temperature", [0.3, 3.0])
-def test_no_other_temperature_suits_many_pictures_better(temperature: float) -> None:
+def test_no_other_temperature_suits_many_images_better(temperature: float) -> None:
     logits, labels = draw(temperature, 5000)
     fitted = fit_temperature(logits, labels)
     grid = np.geomspace(*TEMPERATURES, 400)
@@ -67,7 +67,7 @@ def test_the_fit_minimises_its_own_smoothed_likelihood() -> None:
         assert fit_temperature(logits, labels) == pytest.approx(grid[np.argmin(losses)], rel=1e-3)
 
 
-def test_a_few_faultless_pictures_do_not_make_the_network_fully_certain() -> None:
+def test_a_few_faultless_images_do_not_make_the_network_fully_certain() -> None:
     logits = 8 * np.eye(5)
     certainty = probabilities(logits, fit_temperature(logits, np.arange(5))).max()
     assert 0.8 < certainty < 0.95

@@ -45,9 +45,9 @@ def test_a_matrix_of_many_classes_shows_the_confused_ones_apart() -> None:
     confusion[3, 7], confusion[150, 3] = 2, 1
     names = [f"p{n}" for n in range(200)]
     assert not whole(confusion, names).named
-    part = worst(confusion, names)
-    assert part is not None and part.classes == ("p3", "p7", "p150") and part.named
-    assert "p3 taken for p7: 2 of 7" in {cell.words for cell in part.cells}
+    split = worst(confusion, names)
+    assert split is not None and split.classes == ("p3", "p7", "p150") and split.named
+    assert "p3 taken for p7: 2 of 7" in {cell.words for cell in split.cells}
     assert len(whole(confusion, names).cells) == 202
 
 

@@ -3,7 +3,7 @@ import pytest
 from jinja2 import Environment, PackageLoader
 
 from facecls.evaluation.intervals import wilson
-from facecls.evaluation.result import OpenSet
+from facecls.evaluation.result import OpenSetResult
 from facecls.open_set.rates import identification_rates
 from facecls.open_set.temperature import ReliabilityBin
 from facecls.report.charts import Chart
@@ -23,22 +23,22 @@ def test_the_whiskers_of_a_reliability_diagram_are_the_intervals_of_its_bars() -
 
 
 def test_the_identification_curve_goes_on_level_until_the_next_stranger_is_let_in() -> None:
-    known, strangers = np.array([0.9, 0.8, 0.7, 0.2]), np.array([0.75, 0.5, 0.1, 0.1])
-    rates = identification_rates(known, np.array([True, False, True, True]), strangers)
+    known, impostors = np.array([0.9, 0.8, 0.7, 0.2]), np.array([0.75, 0.5, 0.1, 0.1])
+    rates = identification_rates(known, np.array([True, False, True, True]), impostors)
     assert (rates.curve_false_accept.tolist(), rates.curve_identified.tolist()) == ([0, 0.25, 0.5, 1], [0.25, 0.5, 0.75, 0.75])
-    open_set = OpenSet(
+    open_set = OpenSetResult(
         score="probability",
         threshold=None,
         known=4,
         accepted=None,
         identified=None,
-        strangers=4,
-        strangers_accepted=None,
+        impostors=4,
+        impostors_accepted=None,
         false_accept=None,
         expected=None,
         rates=rates,
         known_scores=known,
-        stranger_scores=strangers,
+        impostor_scores=impostors,
     )
     chart = identification_curve(open_set)
     assert chart is not None

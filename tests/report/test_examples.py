@@ -1,34 +1,36 @@
 import numpy as np
 
-from facecls.data.dataset import Listing
+from facecls.data.dataset import ImageList
 from facecls.data.listing import Paths
-from facecls.data.load import Part
+from facecls.data.load import LoadedSplit
 from facecls.data.stores.memory import ArrayStore
-from facecls.evaluation.evaluate import Scored
-from facecls.evaluation.result import assess, assess_unknown
-from facecls.open_set.calibration import NO_JUDGEMENT
+from facecls.evaluation.evaluate import Evaluation
+from facecls.evaluation.result import closed_set_result, open_set_result
+from facecls.open_set.calibration import UNCALIBRATED
 from facecls.open_set.outputs import Outputs
-from facecls.report.examples import CASES, Album, gallery
+from facecls.report.examples import CASES, ExampleImages, gallery
 
 
 def test_the_surest_mistakes_and_the_least_sure_hits_come_first() -> None:
     count = 2 * CASES
     sure = np.random.default_rng(0).permutation(np.linspace(0.55, 0.95, 2 * count))  # of the first class
     calibrated = np.stack([sure, 1 - sure], axis=1)
-    labels = np.arange(2 * count) % 2  # every other picture is a mistake
+    labels = np.arange(2 * count) % 2  # every other image is a mistake
     outputs = Outputs(np.log(calibrated).astype(np.float32), np.zeros((2 * count, 0), np.float32))
     paths = Paths.of("faces", [f"{number}.jpg" for number in range(2 * count)])
-    scored = Scored(
-        assessment=assess(outputs.logits, calibrated, labels, ("ann", "ben")),
-        open_set=assess_unknown(NO_JUDGEMENT, outputs, labels, None),
+    evaluation = Evaluation(
+        closed_set=closed_set_result(outputs.logits, calibrated, labels, ("ann", "ben")),
+        open_set=open_set_result(UNCALIBRATED, outputs, labels, None),
         groups=None,
-        part=Part("val", Listing(paths, labels.astype(np.int32)), ArrayStore(np.zeros((2 * count, 4, 4, 3), np.uint8))),
+        split=LoadedSplit(
+            "val", ImageList(paths, labels.astype(np.int32)), ArrayStore(np.zeros((2 * count, 4, 4, 3), np.uint8))
+        ),
         outputs=outputs,
-        strangers=None,
+        impostors=None,
         skipped=(),
         seconds=1.0,
     )
-    shown = gallery(Album(scored, calibrated, None))
+    shown = gallery(ExampleImages(evaluation, calibrated, None))
     assert [case.probability for case in shown.mistakes] == sorted(sure[1::2], reverse=True)[:CASES]
     assert [case.probability for case in shown.hits] == sorted(sure[::2])[:CASES]
     assert {(case.true, case.named) for case in shown.mistakes} == {("ben", "ann")}

@@ -16,7 +16,7 @@ from PIL import Image
 from facecls.checkpoint import read
 from facecls.faces.decode import open_image
 from facecls.report.cross_validation import _joined_heat
-from facecls.report.page import picture as thumbnail
+from facecls.report.page import image as thumbnail
 from tests.conftest import Result
 from tests.report.browser import CHROMIUM, open_page
 
@@ -36,13 +36,13 @@ document.body.dataset.said = JSON.stringify(said);
 
 
 @pytest.fixture(scope="module")
-def page(trained: Path, strangers: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def page(trained: Path, impostors: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     import sys
 
     from facecls.cli import app
 
     path = tmp_path_factory.mktemp("page") / "report.html"
-    words = ["report", str(trained), "--strangers", str(strangers), "-o", str(path)]
+    words = ["report", str(trained), "--strangers", str(impostors), "-o", str(path)]
     with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit):
         patch.setattr(sys, "argv", ["facecls", *words])
         app()
@@ -99,9 +99,9 @@ def test_a_browser_opens_it_without_complaint_and_its_tables_sort(page: Path, tr
 @pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here")
 @pytest.mark.parametrize("mistake", ['<img src="http://127.0.0.1:9/x.png">', "<script>nothing()</script>"])
 def test_the_browser_would_have_complained(page: Path, tmp_path: Path, mistake: str) -> None:
-    broken = tmp_path / "broken.html"
-    broken.write_text(page.read_text().replace("</body>", mistake + "</body>"))
-    assert len(open_page(broken, tmp_path).console) == 1
+    non_finite = tmp_path / "broken.html"
+    non_finite.write_text(page.read_text().replace("</body>", mistake + "</body>"))
+    assert len(open_page(non_finite, tmp_path).console) == 1
 
 
 def test_a_checkpoint_alone_makes_a_page(facecls: Facecls, trained: Path, tmp_path: Path) -> None:
@@ -124,8 +124,8 @@ def test_names_are_shown_as_they_are_and_never_run(facecls: Facecls, tiny: Tiny,
     root = tmp_path / "faces"
     for person, name in zip(sorted(faces.iterdir()), ["<script>alert(1)<", "a&b", "Zoë", "日本"], strict=True):
         (root / name.replace("/", "")).mkdir(parents=True)
-        for picture in person.iterdir():
-            (root / name.replace("/", "") / picture.name).symlink_to(picture)
+        for image in person.iterdir():
+            (root / name.replace("/", "") / image.name).symlink_to(image)
     facecls("train", tiny(data={"root": str(root)}, train={"epochs": 1}), "--out", tmp_path / "run")
     assert facecls("report", tmp_path / "run").code == 0
     text = (tmp_path / "run" / "report.html").read_text()
@@ -178,7 +178,7 @@ def test_a_command_that_mends_a_finding_can_be_copied(facecls: Facecls, tiny: Ti
     assert told in (tmp_path / "run" / "report.html").read_text()
 
 
-def test_maps_of_folds_that_ended_with_smaller_pictures_fit_the_others() -> None:
+def test_maps_of_folds_that_ended_with_smaller_images_fit_the_others() -> None:
     def maps(side: int) -> Callable[[NDArray[np.int64]], NDArray[np.float32]]:
         return lambda numbers: np.full((len(numbers), side, side), side, np.float32) + numbers[:, None, None]
 

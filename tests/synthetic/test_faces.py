@@ -26,7 +26,7 @@ def test_the_same_numbers_give_the_same_bytes(tmp_path: Path) -> None:
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
 
 
-def test_more_people_and_pictures_leave_the_earlier_ones_alone(tmp_path: Path) -> None:
+def test_more_people_and_images_leave_the_earlier_ones_alone(tmp_path: Path) -> None:
     list(write_faces(tmp_path / "few", people=2, each=3, seed=0))
     list(write_faces(tmp_path / "more", people=3, each=5, seed=0))
     assert contents(tmp_path / "few").items() <= contents(tmp_path / "more").items()
@@ -47,14 +47,14 @@ def test_every_person_has_a_name_of_their_own() -> None:
     assert [name_person(number) for number in (0, 26, 52)] == ["ari", "ari2", "ari3"]
 
 
-def test_each_path_is_yielded_once_its_picture_is_there(tmp_path: Path) -> None:
+def test_each_path_is_yielded_once_its_image_is_there(tmp_path: Path) -> None:
     for path in islice(write_faces(tmp_path / "faces", people=2, each=40, seed=0), 3):
         Image.open(path).verify()
     assert [path.stem for path in sorted((tmp_path / "faces" / "ari").iterdir())] == ["0001", "0002", "0003"]
 
 
 def test_formats_sizes_greys_and_all_orientations_appear() -> None:
-    photographs = [take_photograph(0, person, picture) for person in range(12) for picture in range(40)]
+    photographs = [take_photograph(0, person, image) for person in range(12) for image in range(40)]
     assert {p.suffix for p in photographs} == {".jpg", ".png", ".webp", ".bmp", ".pgm"}
     assert {p.orientation for p in photographs} == set(range(1, 9))
     assert {p.suffix for p in photographs if p.orientation != 1} == {".jpg"}
@@ -66,8 +66,8 @@ def test_formats_sizes_greys_and_all_orientations_appear() -> None:
 
 def test_a_turned_file_is_upright_again_for_a_reader_who_heeds_exif(tmp_path: Path) -> None:
     turned: dict[int, Photograph] = {}
-    for picture in range(400):
-        photograph = take_photograph(0, 0, picture)
+    for image in range(400):
+        photograph = take_photograph(0, 0, image)
         turned.setdefault(photograph.orientation, photograph)
     assert set(turned) == set(range(1, 9))
     for orientation, photograph in turned.items():
@@ -82,7 +82,7 @@ def test_a_turned_file_is_upright_again_for_a_reader_who_heeds_exif(tmp_path: Pa
 
 
 def test_a_grey_photograph_is_stored_in_grey(tmp_path: Path) -> None:
-    photograph = next(p for p in (take_photograph(0, 0, picture) for picture in range(400)) if p.suffix == ".pgm")
+    photograph = next(p for p in (take_photograph(0, 0, image) for image in range(400)) if p.suffix == ".pgm")
     save_photograph(draw_face(invent_person(0, 0), photograph), photograph, tmp_path / "face.pgm")
     with Image.open(tmp_path / "face.pgm") as stored:
         assert stored.mode == "L"
@@ -90,9 +90,9 @@ def test_a_grey_photograph_is_stored_in_grey(tmp_path: Path) -> None:
 
 def test_every_style_can_be_drawn_and_looks_unlike_the_others() -> None:
     photograph = take_photograph(0, 0, 1)
-    pictures = [np.asarray(draw_face(invent_person(0, number), photograph), dtype=np.float64) for number in range(14)]
+    images = [np.asarray(draw_face(invent_person(0, number), photograph), dtype=np.float64) for number in range(14)]
     assert len({invent_person(0, number).hair for number in range(14)}) == 14
-    differences = [np.abs(a - b).mean() for i, a in enumerate(pictures) for b in pictures[:i]]
+    differences = [np.abs(a - b).mean() for i, a in enumerate(images) for b in images[:i]]
     assert min(differences) > 2
 
 
@@ -119,8 +119,8 @@ def test_a_linear_model_on_pixels_does_not_do() -> None:
     """A demo that colour alone could solve would show nothing."""
     pixels, people = [], np.repeat(np.arange(12), 16)
     for number in range(12):
-        for picture in range(16):
-            face = draw_face(invent_person(0, number), take_photograph(0, number, picture)).convert("RGB")
+        for image in range(16):
+            face = draw_face(invent_person(0, number), take_photograph(0, number, image)).convert("RGB")
             pixels.append(np.asarray(ImageOps.fit(face, (24, 24)), dtype=np.float64).ravel() / 255)
     x = np.stack(pixels)
     held_out = np.arange(len(x)) % 4 == 3

@@ -9,7 +9,7 @@ from facecls.checkpoint import read_plain
 from facecls.config.schema import Config
 from facecls.progress import Progress
 from facecls.run import Run
-from facecls.training.loop import Outcome
+from facecls.training.loop import TrainingResult
 from facecls.training.train import train
 
 # All that draws chance or keeps state between steps.
@@ -21,10 +21,10 @@ EVERYTHING: dict[str, Any] = {
 }
 
 
-def run_in(folder: Path, config: Config, *, go_on: bool = False) -> Outcome:
-    outcome = train(config, Run(folder), Progress(), go_on=go_on)
-    assert outcome is not None
-    return outcome
+def run_in(folder: Path, config: Config, *, resume: bool = False) -> TrainingResult:
+    result = train(config, Run(folder), Progress(), resume=resume)
+    assert result is not None
+    return result
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:

@@ -9,9 +9,9 @@ import torch
 
 from facecls.checkpoint import read, read_plain
 from facecls.config.load import load_config
-from facecls.device import pick_compute
+from facecls.device import resolve_device
 from facecls.errors import DataError
-from facecls.evaluation.evaluate import score_checkpoint
+from facecls.evaluation.evaluate import evaluate_checkpoint
 from facecls.progress import Progress
 from facecls.run import Run
 from facecls.training.train import train
@@ -19,86 +19,86 @@ from facecls.training.train import train
 Tiny = Callable[..., Path]
 
 
-def test_best_pt_holds_the_judgement_and_its_figures(tiny: Tiny, tmp_path: Path, strangers: Path) -> None:
+def test_best_pt_holds_the_judgement_and_its_figures(tiny: Tiny, tmp_path: Path, impostors: Path) -> None:
     run = Run(tmp_path / "run")
-    config = load_config(tiny(unknown={"strangers": str(strangers), "target_false_accept": 0.1}))
-    outcome = train(config, run, Progress(), go_on=False)
-    judgement = read(run.best).judgement
-    assert judgement is not None and judgement.threshold is not None and judgement.gallery is not None
-    assert (judgement.threshold.source, judgement.threshold.n) == ("strangers", 20)
-    assert judgement.gallery.vectors.shape == (4, 128)
+    config = load_config(tiny(unknown={"strangers": str(impostors), "target_false_accept": 0.1}))
+    result = train(config, run, Progress(), resume=False)
+    calibration = read(run.best).calibration
+    assert calibration is not None and calibration.threshold is not None and calibration.gallery is not None
+    assert (calibration.threshold.source, calibration.threshold.n) == ("strangers", 20)
+    assert calibration.gallery.vectors.shape == (4, 128)
     best = read_plain(run.best)["metrics"]
-    assert (best["val_ece"], best["val_ece_calibrated"]) == judgement.ece
-    assert outcome is not None and best == outcome.best == run.rows()[best["epoch"]]
+    assert (best["val_ece"], best["val_ece_calibrated"]) == calibration.ece
+    assert result is not None and best == result.best == run.rows()[best["epoch"]]
 
 
-def test_pictures_with_their_mirror_images_have_a_judgement_of_their_own(tiny: Tiny, tmp_path: Path, strangers: Path) -> None:
+def test_images_with_their_mirror_images_have_a_judgement_of_their_own(tiny: Tiny, tmp_path: Path, impostors: Path) -> None:
     run = Run(tmp_path / "run")
-    train(load_config(tiny(unknown={"strangers": str(strangers), "target_false_accept": 0.1})), run, Progress(), go_on=False)
+    train(load_config(tiny(unknown={"strangers": str(impostors), "target_false_accept": 0.1})), run, Progress(), resume=False)
     best = read(run.best)
-    plain, mirrored = best.judged(), best.judged(mirrored=True)
+    plain, mirrored = best.calibration_for(), best.calibration_for(mirrored=True)
     assert plain.threshold is not None and mirrored.threshold is not None
     assert plain.threshold.value != mirrored.threshold.value and plain.gallery is mirrored.gallery
-    scored = score_checkpoint(best, pick_compute("cpu", "auto"), Progress(), strangers=strangers, mirrored=True)
-    assert scored.open_set.threshold == mirrored.threshold
+    evaluation = evaluate_checkpoint(best, resolve_device("cpu", "auto"), Progress(), impostors=impostors, mirrored=True)
+    assert evaluation.open_set.threshold == mirrored.threshold
     # The very strangers that set it: the rate is kept exactly.
-    assert scored.open_set.false_accept is not None and scored.open_set.false_accept[0] <= 0.1
+    assert evaluation.open_set.false_accept is not None and evaluation.open_set.false_accept[0] <= 0.1
 
 
-def test_the_threshold_can_be_set_anew_without_training(tiny: Tiny, tmp_path: Path, strangers: Path) -> None:
+def test_the_threshold_can_be_set_anew_without_training(tiny: Tiny, tmp_path: Path, impostors: Path) -> None:
     run = Run(tmp_path / "run")
     config = tiny()
-    train(load_config(config), run, Progress(), go_on=False)
+    train(load_config(config), run, Progress(), resume=False)
     before = read(run.best)
     rows = len(run.rows())
-    again = [f"unknown.strangers={strangers}", "unknown.target_false_accept=0.2"]
-    train(load_config(config, again), run, Progress(), go_on=True)
+    again = [f"unknown.strangers={impostors}", "unknown.target_false_accept=0.2"]
+    train(load_config(config, again), run, Progress(), resume=True)
     after = read(run.best)
     assert len(run.rows()) == rows
     assert all(torch.equal(before.weights[name], after.weights[name]) for name in before.weights)
-    assert before.judgement is not None and before.judgement.threshold is not None
-    assert after.judgement is not None and after.judgement.threshold is not None
-    assert (before.judgement.threshold.source, after.judgement.threshold.source) == ("val", "strangers")
+    assert before.calibration is not None and before.calibration.threshold is not None
+    assert after.calibration is not None and after.calibration.threshold is not None
+    assert (before.calibration.threshold.source, after.calibration.threshold.source) == ("val", "strangers")
     assert after.config.unknown.target_false_accept == 0.2
 
 
 def test_without_strangers_the_threshold_is_set_by_composites_of_val(tiny: Tiny, tmp_path: Path) -> None:
     run = Run(tmp_path / "run")
-    train(load_config(tiny(train={"epochs": 6}, unknown={"target_false_accept": 0.9})), run, Progress(), go_on=False)
+    train(load_config(tiny(train={"epochs": 6}, unknown={"target_false_accept": 0.9})), run, Progress(), resume=False)
     best = read(run.best)
-    for threshold in (best.judged().threshold, best.judged(mirrored=True).threshold):
-        assert threshold is not None and threshold.composed_of is not None
+    for threshold in (best.calibration_for().threshold, best.calibration_for(mirrored=True).threshold):
+        assert threshold is not None and threshold.synthetic_sources is not None
         assert (threshold.source, threshold.target_false_accept) == ("composites", 0.9)
-        assert 3 <= threshold.composed_of <= 48 and 99 < threshold.n <= 1000
+        assert 3 <= threshold.synthetic_sources <= 48 and 99 < threshold.n <= 1000
 
 
-def test_too_few_strangers_end_a_run_before_it_trains(tiny: Tiny, tmp_path: Path, strangers: Path) -> None:
-    with pytest.raises(DataError, match="needs at least 99 pictures of strangers, there are 20"):
-        config = load_config(tiny(unknown={"strangers": str(strangers), "target_false_accept": 0.01}))
-        train(config, Run(tmp_path / "run"), Progress(), go_on=False)
+def test_too_few_strangers_end_a_run_before_it_trains(tiny: Tiny, tmp_path: Path, impostors: Path) -> None:
+    with pytest.raises(DataError, match="needs at least 99 images of strangers, there are 20"):
+        config = load_config(tiny(unknown={"strangers": str(impostors), "target_false_accept": 0.01}))
+        train(config, Run(tmp_path / "run"), Progress(), resume=False)
     assert not (tmp_path / "run" / "last.pt").exists()
 
 
 def test_handed_labels_are_never_mirrored(tiny: Tiny, tmp_path: Path) -> None:
     run = Run(tmp_path / "run")
-    train(load_config(tiny(data={"labels_are_handed": True}, train={"epochs": 1})), run, Progress(), go_on=False)
+    train(load_config(tiny(data={"flip_changes_class": True}, train={"epochs": 1})), run, Progress(), resume=False)
     assert load_config(run.config).augment.flip == 0
-    assert read(run.best).judgement_mirrored is None
+    assert read(run.best).calibration_flipped is None
 
 
 def test_a_checkpoint_from_before_judgements_loads(tiny: Tiny, tmp_path: Path) -> None:
     run = Run(tmp_path / "run")
-    train(load_config(tiny(train={"epochs": 1})), run, Progress(), go_on=False)
+    train(load_config(tiny(train={"epochs": 1})), run, Progress(), resume=False)
     plain = read_plain(run.best)
     del plain["judgement"], plain["config"]["unknown"]
     old = tmp_path / "old.pt"
     torch.save(plain, old)
-    assert read(old).judgement is None
+    assert read(old).calibration is None
 
 
 def test_metrics_stay_json_lines(tiny: Tiny, tmp_path: Path) -> None:
     run = Run(tmp_path / "run")
-    train(load_config(tiny()), run, Progress(), go_on=False)
+    train(load_config(tiny()), run, Progress(), resume=False)
     rows = [json.loads(line) for line in run.metrics.read_text().splitlines()]
     assert [row["epoch"] for row in rows] == [0, 1]
     assert sum("val_ece" in row for row in rows) == 1

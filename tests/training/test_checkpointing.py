@@ -17,7 +17,7 @@ from facecls import checkpoint
 from facecls.checkpoint import read_plain
 from facecls.config.load import load_config
 from facecls.config.schema import Config
-from facecls.device import pick_compute
+from facecls.device import resolve_device
 from facecls.errors import RunError
 from facecls.run import Run
 from facecls.training import checkpointing, step
@@ -34,7 +34,7 @@ def run_alone(folder: Path, config: Config) -> None:
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 1)
     os.dup2(null, 2)
-    run_in(folder, config, go_on=True)
+    run_in(folder, config, resume=True)
 
 
 def test_runs_killed_at_random_moments_end_with_the_weights_of_an_unbroken_one(tiny: Tiny, tmp_path: Path) -> None:
@@ -110,8 +110,8 @@ def test_save_minutes_holds_whatever_it_costs(tiny: Tiny, tmp_path: Path, monkey
 def test_a_run_that_was_out_of_patience_stays_so(tiny: Tiny, tmp_path: Path) -> None:
     # A rate so small that nothing moves: the first epoch stays the best.
     config = load_config(tiny(train={"epochs": 9, "batch_size": 16, "patience": 2, "ema": 0}, optimizer={"lr": 1e-12}))
-    outcome = run_in(tmp_path / "run", config)
-    assert run_in(tmp_path / "run", config, go_on=True).stopped == outcome.stopped == "no better val_accuracy in 2 epochs"
+    result = run_in(tmp_path / "run", config)
+    assert run_in(tmp_path / "run", config, resume=True).stopped == result.stopped == "no better val_accuracy in 2 epochs"
     assert len(Run(tmp_path / "run").rows()) == 3
 
 
@@ -127,7 +127,7 @@ def test_a_run_goes_on_without_the_weights_that_it_began_with(tiny: Tiny, tmp_pa
     settings = {"model": {"name": "cnn", "pretrained": str(tmp_path / "first" / "best.pt")}}
     run_in(tmp_path / "second", load_config(tiny(**settings, train={"epochs": 1, "batch_size": 16})))
     (tmp_path / "first" / "best.pt").unlink()
-    run_in(tmp_path / "second", load_config(tiny(**settings, train={"epochs": 2, "batch_size": 16})), go_on=True)
+    run_in(tmp_path / "second", load_config(tiny(**settings, train={"epochs": 2, "batch_size": 16})), resume=True)
     assert len(Run(tmp_path / "second").rows()) == 2
 
 
@@ -136,32 +136,32 @@ def test_a_lost_best_is_made_anew_while_there_is_training_left(tiny: Tiny, tmp_p
     run_in(tmp_path / "run", config)
     (tmp_path / "run" / "best.pt").unlink()
     with pytest.raises(RunError, match=r"best\.pt: is not there, and training has ended"):
-        run_in(tmp_path / "run", config, go_on=True)
+        run_in(tmp_path / "run", config, resume=True)
     longer = load_config(tiny(train={"epochs": 3, "batch_size": 16}))
-    assert run_in(tmp_path / "run", longer, go_on=True).best["epoch"] == 2
+    assert run_in(tmp_path / "run", longer, resume=True).best["epoch"] == 2
 
 
 def test_a_larger_time_budget_lets_a_run_that_was_cut_short_go_on(tiny: Tiny, tmp_path: Path) -> None:
     short = tiny(train={"epochs": 6, "batch_size": 16, "max_minutes": 1e-4})
     assert "minutes left room for 1 epochs" in run_in(tmp_path / "run", load_config(short)).stopped
     long = tiny(train={"epochs": 6, "batch_size": 16, "max_minutes": 60.0})
-    assert run_in(tmp_path / "run", load_config(long), go_on=True).stopped == ""
+    assert run_in(tmp_path / "run", load_config(long), resume=True).stopped == ""
     assert len(Run(tmp_path / "run").rows()) == 6
 
 
 def test_ctrl_c_in_a_step_whose_loss_is_not_finite_still_ends_the_run(
     tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plain_step, done = step.Stepper.step, [0]
+    plain_step, done = step.TrainStep.step, [0]
 
-    def broken(self: step.Stepper, state: TrainingState, *arguments: Any) -> None:
+    def non_finite(self: step.TrainStep, state: TrainingState, *arguments: Any) -> None:
         plain_step(self, state, *arguments)
         done[0] += 1
         if done[0] == 3:
-            state.tally.sums[0] = float("nan")
+            state.running.sums[0] = float("nan")
             os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr(step.Stepper, "step", broken)
+    monkeypatch.setattr(step.TrainStep, "step", non_finite)
     with pytest.raises(Interrupted):
         run_in(tmp_path / "run", load_config(tiny(train={"epochs": 9, "batch_size": 16})))
     assert done[0] == 4  # the first step after going back
@@ -174,7 +174,7 @@ def test_a_run_of_two_processes_does_not_go_on_in_one(tiny: Tiny, tmp_path: Path
     last["training"]["processes"] = 2
     checkpoint.save(tmp_path / "run" / "last.pt", last)
     with pytest.raises(RunError) as raised:
-        run_in(tmp_path / "run", config, go_on=True)
+        run_in(tmp_path / "run", config, resume=True)
     assert str(raised.value) == (
         f"{tmp_path / 'run'}: was trained by 2 processes, and cannot go on with one process: a step would have other faces"
     )
@@ -183,13 +183,13 @@ def test_a_run_of_two_processes_does_not_go_on_in_one(tiny: Tiny, tmp_path: Path
 
 def test_the_end_of_an_epoch_saves_what_is_due_whatever_it_costs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     saved: list[object] = []
-    monkeypatch.setattr(checkpointing.Saver, "last", lambda _, state: saved.append(state))
+    monkeypatch.setattr(checkpointing.CheckpointWriter, "last", lambda _, state: saved.append(state))
     state: Any = object()
     template: Any = None
     for save_minutes in (1e-9, 5.0):
-        saver = checkpointing.Saver(Run(tmp_path), template, save_minutes)
-        saver._cost = 10.0  # seconds
-        saver.epoch_end(state)
+        writer = checkpointing.CheckpointWriter(Run(tmp_path), template, save_minutes)
+        writer._cost = 10.0  # seconds
+        writer.epoch_end(state)
     assert saved == [state]
 
 
@@ -233,7 +233,7 @@ def test_a_run_that_goes_on_leaves_the_file_that_it_was_read_from(tiny: Tiny, tm
     config = load_config(tiny(optimizer={"name": "sgd", "lr": 0.01}, train={"epochs": 1, "batch_size": 16}))
     run = Run(tmp_path / "run")
     run_in(run.folder, config)
-    state = build_state(config, 4, pick_compute("cpu", "auto"), lambda _: None)
+    state = build_state(config, 4, resolve_device("cpu", "auto"), lambda _: None)
     plain = read_plain(run.last)["training"]
     state.load_plain(plain)
     held, read = state.optimizer.state_dict()["state"], plain["optimizer"]["state"]

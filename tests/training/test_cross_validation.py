@@ -1,4 +1,4 @@
-"""Cross-validation: every picture scored once, stopped and gone on with, put together on a page."""
+"""Cross-validation: every image scored once, stopped and gone on with, put together on a page."""
 
 import csv
 import json
@@ -15,8 +15,8 @@ import torch
 from numpy.typing import NDArray
 
 from facecls.checkpoint import read
-from facecls.device import Compute
-from facecls.evaluation.cross_validation import Fold, score_folds
+from facecls.device import Device
+from facecls.evaluation.cross_validation import Fold, evaluate_folds
 from facecls.progress import Progress
 from facecls.run import Run
 from facecls.training import step
@@ -31,7 +31,7 @@ def val_of(run: Path) -> list[str]:
         return [row["path"] for row in csv.DictReader(file) if row["split"] == "val"]
 
 
-def test_every_picture_is_scored_once_by_a_network_that_did_not_see_it(
+def test_every_image_is_scored_once_by_a_network_that_did_not_see_it(
     facecls: Facecls, tiny: Tiny, faces: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "cv"
@@ -49,7 +49,7 @@ def test_every_picture_is_scored_once_by_a_network_that_did_not_see_it(
     assert plain["pooled"]["accuracy"] == pytest.approx(np.mean(accuracies))
     assert plain["report"] == str(out / "report.html")
     text = (out / "report.html").read_text()
-    assert "Fold by fold" in text and "data:image/webp" in text and "48 pictures, each by the fold" in text
+    assert "Fold by fold" in text and "data:image/webp" in text and "48 images, each by the fold" in text
 
 
 def test_every_fold_is_judged_by_its_own_split_temperature_and_size(
@@ -60,27 +60,27 @@ def test_every_fold_is_judged_by_its_own_split_temperature_and_size(
     next(uneven.rglob("0001.*")).unlink()
     facecls("cross-validate", tiny(data={"root": str(uneven)}, train={"epochs": 8}), "--folds", "2", "--out", out)
     runs = [Run(out / "fold-1"), Run(out / "fold-2")]
-    validation = score_folds(runs, Compute(torch.device("cpu"), torch.float32), Progress())
+    validation = evaluate_folds(runs, Device(torch.device("cpu"), torch.float32), Progress())
 
     def below_root(paths: Sequence[str]) -> list[str]:
         return sorted(str(Path(path).relative_to(uneven)) for path in paths)
 
     for fold, run in zip(validation.folds, runs, strict=True):
-        assert below_root(fold.scored.part.listing.paths) == sorted(val_of(run.folder))
+        assert below_root(fold.evaluation.split.image_list.paths) == sorted(val_of(run.folder))
     pooled, (one, two) = validation.pooled, validation.folds
-    assert below_root(pooled.part.listing.paths) == below_root([str(path) for path in uneven.rglob("*.*")])
-    assert one.checkpoint.judged().temperature != two.checkpoint.judged().temperature
-    shares = [fold.checkpoint.judged().probabilities(fold.scored.outputs.logits) for fold in (one, two)]
+    assert below_root(pooled.split.image_list.paths) == below_root([str(path) for path in uneven.rglob("*.*")])
+    assert one.checkpoint.calibration_for().temperature != two.checkpoint.calibration_for().temperature
+    shares = [fold.checkpoint.calibration_for().probabilities(fold.evaluation.outputs.logits) for fold in (one, two)]
     assert np.array_equal(validation.calibrated, np.concatenate(shares))
     assert one.n != two.n
-    kept = [np.logical_and(*each) for each in ((fold.scored.open_set.verdicts, right_of(fold)) for fold in (one, two))]
+    kept = [np.logical_and(*each) for each in ((fold.evaluation.open_set.verdicts, right_of(fold)) for fold in (one, two))]
     assert kept[0].mean() != kept[1].mean()
     assert pooled.open_set.identified == pytest.approx(np.concatenate(kept).mean())
 
 
 def right_of(fold: Fold) -> NDArray[np.bool_]:
-    """Which of a fold's pictures it names right, (N,)."""
-    return np.asarray(fold.scored.outputs.logits.argmax(axis=1) == fold.scored.part.listing.labels)
+    """Which of a fold's images it names right, (N,)."""
+    return np.asarray(fold.evaluation.outputs.logits.argmax(axis=1) == fold.evaluation.split.image_list.labels)
 
 
 def test_folds_that_are_there_are_not_overwritten_and_not_trained_again(facecls: Facecls, tiny: Tiny, tmp_path: Path) -> None:
@@ -99,9 +99,9 @@ def test_a_cross_validation_goes_on_at_the_fold_and_step_where_it_was(
     facecls: Facecls, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = tiny(train={"epochs": 2, "batch_size": 8})
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    whole, non_finite = tmp_path / "whole", tmp_path / "broken"
     facecls("cross-validate", config, "--folds", "2", "--out", whole)
-    plain_step, done = step.Stepper.step, [0]
+    plain_step, done = step.TrainStep.step, [0]
 
     def counted(*arguments: Any) -> None:
         plain_step(*arguments)
@@ -110,16 +110,16 @@ def test_a_cross_validation_goes_on_at_the_fold_and_step_where_it_was(
             os.kill(os.getpid(), signal.SIGINT)
 
     with monkeypatch.context() as patch:
-        patch.setattr(step.Stepper, "step", counted)
-        stopped = facecls("cross-validate", config, "--folds", "2", "--out", broken)
+        patch.setattr(step.TrainStep, "step", counted)
+        stopped = facecls("cross-validate", config, "--folds", "2", "--out", non_finite)
     assert stopped.code == 130
-    command = f"    facecls cross-validate {config} --folds 2 --out {broken} --resume\n"
+    command = f"    facecls cross-validate {config} --folds 2 --out {non_finite} --resume\n"
     assert stopped.err.endswith(command)
     gone_on = facecls(*command.split()[1:])
     assert gone_on.code == 0
     assert "fold 1 of 2: done already\n" in gone_on.err and "going on from epoch 1, step 2" in gone_on.err
     for fold in ("fold-1", "fold-2"):
-        one, two = read(whole / fold).weights, read(broken / fold).weights
+        one, two = read(whole / fold).weights, read(non_finite / fold).weights
         assert all(torch.equal(one[name], two[name]) for name in one)
 
 
@@ -133,7 +133,7 @@ def test_a_fold_that_was_killed_before_its_first_last_pt_starts_anew(facecls: Fa
     assert result.code == 0
     assert "fold 1 of 2: done already\n" in result.err
     assert f"{fold.folder}: there is no last.pt to go on from, so training starts anew\n" in result.err
-    assert [row["epoch"] for row in fold.rows()] == [0] and read(fold.best).judgement is not None
+    assert [row["epoch"] for row in fold.rows()] == [0] and read(fold.best).calibration is not None
 
 
 def test_another_number_of_folds_is_refused(facecls: Facecls, tiny: Tiny, tmp_path: Path) -> None:

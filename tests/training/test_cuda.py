@@ -14,18 +14,18 @@ from facecls import checkpoint
 from facecls.checkpoint import Checkpoint, read_plain
 from facecls.config.load import load_config
 from facecls.config.schema import Config
-from facecls.data.dataset import find_parts
-from facecls.data.load import load_part
-from facecls.data.sampler import TrainBatches
-from facecls.device import pick_compute
+from facecls.data.dataset import index_dataset
+from facecls.data.load import load_split
+from facecls.data.sampler import TrainLoader
+from facecls.device import resolve_device
 from facecls.faces.geometry import Geometry
 from facecls.progress import Progress
 from facecls.run import Run
 from facecls.training import checkpointing
-from facecls.training.distributed import Team
+from facecls.training.distributed import SingleProcess
 from facecls.training.signals import Interrupted
 from facecls.training.state import build_state
-from facecls.training.step import Stepper
+from facecls.training.step import TrainStep
 from tests.conftest import Result
 from tests.training.runs import EVERYTHING, run_in, weights
 from tests.training.test_loop import interrupted_at
@@ -52,33 +52,33 @@ def no_waiting() -> Iterator[Callable[[], None]]:
 def test_a_step_never_waits_for_the_gpu(tiny: Tiny, no_waiting: Callable[[], None], precision: str, optimizer: str) -> None:
     everything = {**EVERYTHING, "optimizer": {"name": optimizer}, "data": {"store": "device", "image_size": 32}}
     config = load_config(tiny(device=DEVICE, precision=precision, **everything), ["train.start_size=null"])
-    compute, progress = pick_compute(config.device, config.precision), Progress()
-    found = find_parts(config.data, config.split)
-    part = load_part("train", found.parts["train"], found.classes, config.data, progress.bar, compute.device)
+    device, progress = resolve_device(config.device, config.precision), Progress()
+    found = index_dataset(config.data, config.split)
+    split = load_split("train", found.splits["train"], found.classes, config.data, progress.bar, device.torch_device)
     # All at hand before the first step: what is fetched beside the steps may wait.
-    batches = list(TrainBatches(part, 8, config.seed, compute).epoch(0))
-    state = build_state(config, len(found.classes), compute, lambda model: model)
-    stepper = Stepper(
+    batches = list(TrainLoader(split, 8, config.seed, device).epoch(0))
+    state = build_state(config, len(found.classes), device, lambda model: model)
+    train_step = TrainStep(
         config,
-        compute,
+        device,
         state.model,
         classes=len(found.classes),
         steps_per_epoch=len(batches),
-        team=Team(),
+        group=SingleProcess(),
         progress=progress,
         class_weights=torch.ones(len(found.classes)),
     )
     state.model.train()
     # Each of mixup and cutmix is drawn by some of these: kernels are loaded when they are first called for.
     for batch in batches:
-        stepper.step(state, batch, 32)
+        train_step.step(state, batch, 32)
     torch.cuda.synchronize()
     no_waiting()
     for batch in batches:
-        stepper.step(state, batch, 32)
-        state.tally.glance()
+        train_step.step(state, batch, 32)
+        state.running.peek()
     torch.cuda.set_sync_debug_mode("default")
-    assert not state.broken().item() and not state.tally.broken().item()
+    assert not state.non_finite().item() and not state.running.non_finite().item()
 
 
 def ends_well(run: Run, config: Config) -> list[dict[str, Any]]:
@@ -95,15 +95,15 @@ def ends_well(run: Run, config: Config) -> list[dict[str, Any]]:
 def test_every_store_trains_and_is_scored(tiny: Tiny, tmp_path: Path, facecls: Callable[..., Result], store: str) -> None:
     config = load_config(tiny(device=DEVICE, data={"image_size": 32, "store": store}))
     run = Run(tmp_path / "run")
-    outcome = run_in(run.folder, config)
+    result = run_in(run.folder, config)
     ends_well(run, config)
-    scored = facecls("eval", run.best, "--device", DEVICE, "--format", "json")
-    assert scored.code == 0, scored.err
-    told = json.loads(scored.out)
-    # One picture at most may stand so near to two classes that another batch's kernel tips it over.
-    assert told["accuracy"] == pytest.approx(outcome.best["val_accuracy"], abs=1.01 / told["n"])
-    scored = facecls("eval", run.best, "--device", "cpu", "--format", "json")
-    assert scored.code == 0, scored.err
+    evaluation = facecls("eval", run.best, "--device", DEVICE, "--format", "json")
+    assert evaluation.code == 0, evaluation.err
+    told = json.loads(evaluation.out)
+    # One image at most may stand so near to two classes that another batch's kernel tips it over.
+    assert told["accuracy"] == pytest.approx(result.best["val_accuracy"], abs=1.01 / told["n"])
+    evaluation = facecls("eval", run.best, "--device", "cpu", "--format", "json")
+    assert evaluation.code == 0, evaluation.err
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
@@ -137,16 +137,16 @@ def test_a_resumed_run_ends_about_where_an_unbroken_one_does(
 ) -> None:
     """About: some of a GPU's sums have no order."""
     config = load_config(tiny(device=DEVICE, precision=precision, **{**EVERYTHING, "optimizer": SGD}))
-    whole, broken = Run(tmp_path / "whole"), Run(tmp_path / "broken")
+    whole, non_finite = Run(tmp_path / "whole"), Run(tmp_path / "broken")
     run_in(whole.folder, config)
     with monkeypatch.context() as patch:
         interrupted_at(5, patch)
         with pytest.raises(Interrupted):
-            run_in(broken.folder, config)
-    run_in(broken.folder, config, go_on=True)
-    one, two = ends_well(whole, config), ends_well(broken, config)
+            run_in(non_finite.folder, config)
+    run_in(non_finite.folder, config, resume=True)
+    one, two = ends_well(whole, config), ends_well(non_finite, config)
     assert [row["train_loss"] for row in two] == pytest.approx([row["train_loss"] for row in one], rel=0.02)
-    steps = [read_plain(run.last)["training"]["average"]["updates"] for run in (whole, broken)]
+    steps = [read_plain(run.last)["training"]["average"]["updates"] for run in (whole, non_finite)]
     assert steps[0] == steps[1]
 
 
@@ -154,13 +154,13 @@ def test_what_is_written_has_left_the_gpu(tiny: Tiny, tmp_path: Path, monkeypatc
     held: list[Any] = []
     monkeypatch.setattr(checkpoint, "save", lambda _, plain: held.append(plain))
     config = load_config(tiny(device=DEVICE))
-    state = build_state(config, 4, pick_compute(DEVICE, "auto"), lambda _: None)
+    state = build_state(config, 4, resolve_device(DEVICE, "auto"), lambda _: None)
     template: Any = Checkpoint(("a", "b"), Geometry(32), config.model, config.head, config, {}, {})
-    saver = checkpointing.Saver(Run(tmp_path), template, 5.0)
+    writer = checkpointing.CheckpointWriter(Run(tmp_path), template, 5.0)
     before = torch.cuda.memory_allocated()
-    saver.best(state, 32)
-    saver.last(state)
-    saver.wait()
+    writer.best(state, 32)
+    writer.last(state)
+    writer.wait()
     assert torch.cuda.memory_allocated() == before
     best, last = held
     written = [*best["weights"].values(), *last["weights"].values(), *last["training"]["model"].values()]

@@ -16,13 +16,13 @@ import torch
 
 from facecls.checkpoint import read_plain
 from facecls.config.load import load_config
-from facecls.data.dataset import Listing
+from facecls.data.dataset import ImageList
 from facecls.data.listing import Paths
-from facecls.data.load import Part
+from facecls.data.load import LoadedSplit
 from facecls.errors import DeviceError, TrainingError
 from facecls.run import Run
-from facecls.training.distributed import Team, Workers
-from facecls.training.train import _refuse_other_pictures
+from facecls.training.distributed import DistributedGroup, SingleProcess
+from facecls.training.train import _refuse_other_images
 from tests.training.runs import run_in
 
 Tiny = Callable[..., Path]
@@ -88,12 +88,12 @@ def _rank_1_of(launcher: int) -> int:
     raise AssertionError("torchrun has no rank 1")
 
 
-def worker(monkeypatch: pytest.MonkeyPatch, *, local: int, gpus: int) -> Workers:
+def worker(monkeypatch: pytest.MonkeyPatch, *, local: int, gpus: int) -> DistributedGroup:
     """A process of a team that was not started, on a machine with so many GPUs."""
     monkeypatch.setenv("LOCAL_RANK", str(local))
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
     monkeypatch.setattr(torch.cuda, "set_device", lambda _: None)
-    return Workers.__new__(Workers)
+    return DistributedGroup.__new__(DistributedGroup)
 
 
 def test_each_process_takes_a_device_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,13 +126,13 @@ def test_a_process_without_a_device_of_its_own_is_an_error(
     assert (str(raised.value), raised.value.hint) == (said, hint)
 
 
-def test_a_process_that_found_other_pictures_ends_the_run(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_that_found_other_images_ends_the_run(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     other = [Path(), "another hash"]  # the run's folder, then what it is to train on and to be scored by
-    monkeypatch.setattr(Team, "size", 2)
-    monkeypatch.setattr(Team, "gather", lambda _, mine: [mine, other.pop(0)])
+    monkeypatch.setattr(SingleProcess, "size", 2)
+    monkeypatch.setattr(SingleProcess, "gather", lambda _, mine: [mine, other.pop(0)])
     with pytest.raises(TrainingError) as raised:
         run_in(tmp_path / "run", load_config(tiny()))
-    assert str(raised.value) == "data.root: of 2 processes, number 1 found other pictures or splits than number 0"
+    assert str(raised.value) == "data.root: of 2 processes, number 1 found other images or splits than number 0"
     assert raised.value.hint == (
         "give every machine the same files; where only the splits differ, the same split.csv as data.split_file"
     )
@@ -140,10 +140,10 @@ def test_a_process_that_found_other_pictures_ends_the_run(tiny: Tiny, tmp_path: 
 
 
 def test_what_a_process_trains_on_is_told_by_classes_paths_labels_and_splits() -> None:
-    def told(classes: tuple[str, ...], **parts: tuple[list[str], list[int]]) -> object:
+    def told(classes: tuple[str, ...], **splits: tuple[list[str], list[int]]) -> object:
         said: list[object] = []
 
-        class Two(Team):
+        class Two(SingleProcess):
             size = 2
 
             def gather(self, mine: Any) -> list[Any]:
@@ -151,10 +151,10 @@ def test_what_a_process_trains_on_is_told_by_classes_paths_labels_and_splits() -
                 return [mine, mine]
 
         held: Any = [
-            Part(name, Listing(Paths.of("faces", paths), np.array(labels, np.int32)), np.empty(len(labels)))  # type: ignore[arg-type]  # no store is needed
-            for name, (paths, labels) in parts.items()
+            LoadedSplit(name, ImageList(Paths.of("faces", paths), np.array(labels, np.int32)), np.empty(len(labels)))  # type: ignore[arg-type]  # no store is needed
+            for name, (paths, labels) in splits.items()
         ]
-        _refuse_other_pictures(Two(), classes, held)
+        _refuse_other_images(Two(), classes, held)
         return said[0]
 
     one = told(("a", "b"), train=(["a/1", "b/1"], [0, 1]), val=(["a/2"], [0]))

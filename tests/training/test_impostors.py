@@ -1,28 +1,28 @@
-"""Faces of nobody, composed of three classes' pictures."""
+"""Faces of nobody, composed of three classes' images."""
 
 from itertools import permutations
 
 import numpy as np
 import pytest
 
-from facecls.data.dataset import Listing
+from facecls.data.dataset import ImageList
 from facecls.data.listing import Paths
-from facecls.data.load import Part
+from facecls.data.load import LoadedSplit
 from facecls.data.stores.memory import ArrayStore
-from facecls.device import pick_compute
-from facecls.training.impostors import composites
+from facecls.device import resolve_device
+from facecls.training.impostors import synthetic_impostors
 
 
-def part(labels: list[int], side: int = 48) -> Part:
-    """Pictures of one grey each: the number of the picture."""
+def split(labels: list[int], side: int = 48) -> LoadedSplit:
+    """Images of one grey each: the number of the image."""
     faces = np.broadcast_to(np.arange(len(labels), dtype=np.uint8)[:, None, None, None], (len(labels), side, side, 3))
     paths = Paths.of("root", [f"{number}.jpg" for number in range(len(labels))])
-    return Part("val", Listing(paths, np.array(labels, np.int32)), ArrayStore(faces))
+    return LoadedSplit("val", ImageList(paths, np.array(labels, np.int32)), ArrayStore(faces))
 
 
 def test_a_composite_is_of_three_classes_a_third_each() -> None:
     labels = np.arange(40) % 5
-    nobody = composites(part(labels.tolist()), seed=0)
+    nobody = synthetic_impostors(split(labels.tolist()), seed=0)
     assert nobody is not None and 970 < len(nobody) == len(nobody.sources) <= 1000
     faces = nobody[np.arange(len(nobody))]
     assert faces.shape == (len(nobody), 48, 48, 3) and faces.dtype == np.uint8
@@ -36,34 +36,34 @@ def test_a_composite_is_of_three_classes_a_third_each() -> None:
 
 
 def test_from_one_third_to_the_next_there_is_no_edge() -> None:
-    nobody = composites(part([0, 1, 2], side=96), seed=0, count=20)
+    nobody = synthetic_impostors(split([0, 1, 2], side=96), seed=0, count=20)
     assert nobody is not None
     rows = nobody[np.arange(len(nobody))][:, :, 0, 0].astype(int)
     assert np.abs(np.diff(rows, axis=1)).max() <= 1
     bright = ArrayStore(np.full((3, 96, 96, 3), 255, np.uint8))
-    same = composites(Part("val", part([0, 1, 2]).listing, bright), seed=0)
+    same = synthetic_impostors(LoadedSplit("val", split([0, 1, 2]).image_list, bright), seed=0)
     assert same is not None and (same[np.arange(6)] == 255).all()
 
 
-def test_a_few_pictures_make_a_few_composites_each_of_them_once() -> None:
-    nobody = composites(part([0, 1, 2]), seed=0)
+def test_a_few_images_make_a_few_composites_each_of_them_once() -> None:
+    nobody = synthetic_impostors(split([0, 1, 2]), seed=0)
     assert nobody is not None
     assert sorted(map(tuple, nobody.sources.tolist())) == sorted(permutations(range(3)))
 
 
 def test_the_seed_draws_them_and_batches_give_the_same() -> None:
-    first, again, other = (composites(part([0, 1, 2, 3] * 6), seed, count=50) for seed in (0, 0, 1))
+    first, again, other = (synthetic_impostors(split([0, 1, 2, 3] * 6), seed, count=50) for seed in (0, 0, 1))
     assert first is not None and again is not None and other is not None
     every = np.arange(50)
     assert len(first) == len(again) == len(other) == 50
     assert (first[every] == again[every]).all()
     assert (first[every] != other[every]).any()
     plan = [every[:32], every[32:]]
-    batches = [batch.numpy() for batch in first.batches(plan, pick_compute("cpu", "fp32"))]
+    batches = [batch.numpy() for batch in first.batches(plan, resolve_device("cpu", "fp32"))]
     assert (np.concatenate(batches) == first[every]).all()
     assert (first.take(every[5:9])[np.array([1])] == first[np.array([6])]).all()
 
 
 @pytest.mark.parametrize("labels", [[0, 1] * 10, [3, 3, 3, 7]])
 def test_two_classes_make_none(labels: list[int]) -> None:
-    assert composites(part(labels), seed=0) is None
+    assert synthetic_impostors(split(labels), seed=0) is None

@@ -18,16 +18,16 @@ from torch.nn import functional
 from facecls import checkpoint
 from facecls.checkpoint import read_plain
 from facecls.config.load import load_config
-from facecls.device import pick_compute
+from facecls.device import resolve_device
 from facecls.errors import ModelError, RunError, TrainingError
-from facecls.evaluation.evaluate import score_checkpoint
+from facecls.evaluation.evaluate import evaluate_checkpoint
 from facecls.evaluation.infer import infer
 from facecls.evaluation.metrics import score
 from facecls.open_set.outputs import Outputs
 from facecls.progress import Progress
 from facecls.run import Run
 from facecls.training import step
-from facecls.training.loop import Loop, epochs_that_fit, standing
+from facecls.training.loop import Loop, epochs_that_fit, rank_key
 from facecls.training.signals import Interrupted
 from facecls.training.state import TrainingState
 from tests.training.runs import EVERYTHING, run_in, same, weights
@@ -39,11 +39,11 @@ def test_the_network_learns_what_it_is_shown(tiny: Tiny, tmp_path: Path) -> None
     config = load_config(
         tiny(train={"epochs": 12, "batch_size": 8}, augment={"erase": 0.0, "rotate": 0.0}, split={"val": 0.25})
     )
-    outcome = run_in(tmp_path / "run", config)
+    result = run_in(tmp_path / "run", config)
     rows = Run(tmp_path / "run").rows()
     assert rows[-1]["train_loss"] < 0.8 * rows[0]["train_loss"]
-    assert outcome.best["val_accuracy"] >= 0.5
-    assert read_plain(tmp_path / "run" / "best.pt")["metrics"] == outcome.best
+    assert result.best["val_accuracy"] >= 0.5
+    assert read_plain(tmp_path / "run" / "best.pt")["metrics"] == result.best
 
 
 def test_two_runs_of_one_config_give_the_same_weights(tiny: Tiny, tmp_path: Path) -> None:
@@ -55,7 +55,7 @@ def test_two_runs_of_one_config_give_the_same_weights(tiny: Tiny, tmp_path: Path
 
 def interrupted_at(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Sends this process a SIGINT after so many steps."""
-    plain_step, done = step.Stepper.step, [0]
+    plain_step, done = step.TrainStep.step, [0]
 
     def counted(*arguments: Any) -> None:
         plain_step(*arguments)
@@ -63,7 +63,7 @@ def interrupted_at(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
         if done[0] == steps:
             os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr(step.Stepper, "step", counted)
+    monkeypatch.setattr(step.TrainStep, "step", counted)
 
 
 @pytest.mark.parametrize("steps", [1, 2, 5])
@@ -76,7 +76,7 @@ def test_a_resumed_run_ends_with_the_weights_of_an_unbroken_one(
         interrupted_at(steps, patch)
         with pytest.raises(Interrupted):
             run_in(tmp_path / "broken", config)
-    run_in(tmp_path / "broken", config, go_on=True)
+    run_in(tmp_path / "broken", config, resume=True)
     assert same(weights(tmp_path / "unbroken"), weights(tmp_path / "broken"))
     told = ("epoch", "step", "lr", "train_loss", "val_loss", "val_accuracy")
     one, two = ([[row[key] for key in told] for row in Run(tmp_path / name).rows()] for name in ("unbroken", "broken"))
@@ -99,7 +99,7 @@ def test_ctrl_c_saves_and_prints_the_command_that_goes_on(tiny: Tiny, tmp_path: 
 
 
 def test_resume_with_no_run_starts_anew_and_says_so(tiny: Tiny, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    run_in(tmp_path / "run", load_config(tiny()), go_on=True)
+    run_in(tmp_path / "run", load_config(tiny()), resume=True)
     assert f"{tmp_path / 'run'}: there is no last.pt to go on from, so training starts anew" in capfd.readouterr().err
 
 
@@ -110,7 +110,7 @@ def test_resume_of_a_run_that_was_killed_before_its_first_last_pt_starts_anew(
     run_in(run.folder, config)
     whole = weights(run.folder)
     run.last.unlink()
-    run_in(run.folder, config, go_on=True)
+    run_in(run.folder, config, resume=True)
     assert f"{run.folder}: there is no last.pt to go on from, so training starts anew" in capfd.readouterr().err
     assert same(weights(run.folder), whole) and [row["epoch"] for row in run.rows()] == [0, 1]
 
@@ -120,13 +120,13 @@ def test_what_may_change_is_said_and_what_may_not_is_named(
 ) -> None:
     run_in(tmp_path / "run", load_config(tiny()))
     with pytest.raises(RunError) as raised:
-        run_in(tmp_path / "run", load_config(tiny(), ["optimizer.lr=0.5", "train.epochs=3"]), go_on=True)
+        run_in(tmp_path / "run", load_config(tiny(), ["optimizer.lr=0.5", "train.epochs=3"]), resume=True)
     assert raised.value.problems == (
         f"{tmp_path / 'run'}: the config is not the run's",
         "optimizer.lr: was 0.003 when the run began, is 0.5",
     )
     assert load_config(Run(tmp_path / "run").config).train.epochs == 2
-    run_in(tmp_path / "run", load_config(tiny(), ["train.epochs=3"]), go_on=True)
+    run_in(tmp_path / "run", load_config(tiny(), ["train.epochs=3"]), resume=True)
     assert "train.epochs: 2 before, 3 from here on" in capfd.readouterr().err
     assert load_config(Run(tmp_path / "run").config).train.epochs == 3
     assert len(Run(tmp_path / "run").rows()) == 3
@@ -141,7 +141,7 @@ def test_a_best_is_replaced_only_by_a_better_one(tiny: Tiny, tmp_path: Path) -> 
     plain = read_plain(tmp_path / "run" / "best.pt")
     plain["metrics"] = {**plain["metrics"], "val_accuracy": 1.1}
     checkpoint.save(tmp_path / "run" / "best.pt", plain)
-    run_in(tmp_path / "run", load_config(tiny(train={"epochs": 8, "batch_size": 8})), go_on=True)
+    run_in(tmp_path / "run", load_config(tiny(train={"epochs": 8, "batch_size": 8})), resume=True)
     assert read_plain(tmp_path / "run" / "best.pt")["metrics"]["val_accuracy"] == 1.1
 
 
@@ -224,14 +224,14 @@ def test_a_setback_does_not_forget_the_time_that_it_took(tiny: Tiny, tmp_path: P
 
 def test_a_figure_that_is_no_number_is_worse_than_any() -> None:
     nothing, poor = ({"image_size": 32, "val_loss": loss} for loss in (float("nan"), 1e9))
-    assert standing(poor, "val_loss") > standing(nothing, "val_loss")
+    assert rank_key(poor, "val_loss") > rank_key(nothing, "val_loss")
 
 
 def test_of_epochs_with_the_same_accuracy_the_one_with_the_lower_loss_is_better() -> None:
     figures = [(0.9, 0.3), (0.9, 0.2), (0.8, 0.1), (0.9, float("nan"))]
     rows = [{"image_size": 32, "val_accuracy": accuracy, "val_loss": loss} for accuracy, loss in figures]
-    assert max(rows, key=lambda row: standing(row, "val_accuracy")) is rows[1]
-    assert max(rows[2:], key=lambda row: standing(row, "val_accuracy")) is rows[3]
+    assert max(rows, key=lambda row: rank_key(row, "val_accuracy")) is rows[1]
+    assert max(rows[2:], key=lambda row: rank_key(row, "val_accuracy")) is rows[3]
 
 
 def test_ctrl_c_while_the_last_epoch_is_scored_ends_the_run_before_it_is_judged(
@@ -248,9 +248,9 @@ def test_ctrl_c_while_the_last_epoch_is_scored_ends_the_run_before_it_is_judged(
         with pytest.raises(Interrupted) as raised:
             run_in(tmp_path / "run", config)
     assert raised.value.signal == signal.SIGTERM
-    assert checkpoint.read(tmp_path / "run").judgement is None
-    run_in(tmp_path / "run", config, go_on=True)
-    assert checkpoint.read(tmp_path / "run").judgement is not None
+    assert checkpoint.read(tmp_path / "run").calibration is None
+    run_in(tmp_path / "run", config, resume=True)
+    assert checkpoint.read(tmp_path / "run").calibration is not None
     assert len(Run(tmp_path / "run").rows()) == 1
 
 
@@ -272,9 +272,9 @@ def test_the_speed_counts_the_wait_for_the_last_steps_of_an_epoch(
 
 def test_patience_ends_a_run_that_gets_no_better(tiny: Tiny, tmp_path: Path) -> None:
     config = load_config(tiny(optimizer={"lr": 1e-12}, train={"epochs": 50, "batch_size": 16, "patience": 3}))
-    outcome = run_in(tmp_path / "run", config)
-    assert outcome.stopped == "no better val_accuracy in 3 epochs"
-    assert len(Run(tmp_path / "run").rows()) == outcome.best["epoch"] + 1 + 3
+    result = run_in(tmp_path / "run", config)
+    assert result.stopped == "no better val_accuracy in 3 epochs"
+    assert len(Run(tmp_path / "run").rows()) == result.best["epoch"] + 1 + 3
 
 
 def test_a_time_budget_plans_the_epochs_that_fit(tiny: Tiny) -> None:
@@ -291,7 +291,7 @@ def test_the_epochs_that_fit_are_the_most_of_all_numbers_that_do(tiny: Tiny, sta
     config = load_config(tiny(data={"image_size": 90}, train={"epochs": 60, "max_minutes": 1.0, "start_size": start}))
 
     def fits(epochs: int, done: int, seconds: float) -> bool:
-        costs = [step.size_at(config, epoch, epochs) ** 2 for epoch in range(epochs)]
+        costs = [step.resolution_at(config, epoch, epochs) ** 2 for epoch in range(epochs)]
         return seconds * sum(costs) <= 60 * sum(costs[:done])
 
     for done in (1, 2, 7, 59, 60):
@@ -302,14 +302,14 @@ def test_the_epochs_that_fit_are_the_most_of_all_numbers_that_do(tiny: Tiny, sta
 
 def test_a_plan_of_many_epochs_is_made_at_once(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     many = {"epochs": 100_000, "max_minutes": 60.0, "start_size": 32}
-    config, plain_size_at, calls = load_config(tiny(data={"image_size": 112}, train=many)), step.size_at, [0]
+    config, plain_size_at, calls = load_config(tiny(data={"image_size": 112}, train=many)), step.resolution_at, [0]
 
     def counted(*arguments: Any) -> int:
         calls[0] += 1
         return plain_size_at(*arguments)
 
-    monkeypatch.setattr(step, "size_at", counted)
-    assert 100 < epochs_that_fit(config, 10, 10.0) < 3600  # at a second each, but for the larger pictures to come
+    monkeypatch.setattr(step, "resolution_at", counted)
+    assert 100 < epochs_that_fit(config, 10, 10.0) < 3600  # at a second each, but for the larger images to come
     assert calls[0] < 10_000
 
 
@@ -340,14 +340,14 @@ def test_accumulated_pieces_give_the_gradient_of_the_whole_batch(tiny: Tiny, tmp
     path = tiny(**plain, train={"epochs": 1, "batch_size": 16}, schedule={"warmup_epochs": 0})
     run_in(tmp_path / "whole", load_config(path))
     run_in(tmp_path / "pieces", load_config(path, ["train.batch_size=8", "train.accumulate=2"]))
-    whole, pieces = weights(tmp_path / "whole"), weights(tmp_path / "pieces")
-    assert all(torch.allclose(whole[name], pieces[name], atol=1e-6) for name in whole)
+    whole, micro_batches = weights(tmp_path / "whole"), weights(tmp_path / "pieces")
+    assert all(torch.allclose(whole[name], micro_batches[name], atol=1e-6) for name in whole)
 
 
-def test_a_model_of_one_picture_size_refuses_to_start_at_another(tiny: Tiny, tmp_path: Path) -> None:
+def test_a_model_of_one_image_size_refuses_to_start_at_another(tiny: Tiny, tmp_path: Path) -> None:
     with pytest.raises(ModelError) as raised:
         run_in(tmp_path / "run", load_config(tiny(model={"name": "mlp"}, train={"start_size": 16})))
-    assert str(raised.value) == ("train.start_size: `mlp` takes pictures of one size, 32 pixels, so it cannot start at 16")
+    assert str(raised.value) == ("train.start_size: `mlp` takes images of one size, 32 pixels, so it cannot start at 16")
 
 
 def test_metrics_are_json_lines(tiny: Tiny, tmp_path: Path) -> None:
@@ -356,23 +356,23 @@ def test_metrics_are_json_lines(tiny: Tiny, tmp_path: Path) -> None:
     assert [json.loads(line)["epoch"] for line in lines] == [0, 1]
 
 
-def test_pictures_that_grow_are_scored_at_the_size_they_have(
+def test_images_that_grow_are_scored_at_the_size_they_have(
     tiny: Tiny, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     config = load_config(tiny(data={"image_size": 48}, train={"epochs": 6, "start_size": 32, "batch_size": 16}))
-    outcome = run_in(tmp_path / "run", config)
+    result = run_in(tmp_path / "run", config)
     rows = Run(tmp_path / "run").rows()
     assert [row["image_size"] for row in rows] == [32, 32, 32, 32, 48, 48]
     said = capfd.readouterr().err
-    assert "pictures of 32 pixels from here on, 48 at the end\n" in said
-    assert "pictures of 48 pixels from here on\n" in said
-    # A smaller picture's figure never beats a larger one's.
-    assert outcome.best["image_size"] == 48
-    assert outcome.best["val_accuracy"] == max(row["val_accuracy"] for row in rows[4:])
+    assert "images of 32 pixels from here on, 48 at the end\n" in said
+    assert "images of 48 pixels from here on\n" in said
+    # A smaller image's figure never beats a larger one's.
+    assert result.best["image_size"] == 48
+    assert result.best["val_accuracy"] == max(row["val_accuracy"] for row in rows[4:])
     assert read_plain(tmp_path / "run" / "best.pt")["geometry"]["image_size"] == 48
 
 
-def test_a_run_that_ends_while_pictures_grow_leaves_a_classifier_of_their_size(
+def test_a_run_that_ends_while_images_grow_leaves_a_classifier_of_their_size(
     tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = load_config(tiny(data={"image_size": 48}, train={"epochs": 6, "start_size": 32, "batch_size": 16}))
@@ -382,5 +382,5 @@ def test_a_run_that_ends_while_pictures_grow_leaves_a_classifier_of_their_size(
             run_in(tmp_path / "run", config)
     best = read_plain(tmp_path / "run" / "best.pt")
     assert best["geometry"]["image_size"] == best["metrics"]["image_size"] == 32
-    scored = score_checkpoint(checkpoint.read(tmp_path / "run"), pick_compute("cpu", "auto"), Progress())
-    assert scored.part.faces[np.arange(1)].shape == (1, 32, 32, 3)
+    evaluation = evaluate_checkpoint(checkpoint.read(tmp_path / "run"), resolve_device("cpu", "auto"), Progress())
+    assert evaluation.split.faces[np.arange(1)].shape == (1, 32, 32, 3)

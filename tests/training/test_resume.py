@@ -29,10 +29,10 @@ def test_the_users_own_files_are_not_written_over(facecls: Facecls, tiny: Tiny, 
     assert not (mine / "environment.json").exists()
 
 
-def test_the_pictures_folder_is_no_runs(facecls: Facecls, tiny: Tiny, faces: Path) -> None:
+def test_the_images_folder_is_no_runs(facecls: Facecls, tiny: Tiny, faces: Path) -> None:
     before = sorted(path.name for path in faces.iterdir())
     result = facecls("train", tiny(), "--out", faces)
-    assert result.err.endswith(f"error: {faces}: is the folder of the pictures\n\nhint: name another with --out\n")
+    assert result.err.endswith(f"error: {faces}: is the folder of the images\n\nhint: name another with --out\n")
     assert sorted(path.name for path in faces.iterdir()) == before
 
 
@@ -45,7 +45,7 @@ def test_a_class_called_unknown_is_refused_where_strangers_are_called_so(
     config = tiny(data={"root": str(root)}, train={"epochs": 1})
     result = facecls("train", config, "--out", tmp_path / "run")
     assert result.err == (
-        f"error: {root}: a class is called `unknown`, as are pictures that show none of the classes\n\n"
+        f"error: {root}: a class is called `unknown`, as are images that show none of the classes\n\n"
         "hint: rename it; if it holds strangers, move it elsewhere and name it in unknown.strangers; "
         "or answer always with a class: unknown.enabled=false\n"
     )
@@ -56,7 +56,7 @@ def test_strangers_that_are_not_there_are_told_as_such(facecls: Facecls, tiny: T
     gone = tmp_path / "gone"
     result = facecls("train", tiny(), "--set", f"unknown.strangers={gone}", "--out", tmp_path / "run")
     assert result.err.endswith(
-        f"error: {gone}: no such folder\n\nhint: strangers: name a folder with pictures in it, or in folders in it\n"
+        f"error: {gone}: no such folder\n\nhint: strangers: name a folder with images in it, or in folders in it\n"
     )
     assert not (tmp_path / "run").exists()
 
@@ -91,7 +91,7 @@ def test_a_run_of_an_older_version_is_known_without_its_environment(facecls: Fac
     assert facecls("train", config, "--out", tmp_path / "run", "--resume").code == 0
 
 
-def test_a_run_goes_on_with_all_its_pictures(facecls: Facecls, tiny: Tiny, faces: Path, tmp_path: Path) -> None:
+def test_a_run_goes_on_with_all_its_images(facecls: Facecls, tiny: Tiny, faces: Path, tmp_path: Path) -> None:
     root = tmp_path / "faces"
     shutil.copytree(faces, root)
     config = tiny(data={"root": str(root), "on_bad_image": "skip"}, train={"epochs": 1})
@@ -101,9 +101,9 @@ def test_a_run_goes_on_with_all_its_pictures(facecls: Facecls, tiny: Tiny, faces
     gone.unlink()
     result = facecls("train", config, "--out", tmp_path / "run", "--resume")
     assert f"{gone}: no such file" in result.err
-    assert result.err.endswith(f"hint: relative paths start from {root}; a run goes on with the pictures that it began with\n")
-    scored = facecls("eval", tmp_path / "run")
-    assert scored.code == 1 and f"not counted: {gone}: no such file" in scored.out
+    assert result.err.endswith(f"hint: relative paths start from {root}; a run goes on with the images that it began with\n")
+    evaluation = facecls("eval", tmp_path / "run")
+    assert evaluation.code == 1 and f"not counted: {gone}: no such file" in evaluation.out
 
 
 def test_a_folder_that_holds_more_is_left(facecls: Facecls, tiny: Tiny, tmp_path: Path) -> None:
@@ -139,9 +139,7 @@ def test_a_page_that_folds_may_not_write_is_told_before_them(facecls: Facecls, t
     assert not (tmp_path / "cv" / "fold-1").exists()
 
 
-def test_more_folds_than_pictures_are_refused_before_the_first(
-    facecls: Facecls, tiny: Tiny, faces: Path, tmp_path: Path
-) -> None:
+def test_more_folds_than_images_are_refused_before_the_first(facecls: Facecls, tiny: Tiny, faces: Path, tmp_path: Path) -> None:
     few = tmp_path / "few"
     for person in sorted(faces.iterdir())[:2]:
         (few / person.name).mkdir(parents=True)
@@ -149,7 +147,7 @@ def test_more_folds_than_pictures_are_refused_before_the_first(
             (few / person.name / f"{number}{path.suffix}").write_bytes(path.read_bytes())
     result = facecls("cross-validate", tiny(data={"root": str(few)}), "--folds", "5", "--out", tmp_path / "folds")
     assert result.err.endswith(
-        f"error: split.folds: the 4 pictures of {few} make 4 folds, not 5\n\n"
-        "hint: ask for fewer folds; pictures of one split.group cannot be parted\n"
+        f"error: split.folds: the 4 images of {few} make 4 folds, not 5\n\n"
+        "hint: ask for fewer folds; images of one split.group cannot be parted\n"
     )
     assert not (tmp_path / "folds" / "fold-1").exists()

@@ -19,8 +19,8 @@ from facecls.errors import CheckpointError, FaceclsError, InstallError, ModelErr
 from facecls.models.classifier import FaceClassifier
 from facecls.progress import Progress
 from facecls.run import Run
-from facecls.training.distributed import Team
-from facecls.training.step import grown, size_at
+from facecls.training.distributed import SingleProcess
+from facecls.training.step import ramp, resolution_at
 from facecls.training.train import train
 
 Tiny = Callable[..., Path]
@@ -29,7 +29,7 @@ EXACT: dict[str, Any] = {"model": {"name": "linear"}, "precision": "fp32", "opti
 
 
 def weights(config: Config, folder: Path) -> dict[str, torch.Tensor]:
-    train(config, Run(folder), Progress(), go_on=False)
+    train(config, Run(folder), Progress(), resume=False)
     held: dict[str, torch.Tensor] = read_plain(folder / "best.pt")["weights"]
     return held
 
@@ -46,17 +46,17 @@ def small_memory(monkeypatch: pytest.MonkeyPatch, most: int) -> None:
     monkeypatch.setattr(FaceClassifier, "forward", forward)
 
 
-def test_out_of_memory_halves_the_pieces_and_keeps_the_gradient(
+def test_out_of_memory_halves_the_micro_batches_and_keeps_the_gradient(
     tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     config = load_config(tiny(**EXACT), ["train.epochs=1"])
     whole = weights(config, tmp_path / "whole")
     small_memory(monkeypatch, 5)
-    pieces = weights(config, tmp_path / "pieces")
-    assert all(torch.allclose(whole[name], pieces[name], atol=1e-6) for name in whole)
+    micro_batches = weights(config, tmp_path / "pieces")
+    assert all(torch.allclose(whole[name], micro_batches[name], atol=1e-6) for name in whole)
     said = capfd.readouterr().err
-    assert "cpu ran out of memory: a step's 20 faces go through in 2 pieces from here on" in said
-    assert "in 4 pieces from here on; batch norm, mixing and dropout go by 5 faces at a time" in said
+    assert "cpu ran out of memory: the 20 images of a step are now split into 2 micro-batches of 10" in said
+    assert "split into 4 micro-batches of 5, which batch norm, mixup, cutmix and dropout then see" in said
 
 
 def test_the_failed_pass_is_gone_before_its_memory_is_given_back(
@@ -109,25 +109,25 @@ def test_tensorboard_is_written_or_named(tiny: Tiny, tmp_path: Path) -> None:
     assert list((tmp_path / "run").glob("events.out.tfevents.*"))
 
 
-def test_pictures_grow_in_steps_of_16_to_their_full_size(tiny: Tiny) -> None:
+def test_images_grow_in_steps_of_16_to_their_full_size(tiny: Tiny) -> None:
     config = load_config(tiny(data={"image_size": 112}, train={"start_size": 64}))
-    sizes = [size_at(config, epoch, 30) for epoch in range(30)]
+    sizes = [resolution_at(config, epoch, 30) for epoch in range(30)]
     assert sizes[0] == 64 and sizes[20:] == [112] * 10
     assert sizes == sorted(sizes) and {later - size for size, later in pairwise(sizes)} == {0, 16}
-    assert [size_at(config, epoch, 2) for epoch in range(2)] == [64, 112]  # too few epochs to grow slowly
+    assert [resolution_at(config, epoch, 2) for epoch in range(2)] == [64, 112]  # too few epochs to grow slowly
     odd = load_config(tiny(data={"image_size": 90}, train={"start_size": 64}))
-    assert {size_at(odd, epoch, 30) for epoch in range(30)} == {64, 80, 90}
+    assert {resolution_at(odd, epoch, 30) for epoch in range(30)} == {64, 80, 90}
 
 
 def test_what_grows_grows_evenly_over_its_share_of_training() -> None:
-    assert [grown(epoch, 10, 0.5) for epoch in (0, 2.5, 5, 9)] == [0, 0.5, 1, 1]
-    assert grown(0, 10, 0.0) == 1
+    assert [ramp(epoch, 10, 0.5) for epoch in (0, 2.5, 5, 9)] == [0, 0.5, 1, 1]
+    assert ramp(0, 10, 0.0) == 1
 
 
 def test_one_of_a_team_that_runs_out_of_memory_ends_the_run(
     tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Team, "size", 2)
+    monkeypatch.setattr(SingleProcess, "size", 2)
     small_memory(monkeypatch, 5)
     with pytest.raises(TrainingError, match="cpu ran out of memory in process 0 of 2"):
         weights(load_config(tiny(**EXACT), ["train.epochs=1"]), tmp_path / "run")
@@ -147,7 +147,7 @@ def test_batch_norm_of_one_face_is_an_error(tiny: Tiny, tmp_path: Path) -> None:
     [
         (["model.name=resnet81"], ModelError, "model.name: `resnet81` is not a model"),
         (["model.pretrained=nowhere.pt"], CheckpointError, "nowhere.pt: no such checkpoint"),
-        (["model.name=mlp", "train.start_size=16"], ModelError, "train.start_size: `mlp` takes pictures of one size"),
+        (["model.name=mlp", "train.start_size=16"], ModelError, "train.start_size: `mlp` takes images of one size"),
         (["train.tensorboard=true"], InstallError, "train.tensorboard: tensorboard is not installed"),
     ],
 )
@@ -162,7 +162,7 @@ def test_what_is_wrong_with_the_model_is_told_before_the_faces_are_read(
     def read(*_: object) -> None:
         raise AssertionError("faces are read")
 
-    monkeypatch.setattr("facecls.training.train.load_part", read)
+    monkeypatch.setattr("facecls.training.train.load_split", read)
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(error) as raised:
         weights(load_config(tiny(), overrides), tmp_path / "run")

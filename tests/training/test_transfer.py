@@ -39,7 +39,7 @@ def hub(tmp_path: Path) -> Iterator[Path]:
 
 def start(config: Path, folder: Path, *overrides: str) -> dict[str, torch.Tensor]:
     """The weights of a run after one epoch."""
-    train(load_config(config, overrides), Run(folder), Progress(), go_on=False)
+    train(load_config(config, overrides), Run(folder), Progress(), resume=False)
     weights: dict[str, torch.Tensor] = read_plain(folder / "last.pt")["training"]["model"]
     return weights
 
@@ -58,7 +58,7 @@ def test_imagenet_weights_from_the_cache_fill_our_resnet18_and_stay_where_frozen
 
 
 @pytest.mark.parametrize(
-    ("broken", "said"),
+    ("non_finite", "said"),
     [
         (URLError("no network"), "<urlopen error no network>"),
         (IncompleteRead(b"half", 4), "IncompleteRead(4 bytes read, 4 more expected)"),
@@ -66,13 +66,13 @@ def test_imagenet_weights_from_the_cache_fill_our_resnet18_and_stay_where_frozen
     ],
 )
 def test_weights_that_cannot_be_fetched_are_an_error_with_a_way_out(
-    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hub: Path, broken: Exception, said: str
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hub: Path, non_finite: Exception, said: str
 ) -> None:
     (file,) = hub.iterdir()
     file.unlink()
 
     def unreachable(*_: object, **__: object) -> None:
-        raise broken
+        raise non_finite
 
     monkeypatch.setattr(torch.hub, "load_state_dict_from_url", unreachable)
     with pytest.raises(InstallError) as raised:
@@ -142,10 +142,10 @@ def test_the_backbone_learns_at_its_own_rate(tiny: Tiny, tmp_path: Path) -> None
     from facecls.models import build_model
 
     config = load_config(tiny())
-    fresh = build_model(config.model, config.head, classes=4, image_size=32).state_dict()
-    backbone = [name for name in fresh if name.startswith("backbone.") and "weight" in name]
-    assert all(torch.allclose(slow[name], fresh[name], atol=1e-6) for name in backbone)
-    assert not torch.allclose(slow["head.weight"], fresh["head.weight"], atol=1e-3)
+    new_state = build_model(config.model, config.head, classes=4, image_size=32).state_dict()
+    backbone = [name for name in new_state if name.startswith("backbone.") and "weight" in name]
+    assert all(torch.allclose(slow[name], new_state[name], atol=1e-6) for name in backbone)
+    assert not torch.allclose(slow["head.weight"], new_state["head.weight"], atol=1e-3)
 
 
 class Windowed(torch.nn.Module):
@@ -166,7 +166,7 @@ class Windowed(torch.nn.Module):
 
 @pytest.fixture
 def timm(monkeypatch: pytest.MonkeyPatch) -> Windowed:
-    """The network whose weights a library that stands where timm would calls learned; made for pictures of 48 pixels."""
+    """The network whose weights a library that stands where timm would calls learned; made for images of 48 pixels."""
     torch.manual_seed(1)
     learned = Windowed(48)
 
@@ -189,11 +189,11 @@ def test_buffers_that_timm_leaves_out_of_its_weights_are_the_models_own(tiny: Ti
 
 
 @pytest.mark.usefixtures("timm")
-def test_weights_for_pictures_of_another_size_are_an_error_that_names_the_key(tiny: Tiny, tmp_path: Path) -> None:
+def test_weights_for_images_of_another_size_are_an_error_that_names_the_key(tiny: Tiny, tmp_path: Path) -> None:
     with pytest.raises(ModelError) as raised:
         start(tiny(model={"name": "timm/windowed", "pretrained": "imagenet"}), tmp_path / "run")
     assert str(raised.value) == (
-        "model.pretrained: `timm/windowed` with ImageNet's weights does not fit a model for pictures of 32 pixels"
+        "model.pretrained: `timm/windowed` with ImageNet's weights does not fit a model for images of 32 pixels"
     )
     assert raised.value.hint == (
         "set data.image_size to the size that the weights were made for, which is mostly 224 for ImageNet's"

@@ -9,14 +9,14 @@ from types import TracebackType
 
 from facecls.files import cache_folder
 
-Stamp = tuple[int, int]  # a file's size and its time of change in ns
+FileState = tuple[int, int]  # a file's size and its time of change in ns
 
 _FILE = "looks.sqlite"
 _FORGET_DAYS = 180  # after which a look that nobody asked for is dropped
 _AT_ONCE = 500  # paths in one question: SQLite's limit was 999 once
 
 
-class LookCache:
+class ImageStatsCache:
     """Records of bytes, all of one `kind`, by path and stamp. Those of other kinds are dropped.
 
     Two processes may use it at once; one that cannot be used is gone without. What is in it can be made again, so a damaged
@@ -29,7 +29,7 @@ class LookCache:
         self.hits: list[int] = []
         self._database: sqlite3.Connection | None = None
 
-    def __enter__(self) -> "LookCache":
+    def __enter__(self) -> "ImageStatsCache":
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             try:
@@ -63,7 +63,7 @@ class LookCache:
             raise
         return database
 
-    def known(self, paths: Sequence[str], stamps: Sequence[Stamp]) -> Iterator[tuple[int, bytes]]:
+    def known(self, paths: Sequence[str], fingerprints: Sequence[FileState]) -> Iterator[tuple[int, bytes]]:
         """(number, record) of each path that is kept with the same stamp; the numbers also go to `hits`."""
         if self._database is None:
             return
@@ -76,7 +76,7 @@ class LookCache:
                 stale = []
                 for path, size, changed, record, used in self._database.execute(question, list(asked)).fetchall():
                     index = asked[path]
-                    if stamps[index] == (size, changed) and size >= 0:
+                    if fingerprints[index] == (size, changed) and size >= 0:
                         self.hits.append(index)
                         yield index, record
                         if used < today - 1:
@@ -86,12 +86,12 @@ class LookCache:
         except sqlite3.Error:
             self._give_up()
 
-    def keep(self, looks: Iterable[tuple[str, Stamp, bytes]]) -> None:
+    def keep(self, stats: Iterable[tuple[str, FileState, bytes]]) -> None:
         """Keeps (path, stamp, record) of each."""
         if self._database is None:
             return
         today = _day()
-        rows = ((_key(path), self.kind, *stamp, today, record) for path, stamp, record in looks)
+        rows = ((_key(path), self.kind, *stamp, today, record) for path, stamp, record in stats)
         try:
             self._database.execute("BEGIN IMMEDIATE")
             # The columns are named, because a database of an earlier version may have one more.

@@ -1,4 +1,4 @@
-"""One look at each picture: its size, light, sharpness and hashes; kept per file, so that a second look costs nothing."""
+"""One look at each image: its size, light, sharpness and hashes; kept per file, so that a second look costs nothing."""
 
 import hashlib
 import os
@@ -15,8 +15,8 @@ import PIL
 from numpy.typing import NDArray
 from PIL import Image
 
-from facecls.data.duplicates.cache import LookCache
-from facecls.data.stores.worker import cores
+from facecls.data.duplicates.cache import ImageStatsCache
+from facecls.data.stores.worker import available_cores
 from facecls.errors import ImageError
 from facecls.faces.decode import open_with_source
 from facecls.progress import ProgressBar
@@ -26,7 +26,7 @@ WORKING_SIDE = 112
 
 THUMB_SIDE = 32
 
-LOOK = np.dtype(
+STATS_DTYPE = np.dtype(
     [
         ("readable", "?"),
         ("format", "S8"),
@@ -43,54 +43,54 @@ LOOK = np.dtype(
         ("thumb", "u1", (THUMB_SIDE, THUMB_SIDE)),  # grey
     ]
 )
-"""What a look tells of a picture; all else is zero where it is not readable."""
+"""What a look tells of an image; all else is zero where it is not readable."""
 
 VERSION = 3
 """To be raised when a look would tell something else of the same file: looks of other versions are not used."""
 
 _ROUNDING = 20 / 12  # variance of the Laplacian of rounding errors: that of one, 1/12, times the squares of its five weights
-_CHUNK = 16  # pictures that one thread looks at before it says so
-_BAND = 512  # rows of a picture hashed at once
+_CHUNK = 16  # images that one thread looks at before it says so
+_BAND = 512  # rows of an image hashed at once
 _SAVE_SECONDS = 5.0  # between two writings to the cache: what an interruption can cost
 
 
 @dataclass(frozen=True)
-class Looks:
-    """What looking at N pictures has told."""
+class ImageStats:
+    """What looking at N images has told."""
 
     table: NDArray[Any]  # (N,) of LOOK
-    reasons: dict[int, str]  # why a picture cannot be read, by its number
+    reasons: dict[int, str]  # why an image cannot be read, by its number
 
     def __len__(self) -> int:
         return len(self.table)
 
-    def take(self, indices: NDArray[np.int64]) -> "Looks":
+    def take(self, indices: NDArray[np.int64]) -> "ImageStats":
         """The looks at `indices`, in their order."""
         numbers = {int(old): new for new, old in enumerate(indices)}
-        return Looks(self.table[indices], {numbers[old]: why for old, why in self.reasons.items() if old in numbers})
+        return ImageStats(self.table[indices], {numbers[old]: why for old, why in self.reasons.items() if old in numbers})
 
 
-def look_at_all(paths: Sequence[str], progress: ProgressBar | None = None, cache_dir: Path | None = None) -> Looks:
-    """Looks at every picture, in parallel; at those whose path, size and time of change are in the cache not again.
+def compute_image_stats(paths: Sequence[str], progress: ProgressBar | None = None, cache_dir: Path | None = None) -> ImageStats:
+    """Looks at every image, in parallel; at those whose path, size and time of change are in the cache not again.
 
     What could not be read is not kept: the reason may lie outside the file (a missing right or package), and go away.
 
     cache_dir: where the cache lies; None for the user's cache folder.
     """
-    table = np.zeros(len(paths), LOOK)
+    table = np.zeros(len(paths), STATS_DTYPE)
     reasons: dict[int, str] = {}
     show: ProgressBar = progress or (lambda **_: nullcontext(_Silent()))
     # Other versions of Pillow may decode to other pixels.
-    with LookCache(cache_dir, f"{VERSION}:{LOOK.itemsize}:{PIL.__version__}") as cache:
-        stamps = [_stamp(path) for path in paths]
-        for index, record in cache.known(paths, stamps):
-            table[index] = np.frombuffer(record, LOOK)[0]
+    with ImageStatsCache(cache_dir, f"{VERSION}:{STATS_DTYPE.itemsize}:{PIL.__version__}") as cache:
+        fingerprints = [_file_state(path) for path in paths]
+        for index, record in cache.known(paths, fingerprints):
+            table[index] = np.frombuffer(record, STATS_DTYPE)[0]
         known = set(cache.hits)
         new = [index for index in range(len(paths)) if index not in known]
 
-        def look(chunk: Sequence[int]) -> Sequence[int]:
+        def measure(chunk: Sequence[int]) -> Sequence[int]:
             for index in chunk:
-                why = _look(paths[index], table[index : index + 1])
+                why = _measure(paths[index], table[index : index + 1])
                 if why:
                     reasons[index] = why
             return chunk
@@ -100,12 +100,12 @@ def look_at_all(paths: Sequence[str], progress: ProgressBar | None = None, cache
         chunks = [new[start : start + _CHUNK] for start in range(0, len(new), _CHUNK)]
 
         def save() -> None:
-            cache.keep((paths[i], stamps[i], table[i].tobytes()) for i in unsaved if i not in reasons)
+            cache.keep((paths[i], fingerprints[i], table[i].tobytes()) for i in unsaved if i not in reasons)
             unsaved.clear()
 
-        with show(total=len(new), desc="looking", unit="picture") as bar, ThreadPoolExecutor(cores()) as pool:
+        with show(total=len(new), desc="looking", unit="image") as bar, ThreadPoolExecutor(available_cores()) as pool:
             try:
-                for done in pool.map(look, chunks):
+                for done in pool.map(measure, chunks):
                     bar.update(len(done))
                     unsaved += done
                     if time.perf_counter() - saved > _SAVE_SECONDS:
@@ -114,10 +114,10 @@ def look_at_all(paths: Sequence[str], progress: ProgressBar | None = None, cache
             finally:
                 pool.shutdown(cancel_futures=True)
                 save()
-    return Looks(table, reasons)
+    return ImageStats(table, reasons)
 
 
-def _stamp(path: str) -> tuple[int, int]:
+def _file_state(path: str) -> tuple[int, int]:
     """(size, time of change in ns) by which a changed file is told; (-1, -1) for one that is not there."""
     try:
         status = os.stat(path)  # noqa: PTH116 -- a Path for each of a million files is slow
@@ -126,8 +126,8 @@ def _stamp(path: str) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
 
 
-def _look(path: str, row: NDArray[Any]) -> str:
-    """Fills a (1,) row of LOOK; gives the reason where the picture cannot be read, else ""."""
+def _measure(path: str, row: NDArray[Any]) -> str:
+    """Fills a (1,) row of LOOK; gives the reason where the image cannot be read, else ""."""
     try:
         image, source = open_with_source(path, at_least=WORKING_SIDE)
         with open(path, "rb") as file:  # noqa: PTH123 -- a Path for each of a million files is slow
@@ -160,7 +160,7 @@ def _hash() -> Any:
 
 
 def _pixel_hash(image: Image.Image) -> str:
-    """Of a picture's size and pixels, read in bands: a copy of all of a large picture would double its memory."""
+    """Of an image's size and pixels, read in bands: a copy of all of a large image would double its memory."""
     digest = _hash()
     digest.update(repr(image.size).encode())
     for top in range(0, image.height, _BAND):
@@ -171,17 +171,17 @@ def _pixel_hash(image: Image.Image) -> str:
 def difference_hash(grey: Image.Image) -> NDArray[np.uint8]:
     """256 bits as (32,) bytes, row by row: whether each of 16 x 16 cells is brighter than the one to its left.
 
-    The cells are those of the whole picture averaged down to 17 x 16, whatever its shape.
+    The cells are those of the whole image averaged down to 17 x 16, whatever its shape.
     """
     cells = np.asarray(grey.resize((17, 16), Image.Resampling.BOX))
     return np.packbits(cells[:, 1:] > cells[:, :-1])
 
 
 def sharpness(light: NDArray[np.float32]) -> float:
-    """The share of a grey picture's (H, W) variance that is in its finest details: the variance of its Laplacian over its own.
+    """The share of a grey image's (H, W) variance that is in its finest details: the variance of its Laplacian over its own.
 
     Above 0.05 for sharp photographs; blurring lowers it, noise raises it, light and contrast leave it. 0 for a flat one.
-    What rounding to whole levels alone makes is taken off, or pictures of low contrast would never count as blurred.
+    What rounding to whole levels alone makes is taken off, or images of low contrast would never count as blurred.
     """
     if min(light.shape) < 3 or (variance := float(light.var())) < 1e-3:
         return 0.0

@@ -1,4 +1,4 @@
-"""Which pictures are the same photograph: exact copies by their hashes, near-duplicates by a difference hash and a second look.
+"""Which images are the same photograph: exact copies by their hashes, near-duplicates by a difference hash and a second look.
 
 A near-duplicate is a photograph saved again: in another format or quality, resized, brighter or darker, cropped by a few per
 cent, mirrored. Two photographs of one person in one light are none, however alike.
@@ -12,27 +12,27 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from facecls.data.duplicates.image_stats import Looks, look_at_all
-from facecls.data.duplicates.registration import likeness
-from facecls.data.stores.worker import cores
+from facecls.data.duplicates.image_stats import ImageStats, compute_image_stats
+from facecls.data.duplicates.registration import similarity
+from facecls.data.stores.worker import available_cores
 from facecls.progress import ProgressBar
 
 Pairs = NDArray[np.int64]  # (P, 2), the first number of each smaller than the second
 
 MOST_BITS = 60
-"""Of 256: pictures whose hashes differ in more are not compared any further."""
+"""Of 256: images whose hashes differ in more are not compared any further."""
 
-LEAST_CORRELATION = 0.75
+MIN_CORRELATION = 0.75
 """Of two grey thumbnails as they lie, below which they are not compared any further."""
 
-LEAST_LIKENESS = ((48, 0.75), (80, 0.94))
-"""What `likeness` makes a near-duplicate, by the smaller picture's shorter side in pixels: 0.75 up to 48, 0.94 from 80 on.
+MIN_SIMILARITY = ((48, 0.75), (80, 0.94))
+"""What `likeness` makes a near-duplicate, by the smaller image's shorter side in pixels: 0.75 up to 48, 0.94 from 80 on.
 
-In pictures of 48 pixels the finest details are noise of their compression, which copies do not share.
+In images of 48 pixels the finest details are noise of their compression, which copies do not share.
 """
 
 FLAT_SPREAD = 6.0
-"""Standard deviation of grey, of 0..255, below which a picture holds too little to be told from another."""
+"""Standard deviation of grey, of 0..255, below which an image holds too little to be told from another."""
 
 _ORDERS = 24  # sortings of all hashes, each by other bits
 _NEIGHBOURS = 12  # that each hash is compared with in each sorting
@@ -44,46 +44,46 @@ _AT_ONCE = 1024  # pairs that are not worth a round of their own
 def near_duplicate_groups(
     paths: Sequence[str], progress: ProgressBar | None = None, cache_dir: Path | None = None
 ) -> NDArray[np.int64]:
-    """The group of each picture, (N,): the number of the first picture that is, over any chain of pairs, the same photograph.
+    """The group of each image, (N,): the number of the first image that is, over any chain of pairs, the same photograph.
 
     What cannot be read has a group of its own. Looks are kept in `cache_dir` (None: the user's cache folder).
     """
-    looks = look_at_all(paths, progress, cache_dir)
-    return groups(len(looks), np.concatenate([exact_pairs(looks), near_duplicate_pairs(looks)]))
+    stats = compute_image_stats(paths, progress, cache_dir)
+    return connected_components(len(stats), np.concatenate([exact_pairs(stats), near_duplicate_pairs(stats)]))
 
 
-def exact_pairs(looks: Looks, field: str = "pixel_hash") -> Pairs:
+def exact_pairs(stats: ImageStats, field: str = "pixel_hash") -> Pairs:
     """Pairs with the same decoded pixels (or `file_hash`: the same file); of k copies the k - 1 pairs with the first."""
-    readable = np.flatnonzero(looks.table["readable"])
-    _, first, copy_of = np.unique(looks.table[field][readable], return_index=True, return_inverse=True)
+    readable = np.flatnonzero(stats.table["readable"])
+    _, first, copy_of = np.unique(stats.table[field][readable], return_index=True, return_inverse=True)
     originals = readable[first[copy_of]]
     copies = originals != readable
     return np.stack([originals[copies], readable[copies]], axis=1)
 
 
-def near_duplicate_pairs(looks: Looks) -> Pairs:
+def near_duplicate_pairs(stats: ImageStats) -> Pairs:
     """Pairs of the same photograph whose pixels differ; of exact copies only the first is looked at.
 
-    The time grows with N log N: in each of several sortings by different bits of the hash a picture is compared with its
+    The time grows with N log N: in each of several sortings by different bits of the hash an image is compared with its
     neighbours only. Of many near-duplicates of one photograph not every pair is given, but enough to link all.
     """
-    exact = exact_pairs(looks)
-    usable = looks.table["readable"] & (looks.table["spread"] >= FLAT_SPREAD)
+    exact = exact_pairs(stats)
+    usable = stats.table["readable"] & (stats.table["spread"] >= FLAT_SPREAD)
     usable[exact[:, 1]] = False
     members = np.flatnonzero(usable)
     # In an order of their own, so that a split and an audit, which list them differently, find the same.
-    members = members[np.argsort(looks.table["pixel_hash"][members], kind="stable")]
-    found = _confirmed(looks.table[members], *_candidates(looks.table["dhash"][members]))
+    members = members[np.argsort(stats.table["pixel_hash"][members], kind="stable")]
+    found = _confirmed(stats.table[members], *_candidates(stats.table["dhash"][members]))
     return np.unique(np.sort(members[found], axis=1), axis=0).reshape(-1, 2)
 
 
 def _confirmed(table: NDArray[Any], pairs: Pairs, mirrored: NDArray[np.bool_]) -> Pairs:
     """Those of the pairs of looks that are the same photograph; the second of a `mirrored` pair is turned over.
 
-    In rounds: in each, every picture is compared with the first of its pairs that no earlier rounds have linked already, so
+    In rounds: in each, every image is compared with the first of its pairs that no earlier rounds have linked already, so
     that a thousand frames of one scene take some thousand comparisons.
     """
-    (small, least_small), (large, least_large) = LEAST_LIKENESS
+    (small, least_small), (large, least_large) = MIN_SIMILARITY
     least = np.interp(np.minimum(table["width"], table["height"]), [small, large], [least_small, least_large])
 
     def thumbs(chosen: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
@@ -100,9 +100,9 @@ def _confirmed(table: NDArray[Any], pairs: Pairs, mirrored: NDArray[np.bool_]) -
         if len(left) > _AT_ONCE:
             now = left[np.union1d(*(np.unique(pairs[left, side], return_index=True)[1] for side in (0, 1)))]
         enough = least[pairs[now]].min(axis=1)
-        same = likeness(*thumbs(now), enough) >= enough
+        same = similarity(*thumbs(now), enough) >= enough
         found = np.concatenate([found, pairs[now[same]]])
-        linked = groups(len(table), found)
+        linked = connected_components(len(table), found)
         left = np.setdiff1d(left, now)
         left = left[linked[pairs[left, 0]] != linked[pairs[left, 1]]]
     return found
@@ -110,10 +110,10 @@ def _confirmed(table: NDArray[Any], pairs: Pairs, mirrored: NDArray[np.bool_]) -
 
 def _alike(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """Which pairs of thumbnails correlate enough for a second look, (P,)."""
-    return np.asarray(np.einsum("pij,pij->p", _normalised(one), _normalised(other)) >= LEAST_CORRELATION)
+    return np.asarray(np.einsum("pij,pij->p", _normalised(one), _normalised(other)) >= MIN_CORRELATION)
 
 
-def groups(count: int, pairs: Pairs) -> NDArray[np.int64]:
+def connected_components(count: int, pairs: Pairs) -> NDArray[np.int64]:
     """The connected components of `count` things: for each the smallest number that a chain of pairs leads to.
 
     In rounds: in each, every component found so far joins the lowest of those that it is paired with, if that is lower than
@@ -148,9 +148,9 @@ def _candidates(hashes: NDArray[np.uint8]) -> tuple[Pairs, NDArray[np.bool_]]:
             found.append(np.stack([left[close], right[close]], axis=1))
         return np.concatenate(found)
 
-    with ThreadPoolExecutor(cores()) as pool:
+    with ThreadPoolExecutor(available_cores()) as pool:
         pairs = np.concatenate(list(pool.map(in_one_order, range(_ORDERS))))
-    # A pair of mirror images is the pair of the pictures; one image and its own mirror are no pair.
+    # A pair of mirror images is the pair of the images; one image and its own mirror are no pair.
     mirrored = (pairs[:, 0] >= count) != (pairs[:, 1] >= count)
     pairs = np.sort(pairs % max(count, 1), axis=1)
     rows = np.unique(np.column_stack([pairs, mirrored])[pairs[:, 0] != pairs[:, 1]], axis=0)

@@ -18,25 +18,25 @@ _DAMPING = 3.0
 _FARTHEST = 0.25  # of half a side: a registration that moves a corner farther has lost its way
 
 
-def likeness(
+def similarity(
     one: NDArray[np.uint8], other: NDArray[np.uint8], enough: NDArray[np.float64] | float = 1.0
 ) -> NDArray[np.float32]:
     """How far the finest details of pairs of grey thumbnails (P, S, S) agree, (P,) in [-1, 1].
 
-    Different photographs of one person and session reach 0.9, of different people 0.6; copies of large pictures begin at
-    0.9, of pictures of 48 pixels, whose finest details are noise of their compression, at 0.75. Pairs that agree by `enough`
+    Different photographs of one person and session reach 0.9, of different people 0.6; copies of large images begin at
+    0.9, of images of 48 pixels, whose finest details are noise of their compression, at 0.75. Pairs that agree by `enough`
     as they lie are not laid over each other any better, which saves most of the time.
     """
     agreement = np.empty(len(one), np.float32)
     limits = np.broadcast_to(enough, len(one))
     for at in range(0, len(one), _AT_ONCE):
         block = slice(at, at + _AT_ONCE)
-        agreement[block] = _likeness(torch.from_numpy(one[block]), torch.from_numpy(other[block]), limits[block])
+        agreement[block] = _similarity(torch.from_numpy(one[block]), torch.from_numpy(other[block]), limits[block])
     return agreement
 
 
 @torch.no_grad()
-def _likeness(one: Tensor, other: Tensor, enough: NDArray[np.float64]) -> NDArray[np.float32]:
+def _similarity(one: Tensor, other: Tensor, enough: NDArray[np.float64]) -> NDArray[np.float32]:
     still, moving = one.float()[:, None], other.float()[:, None]  # (P, 1, S, S)
     agreement = _agreement(still, moving, torch.eye(2, 3).repeat(len(still), 1, 1)).numpy()
     less = np.flatnonzero(agreement < enough)

@@ -20,7 +20,7 @@ _OF_DISK = 0.8
 
 
 @dataclass(frozen=True)
-class Room:
+class AvailableMemory:
     """Bytes that are free now."""
 
     memory: float
@@ -28,31 +28,31 @@ class Room:
     device: float = 0.0  # of a GPU with memory of its own
 
 
-def measure_room(cache_dir: Path | None, device: torch.device) -> Room:
+def measure_available(cache_dir: Path | None, device: torch.device) -> AvailableMemory:
     """What this machine has free; a disk that cannot be written to has nothing."""
     on_device = float(torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else 0.0
     sharing = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # processes that torchrun has started here, each with its faces
-    return Room(free_memory() / sharing, _free_disk(cache_folder(cache_dir)), on_device)
+    return AvailableMemory(free_memory() / sharing, _free_disk(cache_folder(cache_dir)), on_device)
 
 
-def pick_store(needed: float, room: Room) -> tuple[Kind, str]:
+def choose_store(needed: float, available: AvailableMemory) -> tuple[Kind, str]:
     """The fastest store that `needed` bytes of faces fit into, and why it is that one, for the user."""
     choices: list[tuple[Kind, str, float, float]] = [
-        ("device", "on the GPU", room.device, _OF_DEVICE),
-        ("memory", "in memory", room.memory, _OF_MEMORY),
-        ("disk", "on the disk of the cache", room.disk, _OF_DISK),
+        ("device", "on the GPU", available.device, _OF_DEVICE),
+        ("memory", "in memory", available.memory, _OF_MEMORY),
+        ("disk", "on the disk of the cache", available.disk, _OF_DISK),
     ]
     why = [f"{_size(needed)} of faces"]
-    for kind, place, free, share in choices[0 if room.device else 1 :]:
+    for kind, place, free, share in choices[0 if available.device else 1 :]:
         if needed <= share * free:
             return kind, ", ".join([*why, f"{_size(free)} are free {place}"])
         why.append(f"more than {share:.0%} of the {_size(free)} that are free {place}")
     return "stream", ", ".join(why)
 
 
-def refuse_too_large(kind: Kind, needed: float, room: Room) -> None:
+def refuse_too_large(kind: Kind, needed: float, available: AvailableMemory) -> None:
     """Raises DataError where faces that are to be kept in a memory do not fit into it; the disk sees to that itself."""
-    free, place = (room.device, "on the GPU") if kind == "device" and room.device else (room.memory, "in memory")
+    free, place = (available.device, "on the GPU") if kind == "device" and available.device else (available.memory, "in memory")
     if kind in ("memory", "device") and needed > free:
         raise DataError(
             f"data.store: `{kind}`: {_size(needed)} of faces, and {_size(free)} are free {place}",

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock
 
-from facecls.data.fingerprints import Stamps, find, folder_for, read_stamps, stamps_of, write_stamps
+from facecls.data.fingerprints import Fingerprints, find, fingerprints_of, folder_for, read_fingerprints, write_fingerprints
 from facecls.data.listing import Paths
 from facecls.data.stores.memory import ArrayStore, Bad, Faces, decode, shape_of
 from facecls.errors import DataError
@@ -30,27 +30,27 @@ _SPARE = 64e6  # bytes that are to stay free on the disk
 def on_disk(
     paths: Paths, geometry: Geometry, root: Path, cache_dir: Path | None, advance: Callable[[int], object]
 ) -> tuple[ArrayStore, Bad]:
-    """Maps the faces of all pictures from the cache of the data root, after decoding those that it lacks.
+    """Maps the faces of all images from the cache of the data root, after decoding those that it lacks.
 
-    Pictures that cannot be read have undefined faces and stand in the list; they are tried again each time.
+    Images that cannot be read have undefined faces and stand in the list; they are tried again each time.
 
     Raises DataError where the cache cannot be written or its disk has too little room, before anything is written.
     """
     cache = _Cache(folder_for(cache_dir, root, geometry), geometry)
-    wanted = stamps_of(paths)
+    wanted = fingerprints_of(paths)
     bad: Bad = []
-    if (find(wanted, cache.stamps()) < 0).any():
+    if (find(wanted, cache.fingerprints()) < 0).any():
         if not os.access(cache.folder, os.W_OK):
             raise DataError(f"{cache.folder}: cannot be written to", hint=_ELSEWHERE)
         with FileLock(cache.folder / ".lock"):
-            held = cache.stamps()  # another process may have added some meanwhile
+            held = cache.fingerprints()  # another process may have added some meanwhile
             missing = np.flatnonzero(find(wanted, held) < 0)
             advance(len(paths) - len(missing))
             with _Writer(cache, held, wanted, len(missing)) as writer:
                 bad = decode(paths, geometry, missing.tolist(), writer.put, advance)
     else:
         advance(len(paths))
-    held = cache.stamps()
+    held = cache.fingerprints()
     return ArrayStore(cache.map(len(held)), find(wanted, held).clip(min=0)), bad
 
 
@@ -63,11 +63,11 @@ class _Cache:
         self.shape = shape_of(geometry)
         self.face_bytes = int(np.prod(self.shape))
 
-    def stamps(self) -> Stamps:
+    def fingerprints(self) -> Fingerprints:
         """Which files the faces are of, in their order; none where faces are missing that there should be."""
-        stamps = read_stamps(self.folder / "stamps")
-        whole = self.faces.exists() and self.faces.stat().st_size >= len(stamps) * self.face_bytes
-        return stamps if whole else stamps[:0]
+        fingerprints = read_fingerprints(self.folder / "stamps")
+        whole = self.faces.exists() and self.faces.stat().st_size >= len(fingerprints) * self.face_bytes
+        return fingerprints if whole else fingerprints[:0]
 
     def map(self, count: int) -> Faces:
         """The first `count` faces."""
@@ -79,7 +79,7 @@ class _Cache:
 class _Writer:
     """Adds faces to a cache behind those that it holds."""
 
-    def __init__(self, cache: _Cache, held: Stamps, wanted: Stamps, count: int) -> None:
+    def __init__(self, cache: _Cache, held: Fingerprints, wanted: Fingerprints, count: int) -> None:
         self.cache = cache
         self.wanted = wanted
         self.rows = [held]
@@ -127,5 +127,5 @@ class _Writer:
     def _commit(self) -> None:
         os.fsync(self.file.fileno())
         self.rows = [np.concatenate(self.rows)]
-        write_stamps(self.cache.folder / "stamps", self.rows[0])
+        write_fingerprints(self.cache.folder / "stamps", self.rows[0])
         self.written = time.monotonic()

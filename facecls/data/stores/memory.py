@@ -10,17 +10,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from facecls.data.listing import Indices
-from facecls.data.stores.worker import cores
-from facecls.device import Compute
+from facecls.data.stores.worker import available_cores
+from facecls.device import Device
 from facecls.errors import DataError, ImageError
 from facecls.faces.geometry import Geometry, read_face
 
 Faces = NDArray[np.uint8]  # (N, S, S, 3)
-Bad = list[tuple[int, ImageError]]  # pictures that cannot be read, by number
+Bad = list[tuple[int, ImageError]]  # images that cannot be read, by number
 Put = Callable[[list[int], Faces], object]  # takes some faces with their numbers; called from several threads
 
-_CHUNK = 16  # pictures that one thread reads before it says so
-_LISTED = 20  # bad pictures named in an error before the rest are only counted
+_CHUNK = 16  # images that one thread reads before it says so
+_LISTED = 20  # bad images named in an error before the rest are only counted
 
 
 class Store(Protocol):
@@ -34,7 +34,7 @@ class Store(Protocol):
     def take(self, indices: Indices) -> "Store":
         """A store of the faces at `indices` only, in their order; no face is copied."""
 
-    def batches(self, plan: Sequence[Indices], compute: Compute) -> Iterator[Tensor]:
+    def batches(self, plan: Sequence[Indices], device: Device) -> Iterator[Tensor]:
         """For each of the index arrays in `plan` its faces, on the computing device: what `self[indices]` gives."""
 
 
@@ -60,13 +60,13 @@ class ArrayStore:
         """Whether a batch takes a copy from memory and no more."""
         return not isinstance(self._faces, np.memmap)
 
-    def batches(self, plan: Sequence[Indices], compute: Compute) -> Iterator[Tensor]:
-        pinned = compute.device.type == "cuda"
+    def batches(self, plan: Sequence[Indices], device: Device) -> Iterator[Tensor]:
+        pinned = device.type == "cuda"
         for indices in plan:
             faces = torch.empty((len(indices), *self._faces.shape[1:]), dtype=torch.uint8, pin_memory=pinned)
             # `clip`, because with `raise` numpy fills a copy first; the rows are ours and not out of range
             np.take(self._faces, self._rows[indices], axis=0, out=faces.numpy(), mode="clip")
-            yield compute.send(faces)
+            yield device.send(faces)
 
 
 class DeviceStore:
@@ -87,17 +87,17 @@ class DeviceStore:
     def take(self, indices: Indices) -> "DeviceStore":
         return DeviceStore(self._faces, self._rows.numpy()[indices])
 
-    def batches(self, plan: Sequence[Indices], compute: Compute) -> Iterator[Tensor]:
-        assert self._faces.device.type == compute.device.type, (self._faces.device, compute.device)
+    def batches(self, plan: Sequence[Indices], device: Device) -> Iterator[Tensor]:
+        assert self._faces.device.type == device.type, (self._faces.device, device.torch_device)
         for indices in plan:
             rows = self._rows[torch.from_numpy(indices)]
-            if compute.device.type == "cuda":
+            if device.type == "cuda":
                 rows = rows.pin_memory()
-            yield self._faces.index_select(0, compute.send(rows))
+            yield self._faces.index_select(0, device.send(rows))
 
 
 def in_memory(paths: Sequence[str], geometry: Geometry, advance: Callable[[int], object]) -> tuple[ArrayStore, Bad]:
-    """Reads all pictures into memory; those that cannot be read have undefined faces and stand in the list."""
+    """Reads all images into memory; those that cannot be read have undefined faces and stand in the list."""
     faces = np.empty((len(paths), *shape_of(geometry)), np.uint8)
 
     def put(numbers: list[int], some: Faces) -> None:
@@ -110,7 +110,7 @@ def in_memory(paths: Sequence[str], geometry: Geometry, advance: Callable[[int],
 def on_device(
     paths: Sequence[str], geometry: Geometry, device: torch.device, advance: Callable[[int], object]
 ) -> tuple[DeviceStore, Bad]:
-    """Reads all pictures onto a device; never more than a few of them are in the host's memory."""
+    """Reads all images onto a device; never more than a few of them are in the host's memory."""
     faces = torch.empty((len(paths), *shape_of(geometry)), dtype=torch.uint8, device=device)
 
     def put(numbers: list[int], some: Faces) -> None:
@@ -126,10 +126,10 @@ def shape_of(geometry: Geometry) -> tuple[int, int, int]:
 
 
 def decode(paths: Sequence[str], geometry: Geometry, numbers: Sequence[int], put: Put, advance: Callable[[int], object]) -> Bad:
-    """Reads the pictures at `numbers` in parallel, hands their faces to `put`, and says which could not be read.
+    """Reads the images at `numbers` in parallel, hands their faces to `put`, and says which could not be read.
 
     Pillow lets go of Python's lock while it decodes, so threads are enough. `advance` is told how many are done. What
-    `put` raises is raised here, after the pictures that are being read and none of the others.
+    `put` raises is raised here, after the images that are being read and none of the others.
     """
     bad: Bad = []
 
@@ -148,7 +148,7 @@ def decode(paths: Sequence[str], geometry: Geometry, numbers: Sequence[int], put
             put(good, faces[: len(good)])
         return len(chunk)
 
-    pool = ThreadPoolExecutor(cores())
+    pool = ThreadPoolExecutor(available_cores())
     try:
         for done in pool.map(read, range(0, len(numbers), _CHUNK)):
             advance(done)
@@ -158,7 +158,7 @@ def decode(paths: Sequence[str], geometry: Geometry, numbers: Sequence[int], put
 
 
 def refuse_bad(bad: Sequence[ImageError]) -> None:
-    """Raises one DataError that lists the pictures that cannot be read, if there are any."""
+    """Raises one DataError that lists the images that cannot be read, if there are any."""
     if bad:
         more = [f"and {len(bad) - _LISTED} more that cannot be read"] if len(bad) > _LISTED else []
         raise DataError(

@@ -16,14 +16,14 @@ Reason = tuple[str, str]  # a file, and why it cannot be read
 
 
 class ReadFaces(Dataset[Tensor]):
-    """Pictures by number, a batch at a time."""
+    """Images by number, a batch at a time."""
 
     def __init__(self, paths: Paths, geometry: Geometry) -> None:
         self.paths = paths
         self.geometry = geometry
 
     def __getitems__(self, numbers: list[int]) -> Tensor | Reason:
-        """Uint8 (B, S, S, 3), or the first picture that cannot be read: DataLoader cannot pass our error on."""
+        """Uint8 (B, S, S, 3), or the first image that cannot be read: DataLoader cannot pass our error on."""
         side = self.geometry.image_size
         faces = torch.empty((len(numbers), side, side, 3), dtype=torch.uint8)
         array = faces.numpy()
@@ -35,7 +35,7 @@ class ReadFaces(Dataset[Tensor]):
         return faces
 
 
-def cores() -> int:
+def available_cores() -> int:
     """How many processor cores this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))

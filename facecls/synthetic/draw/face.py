@@ -61,15 +61,15 @@ def draw_full_beard(brush: Brush, person: Person) -> None:
 def draw_nose(brush: Brush, person: Person) -> None:
     tip, w = person.nose_length * 0.9, person.nose_width
 
-    def grown(points: Points) -> Points:  # out of the face, most at the tip
+    def ramp(points: Points) -> Points:  # out of the face, most at the tip
         return brush.pose.on_face(points, 0.26 * np.clip(points[:, 1] / tip, 0, 1))
 
     shadow = [(0, -0.06), (0.035, 0.0), (w * 0.55, tip * 0.7), (w * 1.05, tip), (w * 0.6, tip + 0.08), (0, tip + 0.1)]
     bridge = [(0, -0.1), (0.03, 0.0), (w * 0.4, tip * 0.7), (w * 0.7, tip), (w * 0.3, tip + 0.045), (0, tip + 0.055)]
-    brush.fill(symmetric(shadow), flushed(person, 0.22), grown)
-    brush.fill(symmetric(bridge), mix(person.skin, (255, 236, 214), 0.22), grown)
+    brush.fill(symmetric(shadow), flushed(person, 0.22), ramp)
+    brush.fill(symmetric(bridge), mix(person.skin, (255, 236, 214), 0.22), ramp)
     for side in (-1, 1):
-        brush.blob(side * w * 0.52, tip + 0.05, w * 0.24, 0.03, flushed(person, 0.55), grown)
+        brush.blob(side * w * 0.52, tip + 0.05, w * 0.24, 0.03, flushed(person, 0.55), ramp)
 
 
 def draw_mouth(brush: Brush, person: Person, photograph: Photograph) -> None:

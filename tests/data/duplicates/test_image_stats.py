@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from facecls.data.duplicates.image_stats import VERSION, look_at_all, sharpness
+from facecls.data.duplicates.image_stats import VERSION, compute_image_stats, sharpness
 from facecls.errors import ImageError
 
 
@@ -22,7 +22,7 @@ def photograph(path: Path, seed: int = 0) -> Path:
 def test_a_look_tells_format_size_light_and_colour(tmp_path: Path) -> None:
     Image.new("RGB", (50, 30), (200, 100, 0)).save(tmp_path / "a.png")
     Image.new("L", (30, 50), 40).save(tmp_path / "b.jpg")
-    table = look_at_all([str(tmp_path / "a.png"), str(tmp_path / "b.jpg")], cache_dir=tmp_path / "cache").table
+    table = compute_image_stats([str(tmp_path / "a.png"), str(tmp_path / "b.jpg")], cache_dir=tmp_path / "cache").table
     assert table["format"].tolist() == [b"PNG", b"JPEG"]
     assert table["width"].tolist() == [50, 30] and table["height"].tolist() == [30, 50]
     assert table["bytes"].tolist() == [(tmp_path / name).stat().st_size for name in ("a.png", "b.jpg")]
@@ -33,32 +33,32 @@ def test_a_look_tells_format_size_light_and_colour(tmp_path: Path) -> None:
 
 def test_a_second_look_is_taken_only_at_files_that_changed(tmp_path: Path) -> None:
     paths = [str(photograph(tmp_path / name, seed)) for seed, name in enumerate(("a.png", "b.png"))]
-    first = look_at_all(paths, cache_dir=tmp_path / "cache")
+    first = compute_image_stats(paths, cache_dir=tmp_path / "cache")
     for path in paths:  # of the same length, and the first also of the same time: only the second is seen to have changed
         status = Path(path).stat()
         Path(path).write_bytes(b"x" * status.st_size)
         os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns + (path == paths[1])))
-    second = look_at_all(paths, cache_dir=tmp_path / "cache")
+    second = compute_image_stats(paths, cache_dir=tmp_path / "cache")
     assert second.table[0].tobytes() == first.table[0].tobytes()
-    assert second.reasons == {1: "is not a picture that can be read"}
-    assert look_at_all(paths, cache_dir=tmp_path / "cache").reasons == second.reasons
+    assert second.reasons == {1: "is not an image that can be read"}
+    assert compute_image_stats(paths, cache_dir=tmp_path / "cache").reasons == second.reasons
 
 
 def test_a_missing_file_is_not_kept_as_missing(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
-    assert look_at_all([str(path)], cache_dir=tmp_path / "cache").reasons == {0: "no such file"}
+    assert compute_image_stats([str(path)], cache_dir=tmp_path / "cache").reasons == {0: "no such file"}
     photograph(path)
-    assert look_at_all([str(path)], cache_dir=tmp_path / "cache").reasons == {}
+    assert compute_image_stats([str(path)], cache_dir=tmp_path / "cache").reasons == {}
 
 
 def test_a_reason_that_lies_outside_the_file_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     paths = [str(photograph(tmp_path / "a.png")), str(tmp_path / "broken.png")]
-    Path(paths[1]).write_bytes(b"no picture")
+    Path(paths[1]).write_bytes(b"no image")
     with monkeypatch.context() as patch:
         patch.setattr("facecls.data.duplicates.image_stats.open_with_source", forbidden)
-        reasons = look_at_all(paths, cache_dir=tmp_path / "cache").reasons
+        reasons = compute_image_stats(paths, cache_dir=tmp_path / "cache").reasons
     assert reasons == dict.fromkeys((0, 1), "cannot be read: permission denied")
-    assert look_at_all(paths, cache_dir=tmp_path / "cache").reasons == {1: "is not a picture that can be read"}
+    assert compute_image_stats(paths, cache_dir=tmp_path / "cache").reasons == {1: "is not an image that can be read"}
 
 
 def forbidden(path: str, **_: object) -> None:
@@ -67,13 +67,13 @@ def forbidden(path: str, **_: object) -> None:
 
 def test_another_pillow_looks_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = str(photograph(tmp_path / "a.png"))
-    look_at_all([path], cache_dir=tmp_path)
+    compute_image_stats([path], cache_dir=tmp_path)
     kept = Path(path).stat()
     Path(path).write_bytes(b"x" * kept.st_size)
     os.utime(path, ns=(kept.st_atime_ns, kept.st_mtime_ns))
-    assert look_at_all([path], cache_dir=tmp_path).reasons == {}
+    assert compute_image_stats([path], cache_dir=tmp_path).reasons == {}
     monkeypatch.setattr("PIL.__version__", "0.0")
-    assert look_at_all([path], cache_dir=tmp_path).reasons == {0: "is not a picture that can be read"}
+    assert compute_image_stats([path], cache_dir=tmp_path).reasons == {0: "is not an image that can be read"}
 
 
 def test_a_cache_of_an_earlier_version_goes_on(tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_a_cache_of_an_earlier_version_goes_on(tmp_path: Path) -> None:
             "reason TEXT) WITHOUT ROWID"
         )
         database.execute("INSERT INTO looks VALUES (?, '2:1255', 1, 1, 99999, x'00', 'is empty')", (os.fsencode(path),))
-    assert look_at_all([path], cache_dir=tmp_path).reasons == {}
+    assert compute_image_stats([path], cache_dir=tmp_path).reasons == {}
     with contextlib.closing(sqlite3.connect(tmp_path / "looks.sqlite")) as database:
         (kind,) = database.execute("SELECT kind FROM looks").fetchone()
     assert kind.startswith(f"{VERSION}:")
@@ -93,7 +93,7 @@ def test_a_cache_of_an_earlier_version_goes_on(tmp_path: Path) -> None:
 def test_a_damaged_cache_is_replaced(tmp_path: Path) -> None:
     path = str(photograph(tmp_path / "a.png"))
     (tmp_path / "looks.sqlite").write_bytes(b"no database" * 1000)
-    first = look_at_all([path], cache_dir=tmp_path)
+    first = compute_image_stats([path], cache_dir=tmp_path)
     assert first.table["readable"].all()
     with sqlite3.connect(tmp_path / "looks.sqlite") as database:
         assert database.execute("SELECT count(*) FROM looks").fetchone() == (1,)
@@ -102,8 +102,8 @@ def test_a_damaged_cache_is_replaced(tmp_path: Path) -> None:
 
 def test_a_cache_that_cannot_be_made_is_gone_without(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    looks = look_at_all([str(photograph(tmp_path / "a.png"))], cache_dir=tmp_path / "file" / "cache")
-    assert looks.table["readable"].all()
+    stats = compute_image_stats([str(photograph(tmp_path / "a.png"))], cache_dir=tmp_path / "file" / "cache")
+    assert stats.table["readable"].all()
 
 
 def test_blur_lowers_sharpness_and_light_does_not_change_it() -> None:

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
 
-from facecls.data.duplicates.image_stats import LOOK, Looks, look_at_all
-from facecls.data.duplicates.match import exact_pairs, groups, near_duplicate_groups, near_duplicate_pairs
-from facecls.data.duplicates.registration import likeness
+from facecls.data.duplicates.image_stats import STATS_DTYPE, ImageStats, compute_image_stats
+from facecls.data.duplicates.match import connected_components, exact_pairs, near_duplicate_groups, near_duplicate_pairs
+from facecls.data.duplicates.registration import similarity
 from facecls.faces.decode import open_image
 
 Change = Callable[[Image.Image], Image.Image]
@@ -44,12 +44,12 @@ def test_copies_saved_again_are_near_duplicates_of_their_originals_alone(paths: 
     copies = [tmp_path / f"{number}.jpg" for number in range(len(paths))]
     for path, copy in zip(paths, copies, strict=True):
         CHANGES[change](open_image(path)).save(copy, quality=70)
-    looks = look_at_all([*paths, *map(str, copies)], cache_dir=tmp_path)
-    pairs = near_duplicate_pairs(looks).tolist()
+    stats = compute_image_stats([*paths, *map(str, copies)], cache_dir=tmp_path)
+    pairs = near_duplicate_pairs(stats).tolist()
     assert all(copy - original == len(paths) for original, copy in pairs)
     # A crop and a mirror image move every pixel: nine in ten are found. The others move none, and all are.
     assert len(pairs) >= (0.85 if change in ("cropped", "mirrored") else 1.0) * len(paths)
-    assert len(exact_pairs(looks)) == 0
+    assert len(exact_pairs(stats)) == 0
 
 
 def test_no_two_photographs_of_the_drawn_people_are_duplicates(paths: list[str], tmp_path: Path) -> None:
@@ -61,34 +61,34 @@ def test_the_same_pixels_in_another_file_are_an_exact_copy(tmp_path: Path) -> No
     Image.fromarray(pixels).save(tmp_path / "a.png", compress_level=1)
     Image.fromarray(pixels).save(tmp_path / "b.png", compress_level=9)
     shutil.copy(tmp_path / "a.png", tmp_path / "c.png")
-    looks = look_at_all([str(tmp_path / name) for name in ("a.png", "b.png", "c.png")], cache_dir=tmp_path)
-    assert exact_pairs(looks).tolist() == [[0, 1], [0, 2]]
-    assert exact_pairs(looks, "file_hash").tolist() == [[0, 2]]
-    assert len(near_duplicate_pairs(looks)) == 0
+    stats = compute_image_stats([str(tmp_path / name) for name in ("a.png", "b.png", "c.png")], cache_dir=tmp_path)
+    assert exact_pairs(stats).tolist() == [[0, 1], [0, 2]]
+    assert exact_pairs(stats, "file_hash").tolist() == [[0, 2]]
+    assert len(near_duplicate_pairs(stats)) == 0
 
 
-def test_flat_pictures_are_no_near_duplicates_of_each_other(tmp_path: Path) -> None:
+def test_flat_images_are_no_near_duplicates_of_each_other(tmp_path: Path) -> None:
     chance = np.random.default_rng(0)
     for number in range(20):
         noise = chance.normal(120 + number, 2, (48, 48)).clip(0, 255).astype(np.uint8)
         Image.fromarray(noise).save(tmp_path / f"{number}.jpg")
     paths = [str(path) for path in sorted(tmp_path.glob("*.jpg"))]
-    assert len(near_duplicate_pairs(look_at_all(paths, cache_dir=tmp_path))) == 0
+    assert len(near_duplicate_pairs(compute_image_stats(paths, cache_dir=tmp_path))) == 0
 
 
 def test_what_cannot_be_read_has_a_group_of_its_own(paths: list[str], tmp_path: Path) -> None:
     for name in ("a.jpg", "b.jpg"):
-        (tmp_path / name).write_bytes(b"the same, but no picture")
+        (tmp_path / name).write_bytes(b"the same, but no image")
     given = [str(tmp_path / "a.jpg"), paths[0], str(tmp_path / "b.jpg"), paths[0], str(tmp_path / "missing.jpg")]
     assert near_duplicate_groups(given, cache_dir=tmp_path).tolist() == [0, 1, 2, 1, 4]
 
 
-def test_no_pictures_make_no_groups(tmp_path: Path) -> None:
+def test_no_images_make_no_groups(tmp_path: Path) -> None:
     assert near_duplicate_groups([], cache_dir=tmp_path).shape == (0,)
 
 
 def test_a_chain_of_pairs_is_one_group() -> None:
-    assert groups(6, np.array([[4, 5], [2, 4], [0, 3]])).tolist() == [0, 1, 2, 0, 2, 2]
+    assert connected_components(6, np.array([[4, 5], [2, 4], [0, 3]])).tolist() == [0, 1, 2, 0, 2, 2]
 
 
 def test_groups_are_those_of_pairs_joined_one_by_one() -> None:
@@ -100,35 +100,35 @@ def test_groups_are_those_of_pairs_joined_one_by_one() -> None:
             for one, other in expected[pairs]:
                 joined = (expected == expected[one]) | (expected == expected[other])
                 expected[joined] = expected[joined].min()
-            assert groups(count, pairs).tolist() == expected.tolist()
+            assert connected_components(count, pairs).tolist() == expected.tolist()
 
 
 def test_a_long_chain_is_joined_in_no_time() -> None:
     order = np.random.default_rng(0).permutation(100_000)
     begun = time.process_time()
-    assert (groups(len(order), np.stack([order[:-1], order[1:]], axis=1)) == 0).all()
+    assert (connected_components(len(order), np.stack([order[:-1], order[1:]], axis=1)) == 0).all()
     assert time.process_time() - begun < 2  # 0.02 s; 40 s in rounds that go one pair further each
 
 
 def test_a_thousand_equal_hashes_take_no_quadratic_time() -> None:
-    table = np.zeros(1000, LOOK)
+    table = np.zeros(1000, STATS_DTYPE)
     table["readable"], table["spread"], table["width"], table["height"] = True, 50, 100, 100
     table["pixel_hash"] = [str(number).encode() for number in range(len(table))]
     table["thumb"] = np.random.default_rng(0).integers(0, 256, (32, 32), np.uint8)
-    pairs = near_duplicate_pairs(Looks(table, {}))
+    pairs = near_duplicate_pairs(ImageStats(table, {}))
     assert len(pairs) < 3 * len(table)
-    assert (groups(len(table), pairs) == 0).all()
+    assert (connected_components(len(table), pairs) == 0).all()
 
 
-def test_the_order_of_the_pictures_changes_nothing(paths: list[str], tmp_path: Path) -> None:
+def test_the_order_of_the_images_changes_nothing(paths: list[str], tmp_path: Path) -> None:
     for number, path in enumerate(paths[::3]):
         crop(open_image(path)).save(tmp_path / f"{number}.jpg")
     given = [*paths, *(str(path) for path in sorted(tmp_path.glob("*.jpg")))]
-    looks = look_at_all(given, cache_dir=tmp_path)
+    stats = compute_image_stats(given, cache_dir=tmp_path)
     order = np.random.default_rng(0).permutation(len(given))
-    pairs = {frozenset(pair) for pair in near_duplicate_pairs(looks).tolist()}
+    pairs = {frozenset(pair) for pair in near_duplicate_pairs(stats).tolist()}
     assert len(pairs) > 8
-    assert {frozenset(order[pair].tolist()) for pair in near_duplicate_pairs(looks.take(order))} == pairs
+    assert {frozenset(order[pair].tolist()) for pair in near_duplicate_pairs(stats.take(order))} == pairs
 
 
 def test_likeness_undoes_a_shift_and_tells_noise_apart() -> None:
@@ -136,6 +136,6 @@ def test_likeness_undoes_a_shift_and_tells_noise_apart() -> None:
     smooth = np.asarray(Image.fromarray(chance.integers(0, 256, (12, 12), np.uint8)).resize((36, 36), Image.Resampling.BICUBIC))
     one, shifted = smooth[None, 2:34, 2:34].copy(), smooth[None, 3:35, 1:33].copy()
     other = chance.integers(0, 256, (1, 32, 32), np.uint8)
-    assert likeness(one, one)[0] == pytest.approx(1, abs=1e-3)
-    assert likeness(one, shifted)[0] > 0.95
-    assert likeness(one, other)[0] < 0.5
+    assert similarity(one, one)[0] == pytest.approx(1, abs=1e-3)
+    assert similarity(one, shifted)[0] > 0.95
+    assert similarity(one, other)[0] < 0.5

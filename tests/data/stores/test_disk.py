@@ -1,4 +1,4 @@
-"""Faces on disk: right after whatever has happened to the cache and to the pictures."""
+"""Faces on disk: right after whatever has happened to the cache and to the images."""
 
 import multiprocessing
 import os
@@ -32,8 +32,8 @@ def build(paths: Paths, cache: Path, geometry: Geometry = GEOMETRY) -> tuple[Fac
     before = sum(path.stat().st_size for path in cache.rglob("faces.u8"))
     store, bad = on_disk(paths, geometry, Path(paths.root), cache, lambda _: None)
     assert bad == []
-    grown = sum(path.stat().st_size for path in cache.rglob("faces.u8")) - before
-    return store[np.arange(len(paths))], grown // geometry.image_size**2 // 3
+    ramp = sum(path.stat().st_size for path in cache.rglob("faces.u8")) - before
+    return store[np.arange(len(paths))], ramp // geometry.image_size**2 // 3
 
 
 def decoded(paths: Paths, geometry: Geometry = GEOMETRY) -> Faces:
@@ -100,7 +100,7 @@ def test_faces_of_another_pillow_are_not_used(noise: Noise, tmp_path: Path, monk
     assert build(paths, tmp_path / "cache")[1] == 3
 
 
-def test_a_picture_that_was_bad_is_tried_again(noise: Noise, tmp_path: Path) -> None:
+def test_a_image_that_was_bad_is_tried_again(noise: Noise, tmp_path: Path) -> None:
     root = noise(ada=3)
     (root / "ada" / "ada1.png").write_bytes(b"")
     paths = FaceFolder(root).paths

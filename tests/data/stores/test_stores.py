@@ -13,12 +13,20 @@ from facecls.config.load import load_config
 from facecls.config.schema import AugmentConfig, Config, DataConfig
 from facecls.data import augment
 from facecls.data.augment import Augment
-from facecls.data.dataset import Listing
+from facecls.data.dataset import ImageList
 from facecls.data.folder import FaceFolder
-from facecls.data.load import Part, load_part
-from facecls.data.stores.choose import Kind, Room, _container_available, free_memory, measure_room, pick_store, refuse_too_large
+from facecls.data.load import LoadedSplit, load_split
+from facecls.data.stores.choose import (
+    AvailableMemory,
+    Kind,
+    _container_available,
+    choose_store,
+    free_memory,
+    measure_available,
+    refuse_too_large,
+)
 from facecls.data.stores.memory import DeviceStore, decode
-from facecls.device import Compute
+from facecls.device import Device
 from facecls.errors import DataError
 from facecls.faces.geometry import Geometry, read_face
 from facecls.progress import Progress, no_progress
@@ -27,36 +35,36 @@ from facecls.training.train import train
 from tests.conftest import Noise
 
 STORES = ("memory", "disk", "device", "stream")
-CPU = Compute(torch.device("cpu"), torch.float32)
+CPU = Device(torch.device("cpu"), torch.float32)
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 
 
-def load(root: Path, store: str, name: str = "train", **keys: Any) -> Part:
+def load(root: Path, store: str, name: str = "train", **keys: Any) -> LoadedSplit:
     folder = FaceFolder(root)
     keys = {"image_size": 16, "cache_dir": root.parent / "cache", **keys}
     data = DataConfig(root=root, store=store, **keys)
-    return load_part(name, Listing(folder.paths, folder.labels), folder.classes, data, no_progress, torch.device("cpu"))
+    return load_split(name, ImageList(folder.paths, folder.labels), folder.classes, data, no_progress, torch.device("cpu"))
 
 
 @pytest.mark.parametrize("store", STORES)
 def test_every_store_gives_what_read_face_gives(noise: Noise, store: str) -> None:
-    part = load(noise(ada=30, bob=7), store, fit="pad", crop=0.8)
-    expected = np.stack([read_face(path, Geometry(16, 0.8, "pad")) for path in part.listing.paths])
-    assert len(part.faces) == len(part) == 37
+    split = load(noise(ada=30, bob=7), store, fit="pad", crop=0.8)
+    expected = np.stack([read_face(path, Geometry(16, 0.8, "pad")) for path in split.image_list.paths])
+    assert len(split.faces) == len(split) == 37
     for indices in (np.arange(37), np.array([36, 0, 5, 5]), np.array([], np.int64)):
-        assert part.faces[indices].dtype == np.uint8
-        assert np.array_equal(part.faces[indices], expected[indices])
+        assert split.faces[indices].dtype == np.uint8
+        assert np.array_equal(split.faces[indices], expected[indices])
 
 
 @pytest.mark.parametrize("store", STORES)
 def test_every_store_hands_out_the_batches_of_a_plan(noise: Noise, store: str) -> None:
-    part = load(noise(ada=9), store)
+    split = load(noise(ada=9), store)
     plan = [np.array([8, 1, 1]), np.array([0]), np.array([2, 3])]
     for _ in range(2):
-        batches = list(part.faces.batches(plan, CPU))
+        batches = list(split.faces.batches(plan, CPU))
         assert [tuple(batch.shape) for batch in batches] == [(3, 16, 16, 3), (1, 16, 16, 3), (2, 16, 16, 3)]
-        assert all(np.array_equal(batch, part.faces[indices]) for batch, indices in zip(batches, plan, strict=True))
+        assert all(np.array_equal(batch, split.faces[indices]) for batch, indices in zip(batches, plan, strict=True))
 
 
 class Copies(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's stub
@@ -76,7 +84,7 @@ def test_copies_to_another_device_than_cuda_are_waited_for() -> None:
     device = torch.device("meta")  # as Apple's MPS, which would read the memory when it may hold something else
     faces = torch.empty((9, 16, 16, 3), dtype=torch.uint8, device=device)
     with Copies() as copies:
-        (batch,) = DeviceStore(faces).batches([np.array([8, 1, 1])], Compute(device, torch.float32))
+        (batch,) = DeviceStore(faces).batches([np.array([8, 1, 1])], Device(device, torch.float32))
         images = Augment(AugmentConfig())(batch, augment.draw(3, 0, 0, 0), 16)
     assert images.shape == (3, 3, 16, 16)
     assert copies.waited_for and all(copies.waited_for)
@@ -92,29 +100,29 @@ def test_a_part_of_a_store_is_a_store(noise: Noise, store: str) -> None:
 
 
 @pytest.mark.parametrize("store", STORES)
-def test_bad_pictures_are_all_named(noise: Noise, store: str) -> None:
+def test_bad_images_are_all_named(noise: Noise, store: str) -> None:
     root = noise(ada=3, bob=30)
     for number in range(25):
-        (root / "bob" / f"bob{number}.png").write_bytes(b"no picture")
+        (root / "bob" / f"bob{number}.png").write_bytes(b"no image")
     for _ in range(2):  # also where a cache has been filled
         with pytest.raises(DataError) as caught:
             load(root, store)
-        assert caught.value.problems[0] == f"{root / 'bob' / 'bob0.png'}: is not a picture that can be read"
+        assert caught.value.problems[0] == f"{root / 'bob' / 'bob0.png'}: is not an image that can be read"
         assert len(caught.value.problems) == 21 and caught.value.problems[-1] == "and 5 more that cannot be read"
         assert caught.value.hint == "mend or remove them, or train without them: --set data.on_bad_image=skip"
 
 
 @pytest.mark.parametrize("store", STORES)
-def test_bad_pictures_are_left_out_and_said(noise: Noise, store: str) -> None:
+def test_bad_images_are_left_out_and_said(noise: Noise, store: str) -> None:
     root = noise(ada=3, bob=3)
     (root / "ada" / "ada1.png").write_bytes(b"")
-    part = load(root, store, on_bad_image="skip")
-    assert [path[-8:] for path in part.listing.paths] == ["ada0.png", "ada2.png", "bob0.png", "bob1.png", "bob2.png"]
-    assert part.listing.labels.tolist() == [0, 0, 1, 1, 1]
-    assert [str(error) for error in part.skipped] == [f"{root / 'ada' / 'ada1.png'}: is empty"]
-    assert part.skipped_classes == ("ada",)
+    split = load(root, store, on_bad_image="skip")
+    assert [path[-8:] for path in split.image_list.paths] == ["ada0.png", "ada2.png", "bob0.png", "bob1.png", "bob2.png"]
+    assert split.image_list.labels.tolist() == [0, 0, 1, 1, 1]
+    assert [str(error) for error in split.skipped] == [f"{root / 'ada' / 'ada1.png'}: is empty"]
+    assert split.skipped_classes == ("ada",)
     geometry = Geometry(16)
-    assert np.array_equal(part.faces[np.arange(5)], np.stack([read_face(path, geometry) for path in part.listing.paths]))
+    assert np.array_equal(split.faces[np.arange(5)], np.stack([read_face(path, geometry) for path in split.image_list.paths]))
 
 
 @pytest.mark.parametrize("store", STORES)
@@ -123,7 +131,7 @@ def test_a_class_of_which_nothing_can_be_read_is_an_error(noise: Noise, store: s
     (root / "ada" / "ada0.png").write_bytes(b"")
     with pytest.raises(DataError) as caught:
         load(root, store, on_bad_image="skip")
-    assert caught.value.problems == ("train: no picture of `ada` can be read",)
+    assert caught.value.problems == ("train: no image of `ada` can be read",)
     assert caught.value.hint == f"{root / 'ada' / 'ada0.png'}: is empty"
 
 
@@ -131,14 +139,14 @@ def test_a_class_of_which_nothing_can_be_read_is_an_error(noise: Noise, store: s
 def test_of_other_parts_a_class_may_be_lost_but_not_all(noise: Noise, store: str) -> None:
     root = noise(ada=1, bob=3)
     (root / "ada" / "ada0.png").write_bytes(b"")
-    part = load(root, store, name="val", on_bad_image="skip")
-    assert part.listing.labels.tolist() == [1, 1, 1]
-    assert "val: no picture of `ada` can be read" in part.notes
+    split = load(root, store, name="val", on_bad_image="skip")
+    assert split.image_list.labels.tolist() == [1, 1, 1]
+    assert "val: no image of `ada` can be read" in split.notes
     for number in range(3):
         (root / "bob" / f"bob{number}.png").write_bytes(b"")
     with pytest.raises(DataError) as caught:
         load(root, store, name="val", on_bad_image="skip")
-    assert caught.value.problems == tuple(f"val: no picture of `{name}` can be read" for name in ("ada", "bob"))
+    assert caught.value.problems == tuple(f"val: no image of `{name}` can be read" for name in ("ada", "bob"))
 
 
 def test_reading_ends_early_when_somebody_stops_it(noise: Noise) -> None:
@@ -153,7 +161,7 @@ def test_reading_ends_early_when_somebody_stops_it(noise: Noise) -> None:
     assert len(read) < 200
 
 
-def test_progress_is_told_of_every_picture(noise: Noise) -> None:
+def test_progress_is_told_of_every_image(noise: Noise) -> None:
     paths = FaceFolder(noise(ada=40)).paths
     done: list[int] = []
     decode(paths, Geometry(16), range(40), lambda *_: None, done.append)
@@ -169,7 +177,7 @@ def config(faces: Path, tiny: Callable[..., Path], tmp_path: Path) -> Callable[.
 
 
 def weights(config: Config, folder: Path) -> Iterator[bytes]:
-    train(config, Run(folder), Progress(), go_on=False)
+    train(config, Run(folder), Progress(), resume=False)
     plain = torch.load(folder / "last.pt", weights_only=True)
     return (tensor.numpy().tobytes() for tensor in [*plain["training"]["model"].values(), *plain["weights"].values()])
 
@@ -184,61 +192,63 @@ def test_a_run_with_each_store_ends_with_the_same_weights(config: Callable[..., 
 def test_the_run_says_which_store_it_took_and_why(
     config: Callable[..., Config], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    train(config("train.epochs=1"), Run(tmp_path / "run"), Progress(), go_on=False)
+    train(config("train.epochs=1"), Run(tmp_path / "run"), Progress(), resume=False)
     assert "train: store `memory`: 0.0 MB of faces, " in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(
-    ("room", "kind", "why"),
+    ("available", "kind", "why"),
     [
-        (Room(8e9, 9e9, 8e9), "device", "1.0 GB of faces, 8.0 GB are free on the GPU"),
+        (AvailableMemory(8e9, 9e9, 8e9), "device", "1.0 GB of faces, 8.0 GB are free on the GPU"),
         (
-            Room(8e9, 9e9, 2e9),
+            AvailableMemory(8e9, 9e9, 2e9),
             "memory",
             "1.0 GB of faces, more than 25% of the 2.0 GB that are free on the GPU, 8.0 GB are free in memory",
         ),
-        (Room(8e9, 9e9), "memory", "1.0 GB of faces, 8.0 GB are free in memory"),
+        (AvailableMemory(8e9, 9e9), "memory", "1.0 GB of faces, 8.0 GB are free in memory"),
         (
-            Room(1.5e9, 9e9),
+            AvailableMemory(1.5e9, 9e9),
             "disk",
             "1.0 GB of faces, more than 50% of the 1.5 GB that are free in memory, 9.0 GB are free on the disk of the cache",
         ),
         (
-            Room(1.5e9, 9e8),
+            AvailableMemory(1.5e9, 9e8),
             "stream",
             "1.0 GB of faces, more than 50% of the 1.5 GB that are free in memory, "
             "more than 80% of the 900.0 MB that are free on the disk of the cache",
         ),
     ],
 )
-def test_auto_takes_the_fastest_store_with_room_and_says_why(room: Room, kind: str, why: str) -> None:
-    assert pick_store(1e9, room) == (kind, why)
+def test_auto_takes_the_fastest_store_with_room_and_says_why(available: AvailableMemory, kind: str, why: str) -> None:
+    assert choose_store(1e9, available) == (kind, why)
 
 
 @pytest.mark.parametrize(
-    ("kind", "room", "problem"),
+    ("kind", "available", "problem"),
     [
-        ("memory", Room(9e8, 9e9, 9e9), "data.store: `memory`: 1.0 GB of faces, and 900.0 MB are free in memory"),
-        ("device", Room(9e9, 9e9, 9e8), "data.store: `device`: 1.0 GB of faces, and 900.0 MB are free on the GPU"),
-        ("device", Room(9e8, 9e9), "data.store: `device`: 1.0 GB of faces, and 900.0 MB are free in memory"),
+        ("memory", AvailableMemory(9e8, 9e9, 9e9), "data.store: `memory`: 1.0 GB of faces, and 900.0 MB are free in memory"),
+        ("device", AvailableMemory(9e9, 9e9, 9e8), "data.store: `device`: 1.0 GB of faces, and 900.0 MB are free on the GPU"),
+        ("device", AvailableMemory(9e8, 9e9), "data.store: `device`: 1.0 GB of faces, and 900.0 MB are free in memory"),
     ],
 )
-def test_a_store_that_is_too_small_is_refused_before_anything_is_read(kind: Kind, room: Room, problem: str) -> None:
+def test_a_store_that_is_too_small_is_refused_before_anything_is_read(
+    kind: Kind, available: AvailableMemory, problem: str
+) -> None:
     with pytest.raises(DataError) as caught:
-        refuse_too_large(kind, 1e9, room)
+        refuse_too_large(kind, 1e9, available)
     assert caught.value.problems == (problem,)
     assert caught.value.hint == "`data.store: auto` picks a store with room enough"
-    refuse_too_large("disk", 1e9, room)
-    refuse_too_large("stream", 1e9, room)
-    refuse_too_large(kind, 8e8, room)
+    refuse_too_large("disk", 1e9, available)
+    refuse_too_large("stream", 1e9, available)
+    refuse_too_large(kind, 8e8, available)
 
 
 def test_room_is_measured(tmp_path: Path) -> None:
-    room = measure_room(tmp_path / "not" / "yet", torch.device("cpu"))
-    assert 1e7 < room.memory < 1e14 and room.memory == pytest.approx(free_memory(), rel=0.5)
-    assert room.disk > 0 and room.device == 0
+    available = measure_available(tmp_path / "not" / "yet", torch.device("cpu"))
+    assert 1e7 < available.memory < 1e14 and available.memory == pytest.approx(free_memory(), rel=0.5)
+    assert available.disk > 0 and available.device == 0
     (tmp_path / "file").touch()
-    assert measure_room(tmp_path / "file" / "cache", torch.device("cpu")).disk == 0
+    assert measure_available(tmp_path / "file" / "cache", torch.device("cpu")).disk == 0
 
 
 def test_a_container_s_limit_counts(tmp_path: Path) -> None:

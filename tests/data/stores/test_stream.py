@@ -11,7 +11,7 @@ from facecls.checkpoint import read_plain
 from facecls.config.load import load_config
 from facecls.data.folder import FaceFolder
 from facecls.data.stores.stream import StreamStore, streamed
-from facecls.device import Compute
+from facecls.device import Device
 from facecls.errors import ImageError
 from facecls.faces.geometry import Geometry, read_face
 from facecls.training.signals import Interrupted
@@ -20,7 +20,7 @@ from tests.training.runs import EVERYTHING, run_in, same, weights
 from tests.training.test_loop import interrupted_at
 
 GEOMETRY = Geometry(16)
-CPU = Compute(torch.device("cpu"), torch.float32)
+CPU = Device(torch.device("cpu"), torch.float32)
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 
@@ -57,14 +57,14 @@ def test_a_file_that_breaks_later_is_named(noise: Noise) -> None:
     store = StreamStore(FaceFolder(root).paths, GEOMETRY, workers=1, start_method="fork")
     plan = [np.array([0]), np.array([1]), np.array([2])]
     assert len(list(store.batches(plan, CPU))) == 3
-    broken = root / "ada" / "ada1.png"
-    broken.write_bytes(broken.read_bytes()[:50])
+    non_finite = root / "ada" / "ada1.png"
+    non_finite.write_bytes(non_finite.read_bytes()[:50])
     batches = store.batches(plan, CPU)
     next(batches)
     for call in (lambda: next(batches), lambda: store[np.array([1])]):
         with pytest.raises(ImageError) as caught:
             call()
-        assert caught.value.path == str(broken)
+        assert caught.value.path == str(non_finite)
         assert str(caught.value).endswith("; it could be read when this began")
         assert caught.value.hint == "put it back as it was, and go on with --resume"
 
@@ -79,7 +79,7 @@ def test_a_resumed_stream_ends_with_the_weights_of_an_unbroken_one(
         with pytest.raises(Interrupted):
             run_in(tmp_path / "broken", config)
     assert read_plain(tmp_path / "broken" / "last.pt")["training"]["step"] == 1
-    run_in(tmp_path / "broken", config, go_on=True)
+    run_in(tmp_path / "broken", config, resume=True)
     assert same(weights(tmp_path / "unbroken"), weights(tmp_path / "broken"))
 
 
