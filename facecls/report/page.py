@@ -27,7 +27,7 @@ def render(template: str, **values: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": percent, "image_url": image_url, "sentence": sentence}
+    environment.filters |= {"percent": percent, "image_url": image_url, "sentence": sentence, "code": code}
     return environment.get_template(template).render(**values)
 
 
@@ -49,9 +49,13 @@ def percent(share: float | None, digits: int = 1) -> str:
 
 
 def sentence(text: str) -> Markup:
-    """The text as escaped HTML, with a capital first letter, a full stop at the end, and backticks as <code>."""
-    html = str(escape(text[:1].upper() + text[1:].rstrip(".") + "."))
-    return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", html))
+    """The text as HTML, with a capital first letter, a full stop at the end, and backticks as <code>."""
+    return code(text[:1].upper() + text[1:].rstrip(".") + ".")
+
+
+def code(text: str) -> Markup:
+    """The text as escaped HTML, with `...` as <code>."""
+    return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(text))))
 
 
 def image_url(face: NDArray[np.uint8]) -> str:
