@@ -159,7 +159,7 @@ def summary_rows(result: CheckResult) -> list[tuple[str, str]]:
             "time",
             f"about {_duration(dry_run.epoch_seconds)} per epoch of {plural(dry_run.steps, 'step')}, with validation; about "
             f"{_duration(dry_run.training_seconds)} for {plural(train.epochs, 'epoch')}{limit}; "
-            f"{_duration(dry_run.reading_seconds)} to decode all images once before",
+            f"decoding all images once takes {_duration(dry_run.reading_seconds)}",
         ),
         ("memory", f"{peak}{byte_size(dry_run.faces_bytes)} for all decoded images ({store})"),
     ]

@@ -69,8 +69,8 @@ def shortcut(images: AuditedImages) -> Iterator[Finding]:
     yield Finding(
         "shortcut",
         "warning",
-        f"{name_list(names)} alone, without the pixels, predict the class with a balanced accuracy of {accuracy:.0%} "
-        f"(chance {chance:.0%})",
+        f"a decision tree on {name_list(names)} alone, without the pixels, predicts the class with a balanced accuracy of "
+        f"{accuracy:.0%} (chance {chance:.0%})",
         "save all images in one size, format and quality, and take them from one kind of source, or a model may learn the "
         "source instead of the face",
     )

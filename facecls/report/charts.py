@@ -101,7 +101,7 @@ class Chart:
         self.vlines.append(Mark(self.x_of(x), self.top - 6, text=label))
 
 
-def fit_axis(values: Sequence[float], label: str, *, percent: bool = False, zero: bool = False) -> Axis:
+def fit_axis(values: Sequence[float], label: str, *, zero: bool = False) -> Axis:
     """An axis that holds all finite values with a margin of 4 %; it starts at 0 if `zero` and no value is negative."""
     finite = [value for value in values if math.isfinite(value)] or [0.0, 1.0]
     low, high = min(finite), max(finite)
@@ -110,7 +110,7 @@ def fit_axis(values: Sequence[float], label: str, *, percent: bool = False, zero
     if high - low < 1e-9:
         low, high = low - 0.5 * (not zero), high + 0.5
     margin = 0.04 * (high - low)
-    return Axis(label, low if zero and low == 0 else low - margin, high + margin, percent=percent)
+    return Axis(label, low if zero and low == 0 else low - margin, high + margin)
 
 
 def _round_step(least: float) -> float:

@@ -90,7 +90,7 @@ def render_evaluation(
     findings: Sequence[FindingSummary] | None,
     folds: Sequence[Mapping[str, Any]] = (),
 ) -> str:
-    """An evaluation with its calibrated probabilities (N, C) as HTML, and what the caller knows of the training."""
+    """An evaluation, its calibrated probabilities (N, C) and details of the training as HTML."""
     closed_set, labels = evaluation.closed_set, evaluation.split.image_list.labels
     metrics = closed_set.scores
     uncalibrated = probabilities(evaluation.outputs.logits)

@@ -23,14 +23,14 @@ def audit_folder(root: Path, cache: Path, split: SplitConfig | None = None, **ke
     return audit(index_dataset(data, split or SplitConfig()), data, cache_dir=cache)
 
 
-def finding(found: Audit, kind: str) -> Finding:
-    (one,) = [each for each in found.findings if each.kind == kind]
+def finding(result: Audit, kind: str) -> Finding:
+    (one,) = [each for each in result.findings if each.kind == kind]
     return one
 
 
-def names(found: Audit, kind: str) -> list[set[str]]:
+def names(result: Audit, kind: str) -> list[set[str]]:
     """The file names in each item of a finding."""
-    return [{Path(found.images.paths[n]).name for n in item.images} for item in finding(found, kind).items]
+    return [{Path(result.images.paths[n]).name for n in item.images} for item in finding(result, kind).items]
 
 
 @pytest.fixture
@@ -52,11 +52,11 @@ def test_unreadable_images_are_listed_with_their_reason(noise: Noise, tmp_path: 
     (root / "ada" / "empty.png").write_bytes(b"")
     whole = (root / "bob" / "bob0.png").read_bytes()
     (root / "bob" / "cut.png").write_bytes(whole[: len(whole) // 2])
-    found = audit_folder(root, tmp_path)
-    bad = finding(found, "unreadable")
+    result = audit_folder(root, tmp_path)
+    bad = finding(result, "unreadable")
     assert bad.severity == "error" and bad.message == "2 images cannot be read"
     assert bad.fix == "repair or remove them, or train without them: --set data.on_bad_image=skip"
-    reasons = {Path(found.images.paths[item.images[0]]).name: item.note for item in bad.items}
+    reasons = {Path(result.images.paths[item.images[0]]).name: item.note for item in bad.items}
     assert reasons == {"empty.png": "is empty", "cut.png": "is cut short"}
 
 
@@ -64,11 +64,11 @@ def test_an_image_in_two_classes_is_an_error_that_names_both(copied: Path, tmp_p
     one, other = sorted(copied.iterdir())[:2]
     source = first_of(one)
     shutil.copy(source, other / f"again{source.suffix}")
-    found = audit_folder(copied, tmp_path)
-    two = finding(found, "two labels")
+    result = audit_folder(copied, tmp_path)
+    two = finding(result, "two labels")
     assert two.severity == "error" and two.message == "1 group of identical images in more than one class"
     assert two.items[0].note == f"{one.name} / {other.name}"
-    assert names(found, "two labels") == names(found, "duplicates") == [{source.name, f"again{source.suffix}"}]
+    assert names(result, "two labels") == names(result, "duplicates") == [{source.name, f"again{source.suffix}"}]
 
 
 def test_a_near_duplicate_in_two_splits_is_a_leak(copied: Path, tmp_path: Path) -> None:
@@ -82,11 +82,11 @@ def test_a_near_duplicate_in_two_splits_is_a_leak(copied: Path, tmp_path: Path) 
     source = first_of(first_of(tmp_path / "splits" / "train"))
     with Image.open(source) as image:
         image.convert("RGB").save(tmp_path / "splits" / "val" / source.parent.name / "again.jpg", quality=60)
-    found = audit_folder(tmp_path / "splits", tmp_path)
-    leak = finding(found, "leak, near")
+    result = audit_folder(tmp_path / "splits", tmp_path)
+    leak = finding(result, "leak, near")
     assert leak.severity == "error" and leak.items[0].note == "train / val"
     assert leak.fix == "remove them from one of the folders: images that were trained on must not be evaluated on"
-    assert names(found, "leak, near") == [{source.name, "again.jpg"}]
+    assert names(result, "leak, near") == [{source.name, "again.jpg"}]
 
 
 def test_a_split_by_groups_has_no_leaks(copied: Path, tmp_path: Path) -> None:
@@ -101,18 +101,18 @@ def test_a_split_by_groups_has_no_leaks(copied: Path, tmp_path: Path) -> None:
 
 
 def test_small_and_imbalanced_classes_are_found(noise: Noise, tmp_path: Path) -> None:
-    found = audit_folder(noise(ada=40, bob=5), tmp_path)
-    assert finding(found, "few images").message == "1 class has fewer than 5 training images"
-    assert [item.note for item in finding(found, "few images").items] == ["bob: 4 images"]
-    assert finding(found, "imbalance").message == (
+    result = audit_folder(noise(ada=40, bob=5), tmp_path)
+    assert finding(result, "few images").message == "1 class has fewer than 5 training images"
+    assert [item.note for item in finding(result, "few images").items] == ["bob: 4 images"]
+    assert finding(result, "imbalance").message == (
         "`ada` has 8.0 times the training images of `bob` (32 and 4); always predicting the largest class has an accuracy of "
         "88.9%"
     )
 
 
 def test_numbers_whose_text_order_differs_are_found(noise: Noise, tmp_path: Path) -> None:
-    found = audit_folder(noise(**{"1": 6, "2": 6, "10": 6}), tmp_path)
-    assert finding(found, "numeric names").message == (
+    result = audit_folder(noise(**{"1": 6, "2": 6, "10": 6}), tmp_path)
+    assert finding(result, "numeric names").message == (
         "class names are numbers whose text order (`1`, `10`, `2`) is not their numeric order; facecls sorts them as "
         "numbers, torchvision's ImageFolder and other tools as text"
     )
@@ -123,8 +123,8 @@ def test_numbers_whose_text_order_differs_are_found(noise: Noise, tmp_path: Path
 
 def test_names_that_differ_only_in_case_or_unicode_form_are_an_error(noise: Noise, tmp_path: Path) -> None:
     composed, decomposed = unicodedata.normalize("NFC", "zoë"), unicodedata.normalize("NFD", "zoë")
-    found = audit_folder(noise(Ada=6, ada=6, **{composed: 6, decomposed: 6}), tmp_path)
-    similar = finding(found, "similar names")
+    result = audit_folder(noise(Ada=6, ada=6, **{composed: 6, decomposed: 6}), tmp_path)
+    similar = finding(result, "similar names")
     assert similar.severity == "error"
     assert similar.message == (
         "2 groups of class names that differ only in case, spaces or Unicode form: `Ada` and `ada`; `zoe\\u0308` and `zoë`"
@@ -140,11 +140,11 @@ def test_images_without_a_recognisable_face_are_found(copied: Path, tmp_path: Pa
     original.crop((0, 0, original.width, original.height // 5)).save(person / "oblong.png")
     original.resize((12, 12)).save(person / "tiny.png")
     Image.new("RGB", (60, 60), (90, 80, 70)).save(person / "flat.png")
-    found = audit_folder(copied, tmp_path)
+    result = audit_folder(copied, tmp_path)
     for kind in ("blurred", "black", "oblong", "tiny", "flat"):
-        assert {f"{kind}.png"} in names(found, kind), kind
-        assert finding(found, kind).severity == "warning"
-        assert finding(found, kind).message.startswith("1 image is "), kind
+        assert {f"{kind}.png"} in names(result, kind), kind
+        assert finding(result, kind).severity == "warning"
+        assert finding(result, kind).message.startswith("1 image is "), kind
 
 
 def test_grey_images_among_coloured_ones_are_found(copied: Path, tmp_path: Path) -> None:
@@ -153,11 +153,11 @@ def test_grey_images_among_coloured_ones_are_found(copied: Path, tmp_path: Path)
         with Image.open(path) as image:
             grey = image.convert("L")
         grey.save(path)
-    found = audit_folder(copied, tmp_path)
-    assert finding(found, "colour and grey").message == (
+    result = audit_folder(copied, tmp_path)
+    assert finding(result, "colour and grey").message == (
         f"13 of 48 images are grey; the grey ones make up 100% of `{one.name}`, 8% of `charlie`"
     )
-    assert len(finding(found, "colour and grey").items) == 13
+    assert len(finding(result, "colour and grey").items) == 13
 
 
 def test_an_image_size_that_predicts_the_class_is_a_shortcut(tmp_path: Path) -> None:
@@ -166,7 +166,7 @@ def test_an_image_size_that_predicts_the_class_is_a_shortcut(tmp_path: Path) -> 
         write_noise(tmp_path / "faces" / "masked" / f"a{number}.png", (40, int(rng.integers(30, 40))))
         write_noise(tmp_path / "faces" / "open" / f"b{number}.png", (40, int(rng.integers(36, 46))))
     message = finding(audit_folder(tmp_path / "faces", tmp_path), "shortcut").message
-    assert " alone, without the pixels, predict the class with " in message and message.endswith("% (chance 50%)")
+    assert " alone, without the pixels, predicts the class with " in message and message.endswith("% (chance 50%)")
 
 
 def test_an_image_size_that_predicts_nothing_is_no_shortcut(tmp_path: Path) -> None:

@@ -91,8 +91,8 @@ def test_strict_exits_1_if_a_finding_is_an_error(facecls: Facecls, tiny: Tiny, t
 def test_the_csv_file_has_a_row_for_every_image_of_a_finding(
     facecls: Facecls, tiny: Tiny, tmp_path: Path, spoiled: Path
 ) -> None:
-    facecls("check", tiny(data={"root": str(spoiled), "cache_dir": str(tmp_path)}), "--csv", tmp_path / "found.csv")
-    with (tmp_path / "found.csv").open(newline="") as file:
+    facecls("check", tiny(data={"root": str(spoiled), "cache_dir": str(tmp_path)}), "--csv", tmp_path / "findings.csv")
+    with (tmp_path / "findings.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     two = [row for row in rows if row["kind"] == "two labels"]
     assert len(two) == 2 and {row["item"] for row in two} == {"1"} and {row["severity"] for row in two} == {"error"}
