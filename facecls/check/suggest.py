@@ -54,7 +54,7 @@ def suggest_config(summary: FolderSummary) -> str:
     decay = max(0.9, min(0.998, round(1 - 20 / steps, 4)))
     per_class = f"{smallest} to {largest}" if smallest != largest else f"{smallest}"
     lines = [
-        f"# {len(summary.classes)} classes, {summary.images} images, {per_class} per class; shorter side {summary.side} pixels.",
+        f"# {len(summary.classes)} classes, {summary.images} images, {per_class} per class, shorter side {summary.side} pixels",
         "# `facecls config schema` lists all keys; keys that are not set here have their defaults.",
         "",
         "data:",
