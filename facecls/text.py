@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 
@@ -21,3 +21,20 @@ def csv_line(values: Sequence[Any]) -> str:
     line = io.StringIO()
     csv.writer(line, lineterminator="\r\n").writerow(values)
     return line.getvalue().removesuffix("\r\n") + "\n"
+
+
+def plural(count: int, noun: str) -> str:
+    """`1 image`, `2 images`, `1,000 images`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def name_list(names: Iterable[str], most: int = 10) -> str:
+    """The first `most` names in backticks, then how many more there are."""
+    listed = list(names)
+    more = f" and {len(listed) - most:,} more" if len(listed) > most else ""
+    return ", ".join(f"`{name}`" for name in listed[:most]) + more
+
+
+def byte_size(n: float) -> str:
+    """`4.2 MB`, `1.3 GB`."""
+    return f"{n / 1e9:.1f} GB" if n >= 1e9 else f"{n / 1e6:.1f} MB"
