@@ -40,7 +40,7 @@ def folds_page(validation: CrossValidation, config: Config, device: Device, titl
         training=[],
         calibration="Each fold's probabilities are calibrated by the temperature of its own network, fitted to these images.",
         findings=None,
-        folds=[{"number": fold.number, "n": fold.n} | fold.figures for fold in validation.folds],
+        folds=[{"number": fold.number, "n": fold.n} | fold.metrics for fold in validation.folds],
     )
 
 

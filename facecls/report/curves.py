@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from facecls.evaluation.intervals import wilson
+from facecls.evaluation.intervals import wilson_interval
 from facecls.evaluation.result import OpenSetResult
 from facecls.open_set.scores import SCORES
 from facecls.open_set.temperature import Ints, ReliabilityBin
@@ -56,7 +56,7 @@ def reliability_diagram(before: Sequence[ReliabilityBin], after: Sequence[Reliab
     )
     for each in after:
         if each.accuracy is not None and each.confidence is not None:
-            low, high = wilson(round(each.accuracy * each.count), each.count)
+            low, high = wilson_interval(round(each.accuracy * each.count), each.count)
             words = f"{each.count} images at {each.confidence:.1%} on average: {each.accuracy:.1%} right"
             chart.bar(each.low, each.high, each.accuracy, "one", f"{words}, 95 % interval {low:.1%} to {high:.1%}")
             middle = (each.low + each.high) / 2
@@ -115,12 +115,14 @@ def identification_curve(open_set: OpenSetResult) -> Chart | None:
         Axis("strangers given a name", _LEAST_RATE, 1, log=True, percent=True),
         Axis("known kept and named right", 0, 1, percent=True),
     )
-    far, right = open_set.rates.curve_false_accept, open_set.rates.curve_identified
+    far, right = open_set.rates.false_accept_rates, open_set.rates.identification_rates
     # Steps: between two strangers nothing changes but the known.
     chart.line("any threshold", np.repeat(far, 2)[1:].tolist(), np.repeat(right, 2)[:-1].tolist(), "one")
-    if open_set.false_accept is not None and open_set.identified is not None:
-        share = open_set.false_accept[0]
-        words = f"the threshold in use: {share:.1%} of strangers named, {open_set.identified:.1%} of the known identified"
-        chart.dot(share, open_set.identified, "two", words)
+    if open_set.false_accept_rate is not None and open_set.identification_rate is not None:
+        share = open_set.false_accept_rate
+        words = (
+            f"the threshold in use: {share:.1%} of strangers named, {open_set.identification_rate:.1%} of the known identified"
+        )
+        chart.dot(share, open_set.identification_rate, "two", words)
         chart.legend.append(("two", "the threshold in use"))
     return chart

@@ -55,7 +55,7 @@ class ExampleImages:
 
     def __init__(self, evaluation: Evaluation, probabilities: NDArray[np.float64], heat: Heat | None) -> None:
         self.evaluation = evaluation
-        self.classes = evaluation.closed_set.scores.classes
+        self.classes = evaluation.closed_set.metrics.classes
         self.probabilities = probabilities
         self.heat = heat
         self.labels = evaluation.split.image_list.labels
@@ -81,7 +81,7 @@ class ExampleImages:
             true=self.classes[self.labels[number]],
             named=self.classes[self.named[number]],
             probability=float(self.sure[number]),
-            known=bool(self.evaluation.open_set.verdicts[number]),
+            known=bool(self.evaluation.open_set.accepted[number]),
         )
 
     def typical(self, label: int) -> list[Example]:

@@ -96,7 +96,7 @@ def page(
 ) -> str:
     """An evaluation as HTML, with what the caller knows of its training."""
     closed_set, labels = evaluation.closed_set, evaluation.split.image_list.labels
-    scores = closed_set.scores
+    scores = closed_set.metrics
     return render(
         "report.html.j2",
         title=title,
@@ -115,7 +115,7 @@ def page(
         matrix=matrix.whole(scores.confusion, scores.classes),
         worst=matrix.worst(scores.confusion, scores.classes),
         rows=_class_rows(closed_set),
-        groups=evaluation.groups,
+        groups=evaluation.subgroups,
         gallery=shown,
         findings=findings,
         skipped=evaluation.skipped,
@@ -166,7 +166,7 @@ def facts(
 
 def _tiles(evaluation: Evaluation) -> list[dict[str, str]]:
     closed_set, open_set = evaluation.closed_set, evaluation.open_set
-    scores = closed_set.scores
+    scores = closed_set.metrics
 
     def tile(name: str, value: str, words: str) -> dict[str, str]:
         return {"name": name, "value": value, "words": words}
@@ -184,11 +184,13 @@ def _tiles(evaluation: Evaluation) -> list[dict[str, str]]:
     ]
     if closed_set.roc_auc is not None:
         tiles.insert(3, tile("ROC-AUC", f"{closed_set.roc_auc:.3f}", "one against the rest"))
-    if open_set.false_accept is not None:
-        share, low, high = open_set.false_accept
+    if open_set.false_accept_rate is not None and open_set.false_accept_interval is not None:
+        share, (low, high) = open_set.false_accept_rate, open_set.false_accept_interval
         tiles.append(tile("strangers named", percent(share), f"{percent(low)} to {percent(high)}, of {open_set.impostors:,}"))
-    if open_set.accepted is not None:
-        tiles.append(tile("known kept", percent(open_set.accepted), f"{percent(open_set.identified)} kept and right"))
+    if open_set.true_accept_rate is not None:
+        tiles.append(
+            tile("known kept", percent(open_set.true_accept_rate), f"{percent(open_set.identification_rate)} kept and right")
+        )
     return tiles
 
 
@@ -197,18 +199,18 @@ def _unknown(evaluation: Evaluation) -> dict[str, Any] | None:
     if open_set.threshold is None and open_set.rates is None:
         return None
     words = [] if open_set.threshold is None else [explain_threshold(open_set.threshold)]
-    if open_set.false_accept is not None:
-        share, low, high = open_set.false_accept
+    if open_set.false_accept_rate is not None and open_set.false_accept_interval is not None:
+        share, (low, high) = open_set.false_accept_rate, open_set.false_accept_interval
         whose = "strangers"
-        if open_set.threshold is not None and open_set.threshold.source == "strangers":
+        if open_set.threshold is not None and open_set.threshold.source == "impostors":
             whose = "strangers that set it" if evaluation.impostors_set_threshold else "other strangers"
         words.append(
             f"Of {open_set.impostors:,} {whose}, {percent(share)} were given a name "
-            f"(95 % interval {percent(low)} to {percent(high)}); of the known, {percent(open_set.accepted)} were kept, "
-            f"and {percent(open_set.identified)} kept and named right."
+            f"(95 % interval {percent(low)} to {percent(high)}); of the known, {percent(open_set.true_accept_rate)} were kept, "
+            f"and {percent(open_set.identification_rate)} kept and named right."
         )
-        if open_set.expected is not None:
-            low, high = open_set.expected
+        if open_set.false_accept_prediction_interval is not None:
+            low, high = open_set.false_accept_prediction_interval
             words.append(f"By how the threshold was set, {percent(low)} to {percent(high)} of them were to be expected.")
     return {
         "words": words,
@@ -219,7 +221,7 @@ def _unknown(evaluation: Evaluation) -> dict[str, Any] | None:
 
 
 def _class_rows(closed_set: ClosedSetResult) -> list[dict[str, Any]]:
-    scores = closed_set.scores
+    scores = closed_set.metrics
     rows = []
     for number, each in enumerate(scores.per_class):
         mistakes = scores.confusion[number].copy()

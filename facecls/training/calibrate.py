@@ -13,12 +13,13 @@ from facecls.data.load import LoadedSplit, load_unlabelled
 from facecls.device import Device
 from facecls.errors import DataError
 from facecls.evaluation.infer import infer
-from facecls.open_set.calibration import Calibration, calibrate, describe
+from facecls.open_set.calibration import Calibration, describe
+from facecls.open_set.fit import calibrate
 from facecls.open_set.scores import enrol
 from facecls.open_set.thresholds import require_impostors
 from facecls.progress import Progress
 from facecls.run import Run
-from facecls.training.impostors import infer_impostors, synthetic_impostors
+from facecls.training.impostors import infer_impostors, make_impostors
 
 _PER_CLASS = 200  # training images of a class that it is known by: more would hardly move its centroid
 
@@ -62,7 +63,7 @@ def calibrate_run(
     model = best.build(device)
     chosen = some_of_each_class(train, config.seed)
     size = best.geometry.image_size  # of a run that ended while its images were growing, less than the config's
-    nobody = synthetic_impostors(val, config.seed) if config.unknown.enabled and impostors is None else None
+    nobody = make_impostors(val, config.seed) if config.unknown.enabled and impostors is None else None
 
     def calibration_for(*, mirrored: bool) -> Calibration:
         """With flips all scores are others, so that they have a temperature and a threshold of their own."""
@@ -76,7 +77,7 @@ def calibrate_run(
     gallery = None
     with progress.bar(total=3, desc="judging", unit="pass") as bar:
         if config.unknown.enabled:
-            features = infer(model, chosen, device, size=size, evaluation=False).features
+            features = infer(model, chosen, device, size=size, with_logits=False).features
             gallery = enrol(config.unknown.score, features, chosen.image_list.labels, best.classes)
         bar.update()
         calibration = calibration_for(mirrored=False)

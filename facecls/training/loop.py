@@ -18,7 +18,7 @@ from facecls.data.sampler import TrainLoader, loss_weights
 from facecls.device import Device
 from facecls.errors import TrainingError
 from facecls.evaluation.infer import infer
-from facecls.evaluation.metrics import score
+from facecls.evaluation.metrics import compute_metrics
 from facecls.progress import Progress
 from facecls.run import Run
 from facecls.training import resume
@@ -189,10 +189,12 @@ class Loop:
         """The epoch's row of metrics.jsonl; faces have the size that the network has learned on."""
         self.group.broadcast_buffers(state.averaged)  # batch norm's statistics are each process's own
         size = resolution_at(self.config, state.epoch, state.epochs)
-        outputs = infer(state.averaged, self.data.val, self.device, self.group.rank, self.group.size, featured=False, size=size)
+        outputs = infer(
+            state.averaged, self.data.val, self.device, self.group.rank, self.group.size, with_features=False, size=size
+        )
         shares = self.group.gather(outputs.logits)
         logits = np.concatenate([share for share in shares if len(share)])
-        scores = score(logits, self.data.val.image_list.labels, self.data.classes)
+        scores = compute_metrics(logits, self.data.val.image_list.labels, self.data.classes)
         loss, accuracy = state.running.read(self.group.all_reduce_sum(state.running.sums))
         return {
             "epoch": state.epoch,
