@@ -257,7 +257,7 @@ def test_pickled_code_is_refused_and_named(facecls: Facecls, tmp_path: Path) -> 
     path = tmp_path / "evil.pt"
     torch.save({"format": 1, "classes": Evil()}, path)
     assert error_of(facecls("eval", path)).startswith(
-        f"error: {path}: holds pickled code (`posix.system`) that would run when it is read, so it is refused\n\nhint: "
+        f"error: {path}: is refused: reading it would run pickled code (`posix.system`)\n\nhint: "
     )
 
 

@@ -89,8 +89,8 @@ class OpenSetResult:
         def values(*names: str) -> dict[str, Any]:
             return {name: getattr(self, name) for name in names}
 
-        plain = values("score", "true_accept_rate", "identification_rate")
-        plain["threshold"] = self.threshold and self.threshold.to_plain()
+        plain = {"score": self.score, "threshold": self.threshold and self.threshold.to_plain()}
+        plain |= values("true_accept_rate", "identification_rate")
         if self.rates is None:
             return plain
         if self.threshold is not None:

@@ -137,7 +137,7 @@ def _print_open_set(open_set: OpenSetResult, console: Console) -> None:
         console.print(line if predicted is None else f"{line}, predicted {_interval(predicted)} when the threshold was set")
     if open_set.rates is None:
         return
-    table = _table(*_right("FAR", "DIR", "threshold"))
+    table = _table(*_right("target FAR", "DIR", "threshold"))
     for point in open_set.rates.points:
         table.add_row(f"{point.target_false_accept:.0%}", f"{point.identification_rate:.1%}", f"{point.threshold:.3g}")
     console.print(table)

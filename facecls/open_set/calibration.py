@@ -81,8 +81,8 @@ def explain_threshold(threshold: Threshold) -> str:
         far = "FAR unknown"
         if threshold.synthetic_accept_rate is not None:
             far = f"{100 * threshold.synthetic_accept_rate:.1f} % FAR on synthetic impostors"
-        images = plural(threshold.n, "known validation image")
-        return f"{head}: {accepted} {images} accepted; {far}, unknown.target_false_accept not applied"
+        images = plural(threshold.n, "validation image")
+        return f"{head}: {accepted} {images} accepted; {far} (`unknown.target_false_accept` not applied)"
     assert threshold.target_false_accept is not None
     basis = []
     if threshold.source == "synthetic_impostors":
@@ -94,7 +94,7 @@ def explain_threshold(threshold: Threshold) -> str:
         impostors = f"{plural(threshold.n, 'synthetic impostor')} ({'; '.join(basis)})"
     else:
         impostors = ", ".join([plural(threshold.n, "unknown image"), *basis])
-    raise_it = "" if threshold.true_accept_rate >= _LOW_TRUE_ACCEPT else ", more with a higher unknown.target_false_accept"
+    raise_it = "" if threshold.true_accept_rate >= _LOW_TRUE_ACCEPT else ", more with a higher `unknown.target_false_accept`"
     return (
         f"{head}: {100 * threshold.target_false_accept:.3g} % FAR on {impostors}; "
         f"{accepted} known validation images accepted{raise_it}"

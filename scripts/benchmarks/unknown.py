@@ -1,6 +1,6 @@
 """Rejection of unknown people: thresholds set on half of the impostors, evaluated on the other half.
 
-    scripts/bench unknown runs/lfw20 --strangers ../shared/data/lfw_strangers [--target 0.01 0.05 0.1] [--halvings 20]
+    scripts/bench unknown runs/lfw20 --strangers DIR [--target 0.01 0.05 0.1] [--halvings 20]
 
 The first halving (seed 0) is the one to publish; the others show its sampling error. For each target: the false accept
 rate (FAR) on the other half, whether it is in the prediction interval that `eval --strangers` prints, and in the narrower

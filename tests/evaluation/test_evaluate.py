@@ -131,7 +131,7 @@ def test_impostors_have_a_false_accept_rate_and_operating_points(facecls: Facecl
     assert targets == [0.05, 0.10]  # 20 impostors are too few for 1 %
     assert plain["curve"]["false_accept_rate"][-1] == 1
     out = facecls("eval", trained, "--strangers", impostors).out
-    assert "20 impostors: FAR " in out and ["FAR", "DIR", "threshold"] in [line.split() for line in out.splitlines()]
+    assert "20 impostors: FAR " in out and ["target", "FAR", "DIR", "threshold"] in [line.split() for line in out.splitlines()]
     # The threshold was not set on impostors, so it predicts nothing.
     assert plain["false_accept_prediction_interval"] is None and "when the threshold was set" not in out
 

@@ -118,13 +118,13 @@ def test_a_threshold_is_described_with_the_images_that_it_was_set_on() -> None:
     )
     assert on_impostors[1].startswith("rejection threshold 0.428 (cosine to the nearest class centroid): ")
     assert ": 1 % FAR on 600 unknown images, 95 % CI 0.37-1.9 %; " in on_impostors[1]
-    assert on_impostors[1].endswith(" known validation images accepted, more with a higher unknown.target_false_accept")
+    assert on_impostors[1].endswith(" known validation images accepted, more with a higher `unknown.target_false_accept`")
     sources = len(np.unique(synthetic(600, 2).sources))
     assert f"1 % FAR on 600 synthetic impostors (made from {sources} images; 95 % CI " in on_synthetic[1]
     assert on_synthetic[1].endswith("; 100.0 % of known validation images accepted")
-    accepted = ": 96.0 % of 100 known validation images accepted; "
-    assert on_val[1].endswith(f"{accepted}74.5 % FAR on synthetic impostors, unknown.target_false_accept not applied")
-    assert on_val_alone[1].endswith(f"{accepted}FAR unknown, unknown.target_false_accept not applied")
+    accepted = ": 96.0 % of 100 validation images accepted; "
+    assert on_val[1].endswith(f"{accepted}74.5 % FAR on synthetic impostors (`unknown.target_false_accept` not applied)")
+    assert on_val_alone[1].endswith(f"{accepted}FAR unknown (`unknown.target_false_accept` not applied)")
     assert on_val[0].startswith("calibration: temperature ") and on_val[0].endswith(" on 100 validation images")
 
 
