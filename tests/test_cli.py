@@ -73,7 +73,7 @@ def test_eval_of_another_folder_maps_its_classes_by_name(facecls: Facecls, train
 
 def test_eval_shows_a_table_to_people(facecls: Facecls, trained: Path) -> None:
     out = facecls("eval", trained).out
-    assert "balanced accuracy" in out and "true \\ named" in out
+    assert "balanced accuracy" in out and "true \\ predicted" in out
 
 
 @pytest.mark.parametrize("form", ["table", "json", "jsonl", "csv"])
@@ -173,7 +173,7 @@ def test_a_config_that_is_a_list_is_refused(facecls: Facecls, tmp_path: Path) ->
 
 def test_a_missing_checkpoint_is_named(facecls: Facecls) -> None:
     assert error_of(facecls("eval", "nowhere.pt")) == (
-        "error: nowhere.pt: no such checkpoint\n\nhint: a checkpoint is the best.pt or last.pt that `facecls train` writes\n"
+        "error: nowhere.pt: no such checkpoint\n\nhint: use a best.pt or last.pt that `facecls train` wrote\n"
     )
 
 
@@ -181,7 +181,7 @@ def test_a_truncated_checkpoint_is_refused(facecls: Facecls, trained: Path, tmp_
     path = tmp_path / "short.pt"
     path.write_bytes((trained / "best.pt").read_bytes()[:5000])
     assert error_of(facecls("predict", "x.jpg", "--checkpoint", path)).startswith(
-        f"error: {path}: is not a checkpoint, or not a whole one\n\nhint: "
+        f"error: {path}: is not a checkpoint, or an incomplete one\n\nhint: "
     )
 
 
@@ -191,7 +191,7 @@ def test_a_checkpoint_whose_bytes_changed_is_refused(facecls: Facecls, trained: 
     held[len(held) // 2] ^= 255
     path.write_bytes(held)
     assert error_of(facecls("predict", "x.jpg", "--checkpoint", path)) == (
-        f"error: {path}: is damaged: it does not hold what was written to it\n\nhint: copy it anew\n"
+        f"error: {path}: is damaged: a checksum does not match\n\nhint: copy the file again\n"
     )
 
 
@@ -199,20 +199,22 @@ def test_a_checkpoint_whose_bytes_changed_is_refused(facecls: Facecls, trained: 
 def test_what_is_no_checkpoint_is_refused_whatever_it_begins_with(facecls: Facecls, tmp_path: Path, text: bytes) -> None:
     path = tmp_path / "notes.pt"
     path.write_bytes(text)
-    assert error_of(facecls("eval", path)).startswith(f"error: {path}: is not a checkpoint, or not a whole one\n\nhint: ")
+    assert error_of(facecls("eval", path)).startswith(f"error: {path}: is not a checkpoint, or an incomplete one\n\nhint: ")
 
 
 def test_a_pickle_is_refused_without_a_warning(facecls: Facecls, tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
     path = tmp_path / "foreign.pt"
     path.write_bytes(pickle.dumps({"a": 1}, protocol=4))
-    assert error_of(facecls("eval", path)).startswith(f"error: {path}: is not a checkpoint, or not a whole one\n\nhint: ")
+    assert error_of(facecls("eval", path)).startswith(f"error: {path}: is not a checkpoint, or an incomplete one\n\nhint: ")
     assert not [each for each in recwarn if "pickle" in str(each.message)]
 
 
 def test_a_foreign_checkpoint_is_refused(facecls: Facecls, tmp_path: Path) -> None:
     path = tmp_path / "foreign.pt"
     torch.save({"state_dict": {}}, path)
-    assert error_of(facecls("eval", path)).startswith(f"error: {path}: is a torch file, but no checkpoint of facecls\n\nhint: ")
+    assert error_of(facecls("eval", path)).startswith(
+        f"error: {path}: is a torch file, but not a checkpoint of facecls\n\nhint: "
+    )
 
 
 @pytest.mark.parametrize(("writings", "name"), [(0, "environment.json"), (3, "best.pt")])  # the latter in a thread of its own
@@ -255,7 +257,7 @@ def test_pickled_code_is_refused_and_named(facecls: Facecls, tmp_path: Path) -> 
     path = tmp_path / "evil.pt"
     torch.save({"format": 1, "classes": Evil()}, path)
     assert error_of(facecls("eval", path)).startswith(
-        f"error: {path}: holds pickled code (`posix.system`) that would run when it is read, so it is refused\n\nhint: "
+        f"error: {path}: is refused: reading it would run pickled code (`posix.system`)\n\nhint: "
     )
 
 

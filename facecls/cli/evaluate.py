@@ -29,7 +29,7 @@ def eval_(
     from facecls.checkpoint import read
     from facecls.device import resolve_inference_device
     from facecls.evaluation.evaluate import evaluate_checkpoint
-    from facecls.evaluation.tables import print_scores, scores_to_json
+    from facecls.evaluation.tables import evaluation_to_json, print_evaluation
     from facecls.progress import Progress
     from facecls.run import run_of
 
@@ -42,13 +42,13 @@ def eval_(
         split_file=run_of(checkpoint).kept_split,
         split=split,
         impostors=impostors,
-        groups=groups,
+        subgroups=groups,
         mirrored=tta == "flip",
     )
     if format_ == "json":
-        print(scores_to_json(evaluation))
+        print(evaluation_to_json(evaluation))
     else:
-        print_scores(evaluation)
+        print_evaluation(evaluation)
     if evaluation.skipped:
         raise typer.Exit(1)
 
@@ -87,7 +87,7 @@ def report(
         split_file=run.kept_split,
         split=split,
         impostors=impostors,
-        groups=groups,
+        subgroups=groups,
     )
     own = trained.config.data.model_copy(update={"split_file": run.kept_split or trained.config.data.split_file})
     findings = audit_run(trained, own, progress)

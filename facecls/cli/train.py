@@ -72,7 +72,7 @@ def cross_validate(
 
     from facecls.device import resolve_device
     from facecls.evaluation.cross_validation import evaluate_folds
-    from facecls.evaluation.tables import print_folds, print_scores
+    from facecls.evaluation.tables import print_evaluation, print_folds
     from facecls.report.cross_validation import render_cross_validation
     from facecls.report.page import check_page_output, write_page
     from facecls.training.cross_validation import train_folds
@@ -97,6 +97,6 @@ def cross_validate(
         return
     print_folds(validation)
     print()
-    print_scores(validation.pooled)
+    print_evaluation(validation.pooled)
     print()
     print(path)

@@ -52,10 +52,10 @@ def test_predict_says_of_val_exactly_what_eval_does(facecls: Facecls, trained: P
     expected = calibration.probabilities(evaluation.outputs.logits)
     said = json.loads(facecls("predict", *evaluation.split.image_list.paths, "--checkpoint", trained, "--format", "json").out)
     assert [row["probability"] for row in said] == expected.max(axis=1).tolist()
-    assert [row["known"] for row in said] == evaluation.open_set.verdicts.tolist()
-    named = [evaluation.closed_set.scores.classes[number] for number in evaluation.split.image_list.labels]
+    assert [row["known"] for row in said] == evaluation.open_set.accepted.tolist()
+    named = [evaluation.closed_set.metrics.classes[number] for number in evaluation.split.image_list.labels]
     right = [row["nearest"] == name for row, name in zip(said, named, strict=True)]
-    assert np.mean(right) == evaluation.closed_set.scores.accuracy
+    assert np.mean(right) == evaluation.closed_set.metrics.accuracy
 
 
 def test_a_stranger_is_unknown_with_the_nearest_name_beside_it(
@@ -271,7 +271,7 @@ def test_a_network_without_a_map_cannot_explain(facecls: Facecls, tiny: Tiny, fa
     facecls("train", tiny(model={"name": "mlp"}, train={"epochs": 1}), "--out", tmp_path / "run")
     result = facecls("predict", *images(faces, 1), "--checkpoint", tmp_path / "run", "--explain", tmp_path / "seen")
     assert result.code == 1
-    assert result.err.startswith("error: model.name: `mlp` has no feature map to explain an image by\n\nhint: ")
+    assert result.err.startswith("error: model.name: `mlp` has no feature map for Grad-CAM\n\nhint: ")
 
 
 def test_drawings_never_meet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
