@@ -21,3 +21,8 @@ def csv_line(values: Sequence[Any]) -> str:
     line = io.StringIO()
     csv.writer(line, lineterminator="\r\n").writerow(values)
     return line.getvalue().removesuffix("\r\n") + "\n"
+
+
+def plural(count: int, noun: str) -> str:
+    """`1 image`, `2 images`, `12,345 images`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
