@@ -96,8 +96,8 @@ def report(
         impostors=impostors,
         groups=groups,
     )
-    own = trained.config.data.model_copy(update={"split_file": run.kept_split or trained.config.data.split_file})
-    problems = findings(trained, own, progress)
+    run_data = trained.config.data.model_copy(update={"split_file": run.kept_split or trained.config.data.split_file})
+    problems = findings(trained, run_data, progress)
     images = f"{len(evaluation.split):,} {split} images" if data is None else f"{len(evaluation.split):,} images of {data}"
     write_page(path, report_page(trained, run, evaluation, target, title_of(checkpoint), images, problems))
     print(path)

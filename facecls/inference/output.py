@@ -98,14 +98,14 @@ class PredictionFile:
             rows, end = [[""]], 0  # not the header: refused below
         if rows[0] != columns if rows else not header.startswith(content):
             raise RunError(
-                f"{self.path}: is not a CSV file of predictions with these columns",
-                hint=f"its first line would be `{','.join(columns)}`; {_HINT}",
+                f"{self.path}: is not a CSV file of predictions, or has other columns",
+                hint=f"its first line should be `{','.join(columns)}`; {_HINT}",
             )
         foreign = {row[_NEAREST] for row in rows[1:] if len(row) > _NEAREST} - {"", *classes}
         if foreign:
             raise RunError(
                 f"{self.path}: holds predictions of another classifier: `{min(foreign)}` is not a class of this one",
-                hint=f"{_HINT}, or the checkpoint that the file was begun with by --checkpoint",
+                hint=f"{_HINT}, or the checkpoint it was written with by --checkpoint",
             )
         if not rows:
             self.path.write_bytes(header)

@@ -96,13 +96,13 @@ def test_paths_are_read_from_stdin(facecls: Facecls, trained: Path, faces: Path,
 def test_each_path_of_a_slow_pipe_is_yielded_without_delay() -> None:
     ends = os.pipe()
     with os.fdopen(ends[0]) as reads, os.fdopen(ends[1], "w") as writes:
-        groups = read_paths(reads)
+        chunks = read_paths(reads)
         for path in ("a.jpg", "b.jpg"):
             writes.write(path + "\n")
             writes.flush()
-            assert next(groups) == [path]
+            assert next(chunks) == [path]
         writes.close()
-        assert list(groups) == []
+        assert list(chunks) == []
 
 
 def test_output_appends_rows_and_skips_images_that_have_one(
@@ -138,16 +138,14 @@ def test_an_image_whose_row_is_incomplete_is_classified_again(
     assert last == rows[2] and len(again) == 3
 
 
-@pytest.mark.parametrize(
-    "left", [30, 27, 12]
-)  # bytes removed: the last row then ends within its quoted name, or just before or after the line break there
-def test_an_incomplete_row_is_removed_even_if_file_names_contain_line_breaks(tmp_path: Path, left: int) -> None:
+@pytest.mark.parametrize("removed", [30, 27, 12])  # bytes: the last row ends inside its quoted name or after it
+def test_an_incomplete_row_is_removed_even_if_file_names_contain_line_breaks(tmp_path: Path, removed: int) -> None:
     file = tmp_path / "predictions.csv"
     predictions = [Prediction(path, "ada", 0.5, nearest="ada") for path in ("one\n.jpg", "an\rother.jpg", 'last "\n one.jpg')]
     list(PredictionFile(file, 1, ["ada"]).append(predictions))
     whole = file.read_bytes()
     before = whole[: whole.index(b'"last')]
-    file.write_bytes(whole[: len(whole) - left])
+    file.write_bytes(whole[: len(whole) - removed])
     again = PredictionFile(file, 1, ["ada"])
     assert again.done == {"one\n.jpg", "an\rother.jpg"} and file.read_bytes() == before
     list(again.append(predictions[2:]))
@@ -160,8 +158,8 @@ def test_another_csv_file_is_refused_and_not_changed(facecls: Facecls, trained: 
     file.write_text("name,age\nada,36\n")
     result = facecls("predict", *first_images(faces, 1), "--checkpoint", trained, "--output", file)
     assert result.err == (
-        f"error: {file}: is not a CSV file of predictions with these columns\n\n"
-        "hint: its first line would be `path,label,probability,nearest,error`; choose another file with --output\n"
+        f"error: {file}: is not a CSV file of predictions, or has other columns\n\n"
+        "hint: its first line should be `path,label,probability,nearest,error`; choose another file with --output\n"
     )
     assert file.read_text() == "name,age\nada,36\n"
 
@@ -178,7 +176,7 @@ def test_a_file_of_another_classifier_is_refused_and_not_changed(
     assert result.code == 1
     assert result.err == (
         f"error: {file}: holds predictions of another classifier: `zoe` is not a class of this one\n\n"
-        "hint: choose another file with --output, or the checkpoint that the file was begun with by --checkpoint\n"
+        "hint: choose another file with --output, or the checkpoint it was written with by --checkpoint\n"
     )
     assert file.read_bytes() == before
 
@@ -399,7 +397,7 @@ def test_a_file_that_is_not_a_prediction_file_is_refused_and_not_changed(
     file = tmp_path / "mine.csv"
     file.write_text(text)
     result = facecls("predict", *first_images(faces, 1), "--checkpoint", trained, "--output", file)
-    assert result.code == 1 and f"error: {file}: is not a CSV file of predictions with these columns" in result.err
+    assert result.code == 1 and f"error: {file}: is not a CSV file of predictions, or has other columns" in result.err
     assert file.read_text() == text
 
 
