@@ -24,7 +24,7 @@ def check(
 
     settings = load_config(config, set_ or ())
 
-    from facecls.check.check import check as check_config
+    from facecls.check.check import check as look
     from facecls.check.output import check_csv_output, print_check, to_json, write_csv
     from facecls.check.page import write_html
     from facecls.progress import Progress
@@ -35,7 +35,7 @@ def check(
     if html is not None:
         check_page_output(html)
     progress = Progress()
-    result = check_config(settings, progress)
+    result = look(settings, progress)
     for note in [*result.dataset.notes, *(result.dry_run.notes if result.dry_run else ())]:
         progress.note(note)
     if format_ == "json":

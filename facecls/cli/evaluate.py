@@ -78,7 +78,7 @@ def report(
     from facecls.evaluation.evaluate import evaluate_checkpoint
     from facecls.progress import Progress
     from facecls.report.page import check_page_output, write_page
-    from facecls.report.report import report as report_page
+    from facecls.report.report import report as page_of
     from facecls.report.report import title_of
     from facecls.run import run_of
 
@@ -96,8 +96,8 @@ def report(
         impostors=impostors,
         groups=groups,
     )
-    run_data = trained.config.data.model_copy(update={"split_file": run.kept_split or trained.config.data.split_file})
-    problems = findings(trained, run_data, progress)
-    images = f"{len(evaluation.split):,} {split} images" if data is None else f"{len(evaluation.split):,} images of {data}"
-    write_page(path, report_page(trained, run, evaluation, target, title_of(checkpoint), images, problems))
+    own = trained.config.data.model_copy(update={"split_file": run.kept_split or trained.config.data.split_file})
+    told = findings(trained, own, progress)
+    scored_on = f"{len(evaluation.split):,} {split} images" if data is None else f"{len(evaluation.split):,} images of {data}"
+    write_page(path, page_of(trained, run, evaluation, target, title_of(checkpoint), scored_on, told))
     print(path)
