@@ -243,7 +243,7 @@ def test_a_run_folder_that_cannot_be_written_to_is_refused(
     monkeypatch.setattr("os.access", lambda path, mode: path != tmp_path / "run" and access(path, mode))
     result = facecls("train", tiny(), "--out", tmp_path / "run")
     assert result.code == 1
-    assert result.err.endswith(f"error: {tmp_path / 'run'}: cannot be written to\n\nhint: name another with --out\n")
+    assert result.err.endswith(f"error: {tmp_path / 'run'}: is not writable\n\nhint: name another with --out\n")
 
 
 class Evil:
@@ -290,5 +290,5 @@ def test_unreadable_images_are_all_listed_and_skipped_on_request(
 
 def test_a_run_folder_is_never_overwritten(facecls: Facecls, tiny: Tiny, trained: Path) -> None:
     assert error_of(facecls("train", tiny(), "--out", trained)).endswith(
-        f"error: {trained}: already holds a run\n\nhint: go on with it with --resume, or name another with --out\n"
+        f"error: {trained}: already holds a run\n\nhint: continue it with --resume, or name another with --out\n"
     )
