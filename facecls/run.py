@@ -19,7 +19,7 @@ import filelock
 from facecls import __version__
 from facecls.config.yaml import to_yaml
 from facecls.errors import RunError
-from facecls.files import not_written, write_atomic
+from facecls.files import write_atomic, write_error
 
 RUNS = Path("runs")
 
@@ -113,7 +113,7 @@ class Run:
             with self.metrics.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(row) + "\n")
         except OSError as error:
-            raise not_written(self.metrics, error) from error
+            raise write_error(self.metrics, error) from error
 
     def rows(self) -> list[dict[str, Any]]:
         """The whole lines of metrics.jsonl; one that a crash cut short is left out."""

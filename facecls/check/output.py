@@ -9,7 +9,7 @@ from rich.text import Text
 
 from facecls.check.check import CheckResult, facts, relative
 from facecls.check.findings import Finding, Item
-from facecls.files import check_output, write_atomic
+from facecls.files import prepare_output, write_atomic
 from facecls.text import csv_line, printable
 
 _EXAMPLES = 3  # of a finding in the table
@@ -59,7 +59,7 @@ def _words(result: CheckResult, item: Item) -> str:
 
 def check_csv_output(path: Path) -> None:
     """Raises RunError where a CSV file of findings would be written over something else, before time is spent on them."""
-    check_output(path, "CSV file of findings", _HEADER.encode())
+    prepare_output(path, "a CSV file of findings", _HEADER.encode())
 
 
 def write_csv(path: Path, result: CheckResult) -> None:

@@ -10,7 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from numpy.typing import NDArray
 from PIL import Image
 
-from facecls.files import check_output, write_atomic
+from facecls.files import prepare_output, write_atomic
 
 _BEGINNING = b"<!doctype html>"
 _THUMBNAIL = 256  # pixels: a page shows some sixty images and is to stay below 5 MB
@@ -31,7 +31,7 @@ def render(template: str, **values: Any) -> str:
 
 def check_page_output(path: Path) -> None:
     """Makes the folder that a page is to lie in; raises RunError where that cannot be, or something else lies there."""
-    check_output(path, "HTML page", _BEGINNING)
+    prepare_output(path, "an HTML page", _BEGINNING)
 
 
 def write_page(path: Path, html: str) -> None:

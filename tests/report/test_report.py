@@ -152,7 +152,7 @@ def test_a_page_below_a_file_is_an_error(
     for words in (("report", trained, "-o"), ("check", tiny(), "--html")):
         result = facecls(*words, path)
         assert result.code == 1
-        told = f"error: {path.parent}: cannot be made: {reason}\n\nhint: name a file in another folder\n"
+        told = f"error: {path.parent}: cannot be created: {reason}\n\nhint: choose a file in another folder\n"
         assert result.err.endswith(told)
 
 
@@ -160,7 +160,7 @@ def test_a_page_takes_no_other_files_place(facecls: Facecls, tiny: Tiny, trained
     mine = tmp_path / "mine.yaml"
     mine.write_text("data: {root: x}\n")
     for words in (("report", trained, "-o"), ("check", tiny(), "--html")):
-        told = f"error: {mine}: is there already, and is no HTML page\n\nhint: name another file\n"
+        told = f"error: {mine}: already exists and is not an HTML page\n\nhint: choose another file name\n"
         assert facecls(*words, mine).err.endswith(told)
         assert mine.read_text() == "data: {root: x}\n"
         page = tmp_path / "page.html"
