@@ -21,7 +21,7 @@ from facecls.faces.geometry import Geometry, read_face
 from facecls.models.classifier import FaceClassifier
 from facecls.models.mkldnn import for_inference
 from facecls.open_set.outputs import Outputs
-from facecls.prefetch import prefetched
+from facecls.prefetch import prefetch
 
 Face: TypeAlias = NDArray[np.uint8] | ImageError  # (S, S, 3), or why there is none
 Verdict: TypeAlias = tuple[NDArray[np.float64], bool]  # calibrated probabilities (C,), and whether it is one of ours
@@ -65,7 +65,7 @@ class Predictor:
     def predict(self, paths: Sequence[str], top_k: int = 1) -> Iterator[Prediction]:
         """Names each image, with its `top_k` likeliest classes, in order; reads and computes ahead in threads."""
         on_cpu = self.device.type == "cpu"
-        for answers in self._in_workers(paths) if on_cpu else map(self._answers, prefetched(self.read(paths))):
+        for answers in self._in_workers(paths) if on_cpu else map(self._answers, prefetch(self.read(paths))):
             for path, answer in answers:
                 if isinstance(answer, ImageError):
                     yield Prediction(path, error=answer.reason)
