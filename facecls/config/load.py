@@ -51,14 +51,14 @@ def _parse_override(text: str) -> tuple[Key, Any]:
 
 
 def _put(document: Document, key: Key, value: Any) -> None:
-    place: Any = document.values
+    section: Any = document.values
     for depth, part in enumerate(key[:-1]):
-        if place.get(part) is None:
-            place[part] = {}
-        place = place[part]
-        if not isinstance(place, dict):
+        if section.get(part) is None:
+            section[part] = {}
+        section = section[part]
+        if not isinstance(section, dict):
             raise ConfigError(f"--set {'.'.join(key)}: {'.'.join(key[: depth + 1])} is a value, not a section")
-    place[key[-1]] = value
+    section[key[-1]] = value
 
 
 def _origin(loc: Key, origins: dict[Key, str], path: Path) -> str:

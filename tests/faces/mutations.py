@@ -133,7 +133,7 @@ def write_oddities(folder: Path) -> dict[Path, str | None]:
         server.bind("socket.jpg")
         os.chdir(here)
     irregular = dict.fromkeys(("fifo.jpg", "zero.jpg", "socket.jpg"), "is not a regular file")
-    links = {"dead.jpg": "is a broken link", "loop.jpg": "is a link to itself", "alive.jpg": None}
+    links = {"dead.jpg": "is a broken link", "loop.jpg": "is a circular link", "alive.jpg": None}
     closed = {"closed.jpg": None if os.geteuid() == 0 else "permission denied"}
     for name, reason in {"folder.jpg": "is a folder", **irregular, **links, **closed}.items():
         expected[folder / name] = reason
