@@ -56,9 +56,9 @@ class Device:
 def resolve_device(device: str, precision: str) -> Device:
     """The Device of a config's `device` and `precision`; raises DeviceError if this machine lacks either."""
     torch_device = _torch_device(device)
-    dtype = (
-        (torch.bfloat16 if _computes_in_bf16(torch_device) else torch.float32) if precision == "auto" else _DTYPES[precision]
-    )
+    if precision == "auto":
+        precision = "bf16" if _computes_in_bf16(torch_device) else "fp32"
+    dtype = _DTYPES[precision]
     if dtype == torch.float16 and torch_device.type != "cuda":
         raise DeviceError(f"precision: fp16 needs a CUDA device, not {torch_device.type}", hint="use `precision: auto`")
     if torch_device.type == "cuda":
@@ -106,9 +106,8 @@ def _torch_device(name: str) -> torch.device:
         if count == 0:
             raise DeviceError(f"device: `{name}`: torch finds no CUDA device", hint="use `device: auto` or `device: cpu`")
         if int(named[1] or 0) >= count:
-            raise DeviceError(
-                f"device: `{name}`: this machine has {plural(count, 'CUDA device')}", hint=f"use cuda:0 to cuda:{count - 1}"
-            )
+            problem = f"device: `{name}`: this machine has {plural(count, 'CUDA device')}"
+            raise DeviceError(problem, hint=f"the last is cuda:{count - 1}")
         return torch.device("cuda", int(named[1])) if named[1] else torch.device("cuda")
     if name == "mps" and not torch.backends.mps.is_available():
         raise DeviceError("device: `mps`: torch finds no Apple GPU", hint="use `device: auto` or `device: cpu`")

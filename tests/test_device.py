@@ -53,7 +53,7 @@ def test_a_cuda_index_out_of_range_is_an_error(monkeypatch: pytest.MonkeyPatch) 
         with pytest.raises(DeviceError) as raised:
             resolve_device(f"cuda:{number}", "bf16")
         assert str(raised.value) == f"device: `cuda:{number}`: this machine has 2 CUDA devices"
-        assert raised.value.hint == "use cuda:0 to cuda:1"
+        assert raised.value.hint == "the last is cuda:1"
 
 
 @pytest.fixture

@@ -48,17 +48,13 @@ class DataConfig(Section):
     root: Path = Field(description="folder of images: CLASS/file, or {train,val,test}/CLASS/file")
     image_size: int = Field(112, ge=16, le=1024, description="side of the square model input, pixels")
     crop: float = Field(1.0, gt=0, le=1, description="share of each side that the central crop keeps, in (0, 1]")
-    fit: Literal["crop", "pad", "stretch"] = Field(
-        "crop", description="how a non-square image becomes square: central crop, padding with grey, or stretching"
-    )
+    fit: Literal["crop", "pad", "stretch"] = Field("crop", description="how a non-square image is made square")
     on_bad_image: Literal["error", "skip"] = Field("error", description="an unreadable image stops the run or is left out")
     store: Literal["auto", "memory", "disk", "device", "stream"] = Field(
         "auto", description="where decoded images are kept; stream: decoded for every use; auto: the fastest that fits"
     )
     cache_dir: Path | None = Field(None, description="directory of `store: disk`; null: the user's cache directory")
-    split_file: Path | None = Field(
-        None, description="CSV file of path, class, split, such as a run's split.csv; null: split by `split`"
-    )
+    split_file: Path | None = Field(None, description="CSV file of path, class, split, such as a run's split.csv; null: none")
     balance: Literal["none", "sampler", "loss"] = Field(
         "none", description="class imbalance: sampler draws all classes equally often, loss weights rare classes more"
     )
@@ -72,12 +68,8 @@ class SplitConfig(Section):
     group: Literal["near_duplicates", "name", "none"] = Field(
         "near_duplicates", description="images that stay in one split: near-duplicates, or equal matches of `pattern` (name)"
     )
-    pattern: str | None = Field(
-        None, description="group: name: regular expression; its match in the file name (or its first group) is the group"
-    )
-    by_name: dict[Literal["val", "test"], str] = Field(
-        {}, description="regular expression of a split's file names, for val, test or both"
-    )
+    pattern: str | None = Field(None, description="group: name: regular expression that finds the group in a file name")
+    by_name: dict[Literal["val", "test"], str] = Field({}, description="regular expressions of the splits' file names")
     folds: int | None = Field(None, ge=2, description="number of cross-validation folds; null disables")
     fold: int = Field(0, ge=0, description="fold that is the val split, from 0 to folds - 1")
 
@@ -138,9 +130,7 @@ class AugmentConfig(Section):
 
 class ModelConfig(Section):
     name: str = Field("resnet18", description="a name from `facecls models`, `torchvision/NAME` or `timm/NAME`")
-    stem: Literal["standard", "small"] = Field(
-        "standard", description="resnet18, resnet34: `small` (3x3, stride 1, no pooling) suits small images"
-    )
+    stem: Literal["standard", "small"] = Field("standard", description="resnet18, resnet34: `small` suits small images")
     dropout: float = Field(0.0, ge=0, lt=1, description="dropout probability of the features before the head")
     pretrained: str = Field("none", description="initial weights: none | imagenet | path of a facecls checkpoint")
     freeze: Literal["none", "backbone"] | Annotated[int, Field(ge=1)] = Field(
@@ -204,21 +194,15 @@ class TrainConfig(Section):
     batch_size: int = Field(64, ge=1, description="images per micro-batch and process")
     accumulate: int = Field(1, ge=1, description="micro-batches whose gradients are accumulated per optimizer step")
     clip_norm: float | None = Field(None, gt=0, description="largest L2 norm of the gradient; null disables clipping")
-    ema: float = Field(
-        0.998, ge=0, lt=1, description="decay per step of the averaged weights (EMA) that are evaluated and saved; 0 disables"
-    )
+    ema: float = Field(0.998, ge=0, lt=1, description="decay per step of the averaged weights (EMA); 0 disables")
     sync_batchnorm: bool = Field(False, description="several CUDA devices: batch norm statistics over all of them")
     tensorboard: bool = Field(False, description="log scalars and a grid of augmented images for TensorBoard")
     start_size: int | None = Field(
-        None,
-        ge=16,
-        description="progressive resizing: image size at the start, pixels; data.image_size after two thirds; null disables",
+        None, ge=16, description="progressive resizing: pixels at the start, data.image_size from two thirds on; null disables"
     )
     best: Metric = Field("val_accuracy", description="metric that selects the best epoch; ties are broken by val_loss")
     patience: int | None = Field(None, ge=1, description="epochs without improvement before early stopping; null disables")
-    max_minutes: float | None = Field(
-        None, gt=0, description="time limit of training, minutes; the number of epochs is reduced to fit; null disables"
-    )
+    max_minutes: float | None = Field(None, gt=0, description="time limit, minutes; epochs are reduced to fit; null disables")
     save_minutes: float = Field(5.0, gt=0, description="longest time between two saves of last.pt, minutes")
 
 
@@ -229,7 +213,7 @@ class UnknownConfig(Section):
         "centroid", description="open-set score that is compared with the rejection threshold"
     )
     strangers: Path | None = Field(
-        None, description="folder of images of unknown people (impostors) that set the threshold; null: synthetic impostors"
+        None, description="images of unknown people that set the threshold; null: synthetic impostors"
     )
 
 
