@@ -98,17 +98,17 @@ def _torch_device(name: str) -> torch.device:
         if torch.cuda.is_available():
             return torch.device("cuda")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    named = re.fullmatch(r"cpu|mps|cuda(?::(\d+))?", name)
-    if named is None:
+    match = re.fullmatch(r"cpu|mps|cuda(?::(\d+))?", name)
+    if match is None:
         raise DeviceError(f"device: `{name}` is not a device", hint="use auto, cpu, cuda, cuda:N or mps")
     if name.startswith("cuda"):
         count = torch.cuda.device_count()
         if count == 0:
             raise DeviceError(f"device: `{name}`: torch finds no CUDA device", hint="use `device: auto` or `device: cpu`")
-        if int(named[1] or 0) >= count:
+        if int(match[1] or 0) >= count:
             problem = f"device: `{name}`: this machine has {plural(count, 'CUDA device')}"
             raise DeviceError(problem, hint=f"the last is cuda:{count - 1}")
-        return torch.device("cuda", int(named[1])) if named[1] else torch.device("cuda")
+        return torch.device("cuda", int(match[1])) if match[1] else torch.device("cuda")
     if name == "mps" and not torch.backends.mps.is_available():
         raise DeviceError("device: `mps`: torch finds no Apple GPU", hint="use `device: auto` or `device: cpu`")
     return torch.device(name)
@@ -130,7 +130,7 @@ def require_torchvision() -> ModuleType:
         import torchvision
     except (ImportError, OSError, RuntimeError) as error:
         raise InstallError(
-            f"torchvision does not fit torch {torch.__version__}: {str(error).splitlines()[0]}",
+            f"torchvision is incompatible with torch {torch.__version__}: {str(error).splitlines()[0]}",
             hint="install both from one release: `pip install --force-reinstall torch torchvision`",
         ) from error
     assert isinstance(torchvision, ModuleType)

@@ -22,6 +22,6 @@ def test_a_torchvision_built_for_another_torch_is_an_error_with_the_fix(tmp_path
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 1
     problem, empty, hint = done.stderr.splitlines()
-    assert problem.startswith("error: torchvision does not fit torch 2.")
+    assert problem.startswith("error: torchvision is incompatible with torch 2.")
     assert problem.endswith(": operator torchvision::nms does not exist") and empty == ""
     assert hint == "hint: install both from one release: `pip install --force-reinstall torch torchvision`"
