@@ -1,11 +1,20 @@
-"""The tree of errors that a user can put right; the command line prints them without a traceback."""
+"""The errors that a user can fix; the command line prints them without a traceback.
+
+FaceclsError
+    ConfigError
+    DataError
+        ImageError
+    ModelError
+    CheckpointError
+    RunError
+    DeviceError
+    TrainingError
+    InstallError
+"""
 
 
 class FaceclsError(Exception):
-    """What went wrong (one line per problem), and what to do about it.
-
-    `problems` are printed as `error:` lines, `hint` (its lines, if it has several) as `hint:` lines after a blank one.
-    """
+    """`problems`, one line each, are printed as `error:`; `hint` says what to do, is printed as `hint:` and may be empty."""
 
     def __init__(self, problem: str, *more: str, hint: str = "") -> None:
         super().__init__(problem, *more)
@@ -17,15 +26,15 @@ class FaceclsError(Exception):
 
 
 class ConfigError(FaceclsError):
-    """A config file or a `--set` says something that cannot be."""
+    """Raised for an invalid config file or `--set`."""
 
 
 class DataError(FaceclsError):
-    """A folder of images that cannot be trained on or scored as it is."""
+    """Raised for a folder of images that cannot be used as it is."""
 
 
 class ImageError(DataError):
-    """An image that cannot be read; `path` is the file and `reason` says why, without the path."""
+    """Raised for an image that cannot be read: `path` is the file, `reason` the message without the path."""
 
     def __init__(self, path: str, reason: str, hint: str = "") -> None:
         super().__init__(f"{path}: {reason}", hint=hint)
@@ -33,29 +42,29 @@ class ImageError(DataError):
         self.reason = reason
 
     def __reduce__(self) -> tuple[type["ImageError"], tuple[str, str, str]]:
-        """Another process gets it whole: pickle would call it with its message alone."""
+        """Pickles all arguments; by default only the message would be passed to another process."""
         return type(self), (self.path, self.reason, self.hint)
 
 
 class ModelError(FaceclsError):
-    """A model that the registry does not know or cannot build."""
+    """Raised for a model that is not in the registry or cannot be built."""
 
 
 class CheckpointError(FaceclsError):
-    """A file that is no checkpoint of ours, or not a whole one."""
+    """Raised for a file that is not a complete facecls checkpoint."""
 
 
 class RunError(FaceclsError):
-    """A run folder that cannot be used: taken, missing, in use, or not writable."""
+    """Raised for a run folder or output that cannot be used: it exists, is missing, is in use or is not writable."""
 
 
 class DeviceError(FaceclsError):
-    """A device or a precision that this machine does not have."""
+    """Raised for a device or a precision that this machine does not have."""
 
 
 class TrainingError(FaceclsError):
-    """A training that cannot go on."""
+    """Raised when training cannot continue."""
 
 
 class InstallError(FaceclsError):
-    """Packages that are missing or do not fit together."""
+    """Raised for packages that are missing or incompatible with each other."""

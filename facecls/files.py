@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and over nothing else."""
+"""Atomic writes, output paths that overwrite nothing else, and the cache directory."""
 
 import contextlib
 import errno
@@ -12,59 +12,60 @@ from platformdirs import user_cache_path
 from facecls.errors import RunError
 
 _HINTS = {
-    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "is the disk full?"),
-    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "may this account write there?"),
-    **dict.fromkeys((errno.ENOENT, errno.ENOTDIR), "make its folder first, or name another"),
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "free some disk space"),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "check the write permission"),
+    **dict.fromkeys((errno.ENOENT, errno.ENOTDIR), "create its folder first, or choose another path"),
 }
 
 
 def write_atomic(path: Path, content: bytes | memoryview) -> None:
-    """Writes a file as `whole` does."""
-    with whole(path) as file:
+    """Writes `content` to `path` through `atomic_file`."""
+    with atomic_file(path) as file:
         file.write(content)
 
 
 @contextlib.contextmanager
-def whole(path: Path) -> Iterator[BinaryIO]:
-    """A file that is written beside, then renamed: a reader finds the old file or the new one, never a half.
+def atomic_file(path: Path) -> Iterator[BinaryIO]:
+    """A temporary file in the same folder, synced and renamed to `path` when the block ends.
 
-    Raises RunError where that cannot be.
+    Readers see the old file or the complete new one. Raises RunError if the system refuses the write.
     """
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with beside.open("wb") as file:
+        with temporary.open("wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        beside.replace(path)
+        temporary.replace(path)
     except OSError as error:
         with contextlib.suppress(OSError):
-            beside.unlink()
-        raise not_written(path, error) from error
+            temporary.unlink()
+        raise write_error(path, error) from error
 
 
-def not_written(path: Path, error: OSError) -> RunError:
-    """What is said of a file that the system does not let be written."""
+def write_error(path: Path, error: OSError) -> RunError:
+    """The RunError for a file that the system refused to write."""
     return RunError(f"{path}: cannot be written: {error.strerror}", hint=_HINTS.get(error.errno or 0, ""))
 
 
-def check_output(path: Path, kind: str, beginning: bytes) -> None:
-    """Makes the folder that a file is to lie in; whoever works long for the file calls it before that.
+def prepare_output(path: Path, kind: str, signature: bytes) -> None:
+    """Creates the parent folder of an output file and checks that nothing else would be overwritten.
 
-    Raises RunError where that cannot be, and where something would be written over that does not begin like its `kind`; a
-    file that ends within the beginning, as an empty one does, is no loss.
+    Call it before the work whose result goes into the file. An existing file may be overwritten if it begins with
+    `signature`, or is a prefix of it, such as an empty file. Raises RunError if it may not, or if the folder cannot be
+    created; `kind` names the file type in the message, as in `an HTML page`.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise RunError(f"{path.parent}: cannot be made: {error.strerror}", hint="name a file in another folder") from error
+        raise RunError(f"{path.parent}: cannot be created: {error.strerror}", hint="choose a file in another folder") from error
     try:
         if path.is_dir():
             raise RunError(f"{path}: is a folder", hint="name a file in it")
-        if path.exists() and not (path.is_file() and beginning.startswith(_start(path, len(beginning)))):
-            raise RunError(f"{path}: is there already, and is no {kind}", hint="name another file")
+        if path.exists() and not (path.is_file() and signature.startswith(_start(path, len(signature)))):
+            raise RunError(f"{path}: already exists and is not {kind}", hint="choose another file name")
     except OSError as error:
-        raise RunError(f"{path}: cannot be written: {error.strerror}", hint="name a file in another folder") from error
+        raise RunError(f"{path}: cannot be written: {error.strerror}", hint="choose a file in another folder") from error
 
 
 def _start(path: Path, length: int) -> bytes:
@@ -73,5 +74,5 @@ def _start(path: Path, length: int) -> bytes:
 
 
 def cache_folder(override: Path | None = None) -> Path:
-    """`override`, or facecls's directory in the user's cache directory; it need not exist yet."""
+    """`override`, or the `facecls` directory in the user's cache directory; it may not exist yet."""
     return override or user_cache_path("facecls", appauthor=False)

@@ -1,4 +1,4 @@
-"""Makes things in a thread before they are asked for."""
+"""Iterates ahead in a background thread."""
 
 import queue
 import threading
@@ -8,8 +8,8 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def prefetched(items: Iterable[T], ahead: int = 2) -> Iterator[T]:
-    """The same items, made in a thread up to `ahead` before they are asked for; an error there is raised here."""
+def prefetch(items: Iterable[T], ahead: int = 2) -> Iterator[T]:
+    """The same items in the same order, computed in a thread up to `ahead` in advance; its errors are raised here."""
     ready: queue.Queue[T | BaseException | None] = queue.Queue(ahead)
     stopped = threading.Event()
 
@@ -22,7 +22,7 @@ def prefetched(items: Iterable[T], ahead: int = 2) -> Iterator[T]:
             return True
         return False
 
-    def make() -> None:
+    def produce() -> None:
         try:
             for item in items:
                 if not put(item):
@@ -32,8 +32,8 @@ def prefetched(items: Iterable[T], ahead: int = 2) -> Iterator[T]:
         else:
             put(None)
 
-    maker = threading.Thread(target=make, daemon=True, name="facecls-prefetch")
-    maker.start()
+    producer = threading.Thread(target=produce, daemon=True, name="facecls-prefetch")
+    producer.start()
     try:
         while (item := ready.get()) is not None:
             if isinstance(item, BaseException):
@@ -41,4 +41,4 @@ def prefetched(items: Iterable[T], ahead: int = 2) -> Iterator[T]:
             yield item
     finally:
         stopped.set()
-        maker.join()
+        producer.join()

@@ -19,7 +19,7 @@ import filelock
 from facecls import __version__
 from facecls.config.yaml import to_yaml
 from facecls.errors import RunError
-from facecls.files import not_written, write_atomic
+from facecls.files import write_atomic, write_error
 
 RUNS = Path("runs")
 
@@ -134,7 +134,7 @@ class Run:
             with self.metrics.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(row.to_plain()) + "\n")
         except OSError as error:
-            raise not_written(self.metrics, error) from error
+            raise write_error(self.metrics, error) from error
 
     def rows(self) -> list[EpochMetrics]:
         """The lines of metrics.jsonl; an incomplete last line is left out."""

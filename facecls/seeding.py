@@ -1,6 +1,6 @@
-"""Chance that follows from numbers: every random draw is a function of (seed, epoch, step), never of hidden state.
+"""Seeds for random draws: each draw is a function of (seed, epoch, step) and its name, never of hidden state.
 
-Nothing has to be saved for a run to go on exactly: whoever knows the three numbers draws the same again.
+A resumed run repeats the draws of an uninterrupted one, and no generator state has to be saved.
 """
 
 import hashlib
@@ -9,16 +9,16 @@ import torch
 
 
 def seed_of(*numbers: int | str) -> int:
-    """A well-mixed 63-bit seed for a tuple of numbers and names, the same on every machine and in every version."""
+    """A 63-bit seed hashed from numbers and names, the same on every machine and in every version."""
     digest = hashlib.blake2b(repr(numbers).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1
 
 
 def generator(*numbers: int | str) -> torch.Generator:
-    """A CPU generator for the draw that these numbers name; draw on the CPU so that every device sees the same."""
+    """A CPU generator with that seed: draws on the CPU are the same for every device."""
     return torch.Generator().manual_seed(seed_of(*numbers))
 
 
 def seed_everything(*numbers: int | str) -> None:
-    """Sets torch's global generators (dropout draws from them) to the draw that these numbers name."""
+    """Seeds torch's global generators, from which dropout draws."""
     torch.manual_seed(seed_of(*numbers))

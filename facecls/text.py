@@ -1,4 +1,4 @@
-"""Names in text: spelled out where they cannot be printed, quoted where they stand in CSV."""
+"""Text for people: counts, name lists, byte sizes, unprintable characters and CSV lines."""
 
 import csv
 import io
@@ -6,35 +6,36 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 
+def plural(count: int, noun: str) -> str:
+    """`1 image`, `12,345 images`, `2 classes`; `noun` is singular and regular."""
+    ending = "" if count == 1 else "es" if noun.endswith(("s", "tch")) else "s"
+    return f"{count:,} {noun}{ending}"
+
+
+def name_list(names: Iterable[str], most: int = 10) -> str:
+    """The first `most` names in backticks, then how many more there are: "`a`, `b` and 3 more"."""
+    listed = [f"`{name}`" for name in names]
+    more = f" and {len(listed) - most:,} more" if len(listed) > most else ""
+    return ", ".join(listed[:most]) + more
+
+
+def byte_size(n: float) -> str:
+    """`4.2 MB`, and `1.3 GB` from 1e9 bytes."""
+    return f"{n / 1e9:.1f} GB" if n >= 1e9 else f"{n / 1e6:.1f} MB"
+
+
 def printable(text: str) -> str:
-    """The text with its control characters, and what is no letter of any encoding, spelled out."""
+    """The text with control characters and undecodable bytes (surrogates) written as escapes."""
     return "".join(
         letter if letter.isprintable() else letter.encode("unicode_escape", "backslashreplace").decode() for letter in text
     )
 
 
 def csv_line(values: Sequence[Any]) -> str:
-    r"""Values as a line of a CSV file, which ends with `\n`.
+    r"""Values as one line of a CSV file, which ends with `\n`.
 
-    A writer quotes the letters of its own line end only, so it is given both: a file's name may hold either.
+    csv quotes only the characters of its own line terminator, so it gets both: a file name may contain either.
     """
     line = io.StringIO()
     csv.writer(line, lineterminator="\r\n").writerow(values)
     return line.getvalue().removesuffix("\r\n") + "\n"
-
-
-def plural(count: int, noun: str) -> str:
-    """`1 image`, `2 images`, `1,000 images`."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
-
-
-def name_list(names: Iterable[str], most: int = 10) -> str:
-    """The first `most` names in backticks, then how many more there are."""
-    listed = list(names)
-    more = f" and {len(listed) - most:,} more" if len(listed) > most else ""
-    return ", ".join(f"`{name}`" for name in listed[:most]) + more
-
-
-def byte_size(n: float) -> str:
-    """`4.2 MB`, `1.3 GB`."""
-    return f"{n / 1e9:.1f} GB" if n >= 1e9 else f"{n / 1e6:.1f} MB"

@@ -233,7 +233,7 @@ def test_a_full_disk_ends_training_with_an_error(
     result = facecls("train", tiny(), "--out", tmp_path / "run")
     assert result.code == 1 and "Traceback" not in result.err
     assert result.err.endswith(
-        f"error: {tmp_path / 'run' / name}: cannot be written: No space left on device\n\nhint: is the disk full?\n"
+        f"error: {tmp_path / 'run' / name}: cannot be written: No space left on device\n\nhint: free some disk space\n"
     )
     assert not (tmp_path / "run" / name).exists()
 

@@ -1,4 +1,4 @@
-"""Devices and precisions that are asked for, and those that are not there."""
+"""Devices and precisions: resolving them, and the errors for those that this machine lacks."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -10,7 +10,7 @@ from facecls.device import Device, resolve_device
 from facecls.errors import DeviceError
 
 
-def test_auto_on_a_processor_takes_bf16_only_where_it_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_on_a_cpu_is_bf16_only_if_the_cpu_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True})
     assert resolve_device("cpu", "auto").dtype == torch.float32
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
@@ -18,20 +18,20 @@ def test_auto_on_a_processor_takes_bf16_only_where_it_has_it(monkeypatch: pytest
     assert str(resolve_device("cpu", "bf16")) == "cpu, bf16"
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="says what is said where there is no CUDA device")
-def test_a_device_that_is_not_there_is_named() -> None:
+@pytest.mark.skipif(torch.cuda.is_available(), reason="tests the error without a CUDA device")
+def test_a_missing_device_is_an_error() -> None:
     with pytest.raises(DeviceError) as raised:
         resolve_device("cuda", "auto")
-    assert str(raised.value) == "device: `cuda`: torch sees no CUDA device here"
+    assert str(raised.value) == "device: `cuda`: torch finds no CUDA device"
     assert raised.value.hint == "use `device: auto` or `device: cpu`"
 
 
 def test_fp16_needs_a_gpu() -> None:
-    with pytest.raises(DeviceError, match="precision: fp16 needs a CUDA device, this is cpu"):
+    with pytest.raises(DeviceError, match="precision: fp16 needs a CUDA device, not cpu"):
         resolve_device("cpu", "fp16")
 
 
-def test_faces_become_images_in_0_to_1() -> None:
+def test_uint8_faces_become_float_images_in_0_to_1() -> None:
     faces = torch.arange(2 * 4 * 4 * 3, dtype=torch.uint8).view(2, 4, 4, 3)
     images = Device(torch.device("cpu"), torch.float32).images(faces)
     assert images.shape == (2, 3, 4, 4)
@@ -39,20 +39,21 @@ def test_faces_become_images_in_0_to_1() -> None:
 
 
 @pytest.mark.parametrize("name", ["gpu", "cuda:", "cuda:x", "cpu:0", "cuda:-1"])
-def test_what_is_no_device_is_answered_with_those_there_are(name: str) -> None:
+def test_an_unknown_device_is_an_error_that_lists_the_devices(name: str) -> None:
     with pytest.raises(DeviceError) as raised:
         resolve_device(name, "auto")
     assert str(raised.value) == f"device: `{name}` is not a device"
-    assert raised.value.hint == "the devices are auto, cpu, cuda, cuda:N and mps"
+    assert raised.value.hint == "use auto, cpu, cuda, cuda:N or mps"
 
 
-def test_a_number_that_no_cuda_device_has_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cuda_index_out_of_range_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert resolve_device("cuda:1", "bf16").torch_device == torch.device("cuda:1")
-    for number in (2, 99999999999):  # more than torch has room for
+    for number in (2, 99999999999):  # more than fits into torch.device
         with pytest.raises(DeviceError) as raised:
             resolve_device(f"cuda:{number}", "bf16")
-        assert str(raised.value) == f"device: `cuda:{number}`: there are 2, counted from cuda:0"
+        assert str(raised.value) == f"device: `cuda:{number}`: this machine has 2 CUDA devices"
+        assert raised.value.hint == "the last is cuda:1"
 
 
 @pytest.fixture
@@ -63,21 +64,21 @@ def matmul_precision() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("matmul_precision")
-def test_tf32_is_for_where_fp32_is_computed_in(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tf32_is_used_in_fp32_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     for precision, matmul in (("fp32", "high"), ("bf16", "highest"), ("fp16", "highest")):
         resolve_device("cuda", precision)
         assert torch.get_float32_matmul_precision() == matmul
 
 
-@pytest.mark.parametrize(("device", "at_once"), [("cpu", False), ("mps", False), ("cuda", True)])
-def test_only_cuda_copies_without_waiting(monkeypatch: pytest.MonkeyPatch, device: str, at_once: bool) -> None:
+@pytest.mark.parametrize(("device", "non_blocking"), [("cpu", False), ("mps", False), ("cuda", True)])
+def test_only_copies_to_cuda_are_asynchronous(monkeypatch: pytest.MonkeyPatch, device: str, non_blocking: bool) -> None:
     copies: list[bool] = []
 
-    def to(tensor: torch.Tensor, _device: torch.device, **how: Any) -> torch.Tensor:
-        copies.append(how.get("non_blocking", False))
+    def to(tensor: torch.Tensor, _device: torch.device, **options: Any) -> torch.Tensor:
+        copies.append(options.get("non_blocking", False))
         return tensor
 
     monkeypatch.setattr(torch.Tensor, "to", to)
     Device(torch.device(device), torch.float32).send(torch.zeros(1))
-    assert copies == [at_once]
+    assert copies == [non_blocking]

@@ -1,4 +1,4 @@
-"""The errors themselves, as another process gets them."""
+"""Errors survive being pickled."""
 
 import pickle
 
@@ -8,6 +8,6 @@ from facecls.errors import DataError, FaceclsError, ImageError
 
 
 @pytest.mark.parametrize("error", [DataError("a", "b", hint="c"), ImageError("a.jpg", "is empty", hint="c")])
-def test_an_error_comes_whole_from_another_process(error: FaceclsError) -> None:
-    again = pickle.loads(pickle.dumps(error))
-    assert (type(again), str(again), vars(again)) == (type(error), str(error), vars(error))
+def test_an_error_keeps_its_attributes_through_pickle(error: FaceclsError) -> None:
+    copy = pickle.loads(pickle.dumps(error))
+    assert (type(copy), str(copy), vars(copy)) == (type(error), str(error), vars(error))

@@ -1,4 +1,4 @@
-"""Things made ahead of time."""
+"""Prefetching: order, how far ahead, errors, and no thread left behind."""
 
 import threading
 import time
@@ -6,50 +6,50 @@ from collections.abc import Iterator
 
 import pytest
 
-from facecls.prefetch import prefetched
+from facecls.prefetch import prefetch
 
 
-def makers() -> int:
+def prefetch_threads() -> int:
     return sum(thread.name == "facecls-prefetch" for thread in threading.enumerate())
 
 
-def test_the_same_items_come_in_the_same_order() -> None:
-    assert list(prefetched(range(100))) == list(range(100))
-    assert list(prefetched([])) == []
-    assert makers() == 0
+def test_items_come_unchanged_and_in_order() -> None:
+    assert list(prefetch(range(100))) == list(range(100))
+    assert list(prefetch([])) == []
+    assert prefetch_threads() == 0
 
 
-def test_items_are_made_before_they_are_asked_for_but_not_all_of_them() -> None:
-    made = []
+def test_items_are_computed_at_most_a_few_ahead() -> None:
+    computed = []
 
     def items() -> Iterator[int]:
         for number in range(100):
-            made.append(number)
+            computed.append(number)
             yield number
 
-    ahead = prefetched(items(), ahead=2)
+    ahead = prefetch(items(), ahead=2)
     assert next(ahead) == 0
     for _ in range(100):
-        if len(made) == 4:
+        if len(computed) == 4:
             break
         time.sleep(0.01)
-    assert made == [0, 1, 2, 3]  # one handed over, two that lie ready, one that waits for room
+    assert computed == [0, 1, 2, 3]  # one consumed, two in the queue, one waiting for a free slot
 
 
-def test_an_error_while_making_is_raised_where_the_items_are_used() -> None:
+def test_an_error_in_the_thread_is_raised_in_the_consumer() -> None:
     def items() -> Iterator[int]:
         yield 1
         raise KeyError("broken")
 
-    ahead = prefetched(items())
+    ahead = prefetch(items())
     assert next(ahead) == 1
     with pytest.raises(KeyError, match="broken"):
         next(ahead)
-    assert makers() == 0
+    assert prefetch_threads() == 0
 
 
-def test_whoever_stops_early_leaves_no_thread_behind() -> None:
-    for number in prefetched(iter(int, 1)):
+def test_stopping_early_leaves_no_thread_behind() -> None:
+    for number in prefetch(iter(int, 1)):
         assert number == 0
         break
-    assert makers() == 0
+    assert prefetch_threads() == 0

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from facecls.config.schema import Config, flat
+from facecls.config.schema import Config, flatten
 from facecls.config.yaml import parse_value
 from tests.conftest import Result
 
@@ -41,9 +41,9 @@ def test_its_commands_work_in_their_order(
 
 
 def test_its_config_names_every_key_with_its_default() -> None:
-    told = flat(parse_value(blocks("yaml")[0]))
+    told = flatten(parse_value(blocks("yaml")[0]))
     plain = Config.model_validate({"data": {"root": told.pop("data.root")}}).model_dump(mode="json")
-    defaults = flat(plain)
+    defaults = flatten(plain)
     del defaults["data.root"]
     empty = {key for key, value in told.items() if value == {}}
     assert {key: value for key, value in told.items() if key not in empty} == defaults

@@ -72,10 +72,10 @@ def test_a_file_where_the_folder_should_be_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("code", "hint"),
     [
-        (errno.ENOSPC, "is the disk full?"),
-        (errno.EDQUOT, "is the disk full?"),
-        (errno.EACCES, "may this account write there?"),
-        (errno.EROFS, "may this account write there?"),
+        (errno.ENOSPC, "free some disk space"),
+        (errno.EDQUOT, "free some disk space"),
+        (errno.EACCES, "check the write permission"),
+        (errno.EROFS, "check the write permission"),
         (errno.EIO, ""),
     ],
 )

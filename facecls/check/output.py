@@ -9,7 +9,7 @@ from rich.text import Text
 
 from facecls.check.check import CheckResult, relative, summary_rows
 from facecls.check.findings import Finding, Item
-from facecls.files import check_output, write_atomic
+from facecls.files import prepare_output, write_atomic
 from facecls.text import csv_line, printable
 
 _MOST = 3  # items of a finding, and images of an item, in the table
@@ -56,7 +56,7 @@ def _item_text(result: CheckResult, item: Item) -> str:
 
 def check_csv_output(path: Path) -> None:
     """Raises RunError if a CSV file of findings cannot be written to `path`, for example as it would replace another file."""
-    check_output(path, "CSV file of findings", _HEADER.encode())
+    prepare_output(path, "a CSV file of findings", _HEADER.encode())
 
 
 def write_csv(path: Path, result: CheckResult) -> None:

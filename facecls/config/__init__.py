@@ -1,1 +1,1 @@
-"""The config: its schema and how a file is read."""
+"""The config: its schema, and reading it from a file."""

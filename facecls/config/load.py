@@ -1,7 +1,8 @@
-"""Reads a config: YAML and `--set` to sections; every mistake at once, with its line."""
+"""Reads a config from YAML and `--set`, and reports all mistakes together with their lines."""
 
 import difflib
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,9 @@ from facecls.errors import ConfigError
 
 
 def load_config(path: Path, overrides: Iterable[str] = ()) -> Config:
-    """Reads a config; `overrides` are `section.key=value`, their values YAML, and win over the file.
+    """The config of a YAML file; `overrides` (`section.key=value`, the value YAML) take precedence.
 
-    Raises ConfigError with every mistake at once.
+    Raises ConfigError with all mistakes together.
     """
     document = read_document(path)
     problems = list(document.problems)
@@ -35,10 +36,10 @@ def load_config(path: Path, overrides: Iterable[str] = ()) -> Config:
     except ValidationError as error:
         for mistake in error.errors():
             problem, hint = _explain(mistake)
-            problems.append(_origin(tuple(str(split) for split in mistake["loc"]), origins, path) + problem)
+            problems.append(_origin(tuple(str(part) for part in mistake["loc"]), origins, path) + problem)
             hints += [hint] if hint and hint not in hints else []
     if problems:
-        raise ConfigError(*problems, hint="\n".join(hints) or "`facecls config schema` tells what each key takes")
+        raise ConfigError(*problems, hint="\n".join(hints) or "`facecls config schema` prints the type and range of every key")
     return config
 
 
@@ -50,18 +51,18 @@ def _parse_override(text: str) -> tuple[Key, Any]:
 
 
 def _put(document: Document, key: Key, value: Any) -> None:
-    place: Any = document.values
-    for depth, split in enumerate(key[:-1]):
-        if place.get(split) is None:
-            place[split] = {}
-        place = place[split]
-        if not isinstance(place, dict):
+    section: Any = document.values
+    for depth, part in enumerate(key[:-1]):
+        if section.get(part) is None:
+            section[part] = {}
+        section = section[part]
+        if not isinstance(section, dict):
             raise ConfigError(f"--set {'.'.join(key)}: {'.'.join(key[: depth + 1])} is a value, not a section")
-    place[key[-1]] = value
+    section[key[-1]] = value
 
 
 def _origin(loc: Key, origins: dict[Key, str], path: Path) -> str:
-    # A missing key has no line of its own: the nearest thing above it that stands in the file has one.
+    # A missing key has no line: that of the nearest section above it is reported.
     for length in range(len(loc), 0, -1):
         if loc[:length] in origins:
             return origins[loc[:length]]
@@ -70,9 +71,9 @@ def _origin(loc: Key, origins: dict[Key, str], path: Path) -> str:
 
 def _explain(mistake: ErrorDetails) -> tuple[str, str]:
     """One mistake as (problem, hint)."""
-    loc = tuple(str(split) for split in mistake["loc"] if split != "[key]")  # pydantic's mark of a key that is wrong itself
+    loc = tuple(str(part) for part in mistake["loc"] if part != "[key]")  # pydantic marks a wrong dict key so
     key = ".".join(loc)
-    message = mistake["msg"].removeprefix("Value error, ")
+    message, hint = mistake["msg"].removeprefix("Value error, "), ""
     match mistake["type"]:
         case "extra_forbidden":
             return _explain_unknown(loc)
@@ -94,23 +95,29 @@ def _explain(mistake: ErrorDetails) -> tuple[str, str]:
         case "string_pattern_mismatch":
             described = Config.model_fields[loc[0]].description if loc[0] in Config.model_fields else None
             message = f"input should be one of {described}" if described else message
-    return f"{key}: {message[0].lower()}{message[1:]}, got {mistake['input']!r}", ""
+        case "literal_error":
+            hint = _did_you_mean(str(mistake["input"]).lower(), re.findall(r"'([^']*)'", mistake["ctx"]["expected"]))
+    return f"{key}: {message[0].lower()}{message[1:]}, got {mistake['input']!r}", hint
 
 
 def _explain_unknown(loc: Key) -> tuple[str, str]:
     *above, name = loc
-    section = section_keys(".".join(above))
+    section = _section_keys(".".join(above))
     problem = f"{'.'.join(loc)}: `{name}` is not a key of {'.'.join(above) or 'the config'}"
-    home = next((other for other in Config.model_fields if name in section_keys(other)), None)
+    home = next((other for other in Config.model_fields if name in _section_keys(other)), None)
     if home is not None and not difflib.get_close_matches(name, section, cutoff=0.8):
         return problem, f"`{name}` belongs to `{home}`"
-    everywhere = {f"{'.'.join((*above, key))}" for key in section}
-    nearest = difflib.get_close_matches(".".join(loc), sorted(everywhere), n=1, cutoff=0.6)
-    return problem, f"did you mean `{nearest[0]}`?" if nearest else f"its keys are {', '.join(section)}"
+    keys = sorted(".".join((*above, key)) for key in section)
+    return problem, _did_you_mean(".".join(loc), keys) or f"its keys are {', '.join(section)}"
 
 
-def section_keys(section: str) -> list[str]:
-    """The keys of a section (`""` for the top); none where there is no such section."""
+def _did_you_mean(word: str, known: Sequence[str]) -> str:
+    nearest = difflib.get_close_matches(word, known, n=1)
+    return f"did you mean `{nearest[0]}`?" if nearest else ""
+
+
+def _section_keys(section: str) -> list[str]:
+    """The keys of a section (`""` for the top level); none if there is no such section."""
     if not section:
         return list(Config.model_fields)
     field = Config.model_fields.get(section)

@@ -1,4 +1,4 @@
-"""Reads YAML keeping the line of every key, and without YAML 1.1's surprises."""
+"""Reads YAML with YAML 1.2's scalars and the line of every key."""
 
 import re
 from collections.abc import Mapping
@@ -14,11 +14,11 @@ Key = tuple[str, ...]
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.2's scalars: `1e-3` and `010`, ten, are numbers; `no`, `12:30:00`, `2024-01-01` are words (class names, say)."""
+    """YAML 1.2's scalars: `1e-3` and `010` (ten) are numbers; `no`, `12:30:00`, `2024-01-01` are strings (class names)."""
 
 
 class _Dumper(yaml.SafeDumper):
-    """Puts quotes around a text that a reader of YAML 1.1 or 1.2 would take for something else."""
+    """Quotes strings that YAML 1.1 or 1.2 would read as another type."""
 
 
 def _whole_number(loader: _Loader, node: yaml.ScalarNode) -> int:
@@ -31,20 +31,20 @@ _Loader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if tag not in {_BOOL, _INT, _FLOAT, _TIME}]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
-for _side in (_Loader, _Dumper):
-    # In this order: what is a whole number would also be a float.
+for _class in (_Loader, _Dumper):
+    # In this order: the pattern of floats also matches whole numbers.
     for _tag, _pattern, _firsts in (
         (_BOOL, r"true|True|TRUE|false|False|FALSE", "tTfF"),
         (_INT, r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", "-+0123456789"),
         (_FLOAT, r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)", "-+.0123456789"),
     ):
-        _side.add_implicit_resolver(_tag, re.compile(rf"({_pattern})$"), list(_firsts))
+        _class.add_implicit_resolver(_tag, re.compile(rf"({_pattern})$"), list(_firsts))
 _Loader.add_constructor(_INT, _whole_number)
 
 
 @dataclass
 class Document:
-    """A YAML mapping: its values, the line of every key (counted from 1), and what was wrong with its form."""
+    """A YAML mapping: its values, the line of every key (from 1), and the problems of its form."""
 
     values: dict[str, Any]
     lines: dict[Key, int] = field(default_factory=dict)
@@ -52,7 +52,7 @@ class Document:
 
 
 def parse_value(text: str) -> Any:
-    """The value that `text` has as YAML; raises ConfigError where it is none."""
+    """The value of `text` as YAML; raises ConfigError if it is not valid YAML."""
     try:
         return yaml.load(text, _Loader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
@@ -60,12 +60,12 @@ def parse_value(text: str) -> Any:
 
 
 def to_yaml(plain: Mapping[str, Any]) -> str:
-    """YAML text that reads as `plain` again."""
+    """YAML text that reads back as `plain`."""
     return yaml.dump(dict(plain), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 
 def read_document(path: Path) -> Document:
-    """Reads a YAML file whose top is a mapping; raises ConfigError where it is none or cannot be read."""
+    """Reads a YAML file whose top level is a mapping; raises ConfigError if it is not, or cannot be read."""
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -86,7 +86,7 @@ def read_document(path: Path) -> Document:
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{path}:{mark.line + 1}" if mark is not None else str(path)
-        hint = "sections and keys are written `key: value`, indented with spaces"
+        hint = "write sections and keys as `key: value`, indented with spaces"
         raise ConfigError(f"{where}: not valid YAML: {_first_line(error)}", hint=hint) from None
     if not isinstance(node, yaml.MappingNode):
         raise ConfigError(
@@ -97,13 +97,13 @@ def read_document(path: Path) -> Document:
 
 
 def _note_keys(node: yaml.MappingNode, above: Key, path: Path, document: Document) -> None:
-    # PyYAML keeps the last of two equal keys without a word, so they are looked for before values are made.
+    # PyYAML silently keeps the last of two equal keys, so they are found before values are constructed.
     for key_node, value_node in node.value:
         key = (*above, str(key_node.value))
         line = key_node.start_mark.line + 1
         if key in document.lines:
             first = document.lines[key]
-            document.problems.append(f"{path}:{line}: {'.'.join(key)}: stands twice, first in line {first}")
+            document.problems.append(f"{path}:{line}: {'.'.join(key)}: appears twice, first in line {first}")
         document.lines.setdefault(key, line)
         if isinstance(value_node, yaml.MappingNode):
             _note_keys(value_node, key, path, document)
@@ -117,5 +117,5 @@ def _kind(node: yaml.Node | None) -> str:
 
 def _first_line(error: Exception) -> str:
     if isinstance(error, RecursionError):
-        return "nested too deeply, or an alias stands inside of what it means"
+        return "nested too deeply, or an alias inside the value that it refers to"
     return str(getattr(error, "problem", None) or error).splitlines()[0]

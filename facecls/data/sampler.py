@@ -16,7 +16,7 @@ from facecls.data.listing import Indices
 from facecls.data.load import LoadedSplit
 from facecls.data.stores.memory import ArrayStore
 from facecls.device import Device
-from facecls.prefetch import prefetched
+from facecls.prefetch import prefetch
 
 T = TypeVar("T")
 Balance = Literal["none", "sampler", "loss"]
@@ -129,7 +129,7 @@ def _ahead(batches: Iterable[T], split: LoadedSplit, device: Device) -> Iterator
     But not those that a processor copies from its own memory: that takes less time than a thread takes from the network's.
     """
     copied = isinstance(split.faces, ArrayStore) and split.faces.in_memory and device.type == "cpu"
-    return iter(batches) if copied else prefetched(batches)
+    return iter(batches) if copied else prefetch(batches)
 
 
 def class_weights(labels: NDArray[np.int32], classes: int) -> Tensor:

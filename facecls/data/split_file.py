@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from facecls.data.listing import Paths, natural_key
 from facecls.errors import DataError, ImageError
-from facecls.files import whole
+from facecls.files import atomic_file
 
 AuditedImages = tuple[Paths, NDArray[np.int32]]  # with their class numbers
 
@@ -38,7 +38,7 @@ def write_split_file(
     Paths are relative to `root`, so that the file still holds when the images have been moved.
     """
     names = list(classes)
-    with whole(path) as raw:
+    with atomic_file(path) as raw:
         file = io.TextIOWrapper(raw, encoding="utf-8", errors="surrogateescape", newline="")
         writer = csv.writer(file)
         writer.writerow(_HEADER)
@@ -48,7 +48,7 @@ def write_split_file(
                 writer.writerow((_joined(below, paths.name(index)), names[label], split, ""))
         for error, name in skipped:
             writer.writerow((_relative(error.path, root), name, "skipped", error.reason))
-        file.detach()  # which writes what is left, and leaves the closing to `whole`
+        file.detach()  # which writes what is left, and leaves the closing to `atomic_file`
 
 
 def read_split_file(path: Path, root: Path, *, gone: str | None = GONE) -> tuple[tuple[str, ...], dict[str, AuditedImages]]:

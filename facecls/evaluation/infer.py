@@ -49,7 +49,7 @@ def forward_batches(
             embedded = [model.embed(view) for view in views]
             nothing = np.zeros((len(images), 0), np.float32)
             features.append(_mean(embedded) if with_features else nothing)
-            logits.append(_mean([model.score(each) for each in embedded]) if with_logits else nothing)
+            logits.append(_mean([model.classify(each) for each in embedded]) if with_logits else nothing)
     if not logits:
         return Outputs(np.zeros((0, 0), np.float32), np.zeros((0, 0), np.float32))
     return Outputs(np.concatenate(logits), np.concatenate(features))

@@ -1,1 +1,1 @@
-"""Pixels: from a file to a square of RGB."""
+"""From an image file to S x S pixels of RGB."""

@@ -1,4 +1,4 @@
-"""From any of Pillow's modes (palette, 16 bits, transparency, CMYK...) to RGB, in little memory."""
+"""Converts any of Pillow's modes (palette, 16 bits, transparency, CMYK...) to RGB with little extra memory."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -10,12 +10,12 @@ _PIXELS_AT_ONCE = 1 << 18
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """The same image in RGB: `image` itself if it is that, or a new one.
+    """The image in RGB: `image` itself if it is RGB already, or a new image.
 
-    What is transparent becomes white: portraits are cut out to be shown on white pages, and the colour that lies
-    under full transparency is whatever the program left there. Of 16-bit grey 65535 is white (of 12-bit 4095).
-    Numbers without a known white (32-bit and float) are taken as 0 to 1, 0 to 255 or 0 to 65535 where they fit, and
-    are stretched from their least to their largest where they do not. Raises ValueError if no pixel is a number.
+    Transparent pixels are composited on white: cut-out portraits are made for white pages, and the colour under full
+    transparency is arbitrary. In 16-bit grey 65535 is white (in 12-bit 4095). Types without a defined white (32-bit and
+    float) are taken as 0 to 1, 0 to 255 or 0 to 65535, the first that fits, else scaled from their minimum to their
+    maximum. Raises ValueError if no pixel is finite.
     """
     mode = image.mode
     if mode in ("LA", "La", "PA", "RGBA", "RGBa") or (mode in ("1", "L", "P", "RGB") and image.has_transparency_data):
@@ -27,7 +27,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _strips(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
-    """An image, some rows at a time, each with the number of its first row."""
+    """The image in strips of some rows, each with the index of its first row."""
     rows = max(1, _PIXELS_AT_ONCE // image.width)
     if image.height <= rows:
         yield 0, image
@@ -37,32 +37,32 @@ def _strips(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
 
 
 def _in_strips(image: Image.Image, to_rgb: Callable[[Image.Image], Image.Image]) -> Image.Image:
-    """`to_rgb` of an image, in strips, so that what it makes on its way takes no memory to speak of."""
-    whole = Image.new("RGB", image.size)
+    """`to_rgb` applied strip by strip, so that its intermediate images are small."""
+    converted = Image.new("RGB", image.size)
     for top, strip in _strips(image):
-        whole.paste(to_rgb(strip), (0, top))
-    return whole
+        converted.paste(to_rgb(strip), (0, top))
+    return converted
 
 
 def _on_white(image: Image.Image) -> Image.Image:
-    image = image.convert("LA") if image.mode == "La" else image  # Pillow has no way from La to RGBA
+    image = image.convert("LA") if image.mode == "La" else image  # Pillow cannot convert La to RGBA
     image = image.convert("RGBA")
     return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
 
 
 def _black_and_white(image: Image.Image) -> tuple[float, float]:
-    """The numbers that stand for black and for white in an image with one wide number to a pixel."""
+    """The values of black and white in an image with one channel of more than 8 bits."""
     if image.mode != "F" and (image.mode != "I" or image.format == "PPM"):
         twelve_bits = isinstance(image, TiffImagePlugin.TiffImageFile) and image.tag_v2.get(258) == (12,)
         return 0, 4095 if twelve_bits else 65535
     low, high = math.inf, -math.inf
     for _, strip in _strips(image):
-        numbers = np.asarray(strip)
-        numbers = numbers[np.isfinite(numbers)]
-        if numbers.size:
-            low, high = min(low, float(numbers.min())), max(high, float(numbers.max()))
+        values = np.asarray(strip)
+        values = values[np.isfinite(values)]
+        if values.size:
+            low, high = min(low, float(values.min())), max(high, float(values.max()))
     if low > high:
-        raise ValueError("no pixel is a number")
+        raise ValueError("no pixel is finite")
     if low >= 0:
         whites = (1, 255, 65535) if image.mode == "F" else (255, 65535)
         white = next((white for white in whites if high <= white), None)
@@ -73,6 +73,6 @@ def _black_and_white(image: Image.Image) -> tuple[float, float]:
 
 def _scaled(image: Image.Image, black: float, white: float) -> Image.Image:
     with np.errstate(invalid="ignore"):  # signalling NaNs
-        numbers = np.asarray(image).astype(np.float64)
-        numbers = np.clip((numbers - black) / max(white - black, np.finfo(np.float64).tiny), 0, 1)
-    return Image.fromarray(np.rint(np.nan_to_num(numbers) * 255).astype(np.uint8)).convert("RGB")
+        values = np.asarray(image).astype(np.float64)
+        values = np.clip((values - black) / max(white - black, np.finfo(np.float64).tiny), 0, 1)
+    return Image.fromarray(np.rint(np.nan_to_num(values) * 255).astype(np.uint8)).convert("RGB")

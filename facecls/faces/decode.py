@@ -1,9 +1,8 @@
-"""Open any photograph safely: EXIF turned, RGB, size-limited, or a named reason why not.
+"""Decodes image files safely: upright, RGB, limited in size; any failure is an ImageError with its reason.
 
-Every image is decoded by one of the readers below, called directly and not through `Image.open`: that never tries
-the formats that start other programs (EPS), says what is wrong where `Image.open` only says "cannot identify", and
-keeps Pillow's own check for decompression bombs (a process-wide number, a warning, an error without the size) out
-of the way of ours.
+Pillow's plugin classes are called directly. `Image.open(formats=...)` replaces their errors by "cannot identify image
+file", rejects more than 179 million pixels before `draft` can shrink a JPEG, by a limit that is process-wide, and opens
+a JPEG with a second frame as MPO.
 """
 
 import errno
@@ -40,14 +39,14 @@ SUFFIXES = frozenset(
     """
     .jpg .jpeg .jpe .jfif .png .apng .gif .bmp .webp .tif .tiff .ppm .pgm .pbm .pnm .pfm .avif .heic .heif
     .jp2 .j2k .j2c .jpc .jpf .jpx
-    """.split()  # noqa: SIM905  so many quoted words are not easier to read
+    """.split()  # noqa: SIM905  quotes would make it harder to read
 )
-"""Lower-case suffixes, with their dot, that count as images. What a file is is told by its first bytes alone."""
+"""Lower-case suffixes, with their dot, of the files listed as images. The format is detected by the first bytes alone."""
 
 
 @dataclass(frozen=True)
 class Limit:
-    """The largest image of a format that is read: pixels, in millions, and the file's megabytes."""
+    """The largest accepted image of a format: megapixels, and megabytes of the file."""
 
     megapixels: int
     megabytes: int
@@ -65,17 +64,17 @@ LIMITS = {
     "HEIF": Limit(50, 32),
     "JPEG2000": Limit(18, 32),
 }
-"""With these no image takes 512 MB at any moment. They differ with what the readers need beside the image itself
-(4 bytes a pixel, and as much again to turn it): libwebp two canvases, openjpeg a number of 32 bits for each colour."""
+"""With these limits decoding takes less than 512 MB at any time: 4 bytes a pixel, as much again to rotate, and what the
+decoder needs (libwebp: two canvases; openjpeg: 32 bits per channel)."""
 
-MEGAPIXELS_IN_SCANS = 40
-"""The limit of a JPEG in several scans (progressive): the coefficients of all of it are held while it is decoded."""
+MEGAPIXELS_OF_SCANS = 40
+"""The limit of a JPEG with several scans (progressive): its decoder holds the coefficients of the whole image."""
 
-MEGAPIXELS_BEFORE_SHRINKING = 200
-"""The limit of a JPEG in one scan before `at_least` shrinks it: such a one is decoded row by row."""
+MEGAPIXELS_BEFORE_DRAFT = 200
+"""The limit of a JPEG with one scan that `at_least` shrinks: it is decoded row by row."""
 
-_READERS: dict[str, type[ImageFile.ImageFile]] = {
-    # Not Pillow's JPEG factory: that reads a phone's image with a depth map or a second exposure as a series
+_PLUGINS: dict[str, type[ImageFile.ImageFile]] = {
+    # Not Pillow's JPEG factory, which opens a phone's image with a depth map or a second exposure as a sequence (MPO)
     "JPEG": JpegImagePlugin.JpegImageFile,
     "PNG": PngImagePlugin.PngImageFile,
     "GIF": GifImagePlugin.GifImageFile,
@@ -88,11 +87,11 @@ _READERS: dict[str, type[ImageFile.ImageFile]] = {
 }
 _HEVC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
 
-_LONGEST_LIST = 200_000  # numbers under one tag of a TIFF: a 16-bit palette has 196,608
-_STRIPS = (273, 279, 324, 325)  # the tags that say where strips and tiles lie, and how long they are
-_KINDS = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8}  # bytes of each
+_MAX_TAG_VALUES = 200_000  # of one TIFF tag: a 16-bit palette has 196,608
+_STRIPS = (273, 279, 324, 325)  # TIFF tags: offsets and lengths of strips and tiles
+_TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8}  # of TIFF's value types
 
-_TURNS: dict[object, Image.Transpose] = {
+_TRANSPOSES: dict[object, Image.Transpose] = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -102,20 +101,19 @@ _TURNS: dict[object, Image.Transpose] = {
     8: Image.Transpose.ROTATE_90,
 }
 
-# Readers warn of odd metadata, which nobody here looks at, and of large images, before our own limits can speak.
-# `warnings.catch_warnings` around each decode would change the filters of all threads, and so this is said once, of
-# no more than that: Pillow's deprecations are heard as ever, and so is its error at twice the size that it warns of.
-# Whoever turns warnings into errors after this line gets an ImageError instead.
+# Pillow warns of odd metadata, which is not used here, and of large images, for which LIMITS applies.
+# `warnings.catch_warnings` around each call would change the filters of all threads, so these two are ignored for good;
+# Pillow's deprecation warnings are not. If a later filter turns warnings into errors, they become ImageErrors.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.(\w+ImagePlugin|Image)$")
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
-# How readers say that a file ends too early
-_ENDS = ("truncated", "requires a buffer", "reached eof", "expected to read", "index out of range")
+# In the messages of decoders for a file that ends too early
+_TRUNCATED = ("truncated", "requires a buffer", "reached eof", "expected to read", "index out of range")
 
 
 @dataclass(frozen=True)
-class Source:
-    """What an image's file says of itself: its format, and its size in pixels before it is turned or shrunk."""
+class ImageHeader:
+    """The format in an image's header, and the size in pixels before rotation and shrinking."""
 
     format: str
     width: int
@@ -123,105 +121,104 @@ class Source:
 
 
 def open_image(path: str | os.PathLike[str], at_least: int | None = None) -> Image.Image:
-    """The image in a file, upright (EXIF), as RGB; of several frames or pages the first.
+    """The image in a file as RGB, upright by its EXIF orientation; the first of several frames or pages.
 
-    at_least: the caller will shrink the image to about this many pixels on its shorter side. A JPEG is then
-    decoded at 1/2, 1/4 or 1/8 of its size, never below this, which is up to eight times faster.
+    at_least: pixels of the shorter side that the caller needs. A JPEG is then decoded at the smallest of 1/2, 1/4 or 1/8 of
+        its size that is not below this, up to eight times as fast.
 
-    Transparency is laid on white, wide numbers are scaled (see `colours.to_rgb`); colour profiles are not applied.
-
-    Safe to call from many threads. Raises ImageError, and nothing else, if the file cannot be read.
+    Transparent pixels are composited on white and wide pixel types are scaled (see `colour.to_rgb`); colour profiles are
+    not applied. Thread-safe. Raises ImageError, and nothing else, if the file cannot be read.
     """
-    return open_with_source(path, at_least)[0]
+    return open_with_header(path, at_least)[0]
 
 
-def open_with_source(path: str | os.PathLike[str], at_least: int | None = None) -> tuple[Image.Image, Source]:
-    """The image as `open_image` gives it, and what its file says of itself; raises ImageError as that does."""
+def open_with_header(path: str | os.PathLike[str], at_least: int | None = None) -> tuple[Image.Image, ImageHeader]:
+    """The image as `open_image` returns it, and its header; raises ImageError like that."""
     assert at_least is None or at_least > 0, at_least
     name = os.fspath(path)
     try:
         return _open(Path(name), at_least)
     except ImageError as error:
         reason, hint = error.reason, error.hint
-    except Exception as error:  # whatever a reader stumbles over: Pillow's own errors, struct's, zlib's, IndexError
+    except Exception as error:  # decoders raise errors of Pillow, struct and zlib, IndexError and more
         reason, hint = _reason(error, name), ""
-    # Out here, because an error that is kept would keep its cause, and with it half-read pixels and buffers
+    # Outside the except block: an error kept by the caller would keep its cause alive, with pixels and buffers
     raise ImageError(name, reason, hint)
 
 
-def _open(path: Path, at_least: int | None) -> tuple[Image.Image, Source]:
+def _open(path: Path, at_least: int | None) -> tuple[Image.Image, ImageHeader]:
     status = path.stat()
     if stat.S_ISDIR(status.st_mode):
         raise ImageError(str(path), "is a folder")
-    if not stat.S_ISREG(status.st_mode):  # asked before opening: to open a fifo is to wait for its writer
+    if not stat.S_ISREG(status.st_mode):  # before opening: opening a FIFO waits for its writer
         raise ImageError(str(path), "is not a regular file")
     if status.st_size == 0:
         raise ImageError(str(path), "is empty")
     with path.open("rb") as stream:
-        opened = _reader(path, stream, status.st_size)(stream)
-        source = Source(str(opened.format), *opened.size)
+        opened = _plugin(path, stream, status.st_size)(stream)
+        header = ImageHeader(str(opened.format), *opened.size)
         if at_least is not None:
             opened.draft(None, (at_least, at_least))
-        _refuse_too_large(path, opened, source.width, source.height)
+        _check_pixel_limit(path, opened, header)
         opened.load()
-    turn = _turn(opened)
+    transpose = _upright_transpose(opened)
     image = to_rgb(opened)
-    if image is opened and turn is None:
-        image = image.copy()  # the reader's own object would hold on to its buffers
-    del opened  # or three images would stand side by side while one is turned
-    if turn is not None:
-        image = image.transpose(turn)
-    image.info.clear()  # or who looks for an orientation would turn it again
-    return image, source
+    if image is opened and transpose is None:
+        image = image.copy()  # the plugin's object would keep its buffers alive
+    del opened  # else three copies of the pixels would be in memory during the transpose
+    if transpose is not None:
+        image = image.transpose(transpose)
+    image.info.clear()  # else a caller that applies the orientation would apply it twice
+    return image, header
 
 
-def _reader(path: Path, stream: IO[bytes], size: int) -> type[ImageFile.ImageFile]:
+def _plugin(path: Path, stream: IO[bytes], size: int) -> type[ImageFile.ImageFile]:
     start = stream.read(64)
     stream.seek(0)
     if _is_heic(start):
-        name, reader = "HEIF", _heif_reader(path)
+        name, plugin = "HEIF", _heif_plugin(path)
     else:
-        name, reader = _pillow_reader(path, start[:16])
+        name, plugin = _pillow_plugin(path, start[:16])
     limit = LIMITS[name].megabytes
     if size > limit * 1e6:
         raise ImageError(str(path), f"is {size / 1e6:.0f} MB large, more than {limit} MB")
     if name == "TIFF":
-        _refuse_endless_lists(path, stream, size)
+        _check_tiff_tags(path, stream, size)
         stream.seek(0)
-    return reader
+    return plugin
 
 
-def _pillow_reader(path: Path, start: bytes) -> tuple[str, type[ImageFile.ImageFile]]:
-    for name, reader in _READERS.items():
+def _pillow_plugin(path: Path, start: bytes) -> tuple[str, type[ImageFile.ImageFile]]:
+    for name, plugin in _PLUGINS.items():
         accept = Image.OPEN[name][1]
-        answer = accept(start) if accept is not None else False
-        if isinstance(answer, str):  # Pillow was built without this format
-            raise ImageError(str(path), f"is an image of a kind that this Pillow cannot read ({name})")
-        if answer:
-            return name, reader
+        accepted = accept(start) if accept is not None else False
+        if isinstance(accepted, str):  # Pillow was built without this format
+            raise ImageError(str(path), f"is in a format that this Pillow cannot read ({name})")
+        if accepted:
+            return name, plugin
     raise ImageError(str(path), "is not an image that can be read")
 
 
-def _refuse_endless_lists(path: Path, stream: IO[bytes], size: int) -> None:
-    """Raises ImageError for a TIFF that lists more strips or tiles than any image has.
+def _check_tiff_tags(path: Path, stream: IO[bytes], size: int) -> None:
+    """Raises ImageError for a TIFF tag with more values than any valid image has.
 
-    Pillow makes objects of each of these numbers: a file of 80 MB would take gigabytes, and minutes.
+    Pillow creates an object for each value: a file of 80 MB would take gigabytes and minutes.
     """
     start = stream.read(16)
-    order, big = "<" if start.startswith(b"II") else ">", start[2:3] == b"+"  # BigTIFF, as Pillow tells it
+    order, big = "<" if start.startswith(b"II") else ">", start[2:3] == b"+"  # BigTIFF, by the same byte as Pillow
     (offset,) = struct.unpack_from(order + ("Q" if big else "I"), start, 8 if big else 4)
     stream.seek(offset)
     (entries,) = struct.unpack(order + ("Q" if big else "H"), stream.read(8 if big else 2))
-    form = struct.Struct(order + ("HHQ8x" if big else "HHI4x"))
+    layout = struct.Struct(order + ("HHQ8x" if big else "HHI4x"))
     for _ in range(entries):
-        entry = stream.read(form.size)
-        if len(entry) < form.size:
+        entry = stream.read(layout.size)
+        if len(entry) < layout.size:
             return
-        tag, kind, count = form.unpack(entry)
-        # Pillow skips kinds that it does not know and lists that are not all there, and leaves bytes as they are
-        read = kind in _KINDS and count * _KINDS[kind] <= size and (kind not in (1, 2, 7) or tag in _STRIPS)
-        if read and count > _LONGEST_LIST:
-            raise ImageError(str(path), f"is damaged: lists {count} numbers under its tag {tag}")
+        tag, type_, count = layout.unpack(entry)
+        # Pillow skips unknown types and truncated values, and does not split bytes and text
+        read = type_ in _TYPE_BYTES and count * _TYPE_BYTES[type_] <= size and (type_ not in (1, 2, 7) or tag in _STRIPS)
+        if read and count > _MAX_TAG_VALUES:
+            raise ImageError(str(path), f"is damaged: {count} values in TIFF tag {tag}")
 
 
 def _is_heic(start: bytes) -> bool:
@@ -230,13 +227,13 @@ def _is_heic(start: bytes) -> bool:
     return start[4:8] == b"ftyp" and not brands.isdisjoint(_HEVC_BRANDS)
 
 
-def _heif_reader(path: Path) -> type[ImageFile.ImageFile]:
+def _heif_plugin(path: Path) -> type[ImageFile.ImageFile]:
     pillow_heif = _pillow_heif()
     if pillow_heif is None:
-        hint = "`pip install 'facecls[heic]'` adds HEIC images"
+        hint = "install it with `pip install 'facecls[heic]'`"
         raise ImageError(str(path), "is a HEIC image, and pillow-heif is not installed", hint)
-    reader: type[ImageFile.ImageFile] = pillow_heif.HeifImageFile
-    return reader
+    plugin: type[ImageFile.ImageFile] = pillow_heif.HeifImageFile
+    return plugin
 
 
 @functools.cache
@@ -247,53 +244,53 @@ def _pillow_heif() -> ModuleType | None:
         return None
 
 
-def _refuse_too_large(path: Path, image: ImageFile.ImageFile, width: int, height: int) -> None:
-    """Raises ImageError for an image of too many pixels; called before any is decoded, `image` shrunk already."""
-    limit = LIMITS[str(image.format)].megapixels
+def _check_pixel_limit(path: Path, image: ImageFile.ImageFile, header: ImageHeader) -> None:
+    """Raises ImageError for too many pixels; called before decoding and after `draft`, so `image` may be smaller."""
+    limit = LIMITS[header.format].megapixels
     if isinstance(image, JpegImagePlugin.JpegImageFile):
         if _has_several_scans(image):
-            limit = MEGAPIXELS_IN_SCANS
+            limit = MEGAPIXELS_OF_SCANS
         elif image.width * image.height <= limit * 1e6:
-            limit = MEGAPIXELS_BEFORE_SHRINKING
-    if width * height > limit * 1e6:
-        raise ImageError(str(path), f"claims {width} x {height} pixels, more than {limit} million")
+            limit = MEGAPIXELS_BEFORE_DRAFT
+    if header.width * header.height > limit * 1e6:
+        raise ImageError(str(path), f"claims {header.width} x {header.height} pixels, more than {limit} million")
 
 
 def _has_several_scans(image: JpegImagePlugin.JpegImageFile) -> bool:
-    """Whether the coefficients of the whole image are held in memory, however small it is decoded."""
+    """Whether the decoder holds the coefficients of the whole image, even for a smaller output size."""
     if "progressive" in image.info or image.layers == 4:
         return True
     assert image.fp is not None
-    # The reader stands behind the header of the first scan: does that hold all colours?
+    # The file position is behind the header of the first scan: that has all components if it is the only one
     length = 6 + 2 * image.layers
     image.fp.seek(-length, os.SEEK_CUR)
     return image.fp.read(3) != struct.pack(">HB", length, image.layers)
 
 
-def _turn(image: Image.Image) -> Image.Transpose | None:
-    """What sets a loaded image upright, by its EXIF or XMP."""
+def _upright_transpose(image: Image.Image) -> Image.Transpose | None:
+    """The transpose that turns a loaded image upright, by its EXIF or XMP."""
     try:
-        return _TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
-    except Exception:  # metadata that cannot be read says nothing, and the pixels are whole
+        return _TRANSPOSES.get(image.getexif().get(ExifTags.Base.Orientation))
+    except Exception:  # the metadata is damaged, the pixels are not
         return None
 
 
 def _reason(error: Exception, name: str) -> str:
-    """What a system error or a reader's exception means to who took the image."""
+    """The reason for the user behind a system error or a decoder's exception."""
     if isinstance(error, FileNotFoundError | NotADirectoryError):
-        return "is a link to nothing" if Path(name).is_symlink() else "no such file"
+        return "is a broken link" if Path(name).is_symlink() else "no such file"
     if isinstance(error, PermissionError):
         return "permission denied"
     if isinstance(error, MemoryError):
         return "does not fit into memory"
     if isinstance(error, OSError) and error.errno is not None:
-        known = {errno.ENAMETOOLONG: "its name is too long", errno.ELOOP: "is a link that leads to itself"}
+        known = {errno.ENAMETOOLONG: "its name is too long", errno.ELOOP: "is a circular link"}
         return known.get(error.errno) or f"cannot be read: {os.strerror(error.errno).lower()}"
     if isinstance(error, Image.DecompressionBombError):
-        return "claims more pixels than any image has"
-    word = " ".join(str(error).split())
-    if isinstance(error, EOFError) or any(end in word.lower() for end in _ENDS):
+        return "claims too many pixels"
+    message = " ".join(str(error).split())
+    if isinstance(error, EOFError) or any(end in message.lower() for end in _TRUNCATED):
         return "is cut short"
-    if "null byte" in word or isinstance(error, UnicodeError):
+    if "null byte" in message or isinstance(error, UnicodeError):
         return "no such file"
-    return f"is damaged: {word or type(error).__name__}"
+    return f"is damaged: {message or type(error).__name__}"

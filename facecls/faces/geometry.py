@@ -1,4 +1,4 @@
-"""The one way from an image to S x S pixels (crop, fit, resize); data, predict and export all use it."""
+"""From an image to S x S pixels: central crop, fit, resize. Training, evaluation and prediction share it."""
 
 import math
 import os
@@ -12,26 +12,24 @@ from PIL import Image
 from facecls.faces.decode import open_image
 
 PADDING = (128, 128, 128)
-"""What `fit="pad"` fills up with: the middle of the range, which normalisation takes to about 0, the value that
-convolutions pad with themselves. Black, or a colour of the image, would be a feature that is not the face's."""
+"""The colour of `fit="pad"`: mid-grey, which is about 0 after normalisation, like the zero padding of convolutions."""
 
-# Half the work of BICUBIC, and no rings of false light along hard edges, which it leaves around glasses and hair;
-# Pillow widens the filter with the factor of shrinking, so that nothing is skipped (antialiasing).
+# Half the work of BICUBIC and no ringing along hard edges (glasses, hair). Pillow antialiases: its filter widens with the
+# factor of reduction.
 _RESAMPLE = Image.Resampling.BILINEAR
 
-# Larger images than this many times the wanted size are first averaged down in whole blocks, which is faster
-# and changes a pixel by at most a few levels.
+# Images larger than this many times the output are first reduced by averaging blocks, which is faster and changes a pixel
+# by at most a few levels.
 _REDUCING_GAP = 3.0
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """Central share -> fit -> resize, in a single resampling; stored in checkpoints by `dataclasses.asdict`.
+    """Central crop, fit and resize in a single resampling; checkpoints store it as `dataclasses.asdict` returns it.
 
-    image_size: S, pixels, the side of the square that comes out.
-    crop: central share of each side that is kept, in (0, 1].
-    fit: how an oblong becomes a square: `crop` keeps its central square, `pad` keeps all and fills up with grey,
-        `stretch` keeps all and changes its proportions.
+    image_size: S, side of the output, pixels.
+    crop: share of each side that the central crop keeps, in (0, 1].
+    fit: how a non-square image becomes square: `crop` to the central square, `pad` with grey, `stretch`.
     """
 
     image_size: int
@@ -42,7 +40,7 @@ class Geometry:
         assert self.image_size >= 1 and 0 < self.crop <= 1 and self.fit in ("crop", "pad", "stretch"), self
 
     def __call__(self, image: Image.Image) -> npt.NDArray[np.uint8]:
-        """uint8 (S, S, 3) of an RGB image of any size."""
+        """RGB image of any size to uint8 (S, S, 3)."""
         assert image.mode == "RGB", image.mode
         size = self.image_size
         width, height = (side * self.crop for side in image.size)
@@ -60,5 +58,5 @@ class Geometry:
 
 
 def read_face(path: str | os.PathLike[str], geometry: Geometry) -> npt.NDArray[np.uint8]:
-    """uint8 (S, S, 3) of an image's file. Raises ImageError if that cannot be read."""
+    """Image file to uint8 (S, S, 3). Raises ImageError if it cannot be read."""
     return geometry(open_image(path, at_least=math.ceil(geometry.image_size / geometry.crop)))

@@ -21,7 +21,7 @@ from facecls.faces.geometry import Geometry, read_face
 from facecls.models.classifier import FaceClassifier
 from facecls.models.mkldnn import for_inference
 from facecls.open_set.outputs import Outputs
-from facecls.prefetch import prefetched
+from facecls.prefetch import prefetch
 
 FaceOrError: TypeAlias = NDArray[np.uint8] | ImageError  # (S, S, 3), or why the image cannot be read
 
@@ -65,7 +65,7 @@ class Predictor:
         if self.device.type == "cpu":
             yield from self._predict_on_cpu(paths, top_k)
         else:
-            for images in prefetched(self.read(paths)):
+            for images in prefetch(self.read(paths)):
                 yield from self._predict_batch(images, top_k)
 
     def _predict_on_cpu(self, paths: Sequence[str], top_k: int) -> Iterator[Prediction]:

@@ -1,8 +1,8 @@
-"""The registry: a model's name to what builds it; to add a model, write a file and add a line to MODELS.
+"""The model registry: names and their builders. To add a model, write its module and add a line to MODELS.
 
-A builder takes the config's `model` section and the side of the square in pixels. It gives a backbone: an nn.Module from
-normalised float (B, 3, S, S) to features (B, F), with F as its attribute `features`; a backbone that takes images of one
-size only says which as `fixed_size`.
+A builder takes the config's `model` section and the image size S in pixels. It returns a backbone: an nn.Module from
+normalised float (B, 3, S, S) to features (B, F), with F as its attribute `features`. A backbone that takes one image size
+only has it as its attribute `fixed_size`; one of which parts can be frozen lists them by a method `stages`.
 """
 
 import difflib
@@ -19,6 +19,7 @@ from facecls.models.cnn import cnn
 from facecls.models.heads import HEADS, Head, build_head
 from facecls.models.mlp import linear, mlp
 from facecls.models.resnet import resnet18, resnet34
+from facecls.text import name_list
 
 __all__ = [
     "HEADS",
@@ -43,25 +44,24 @@ MODELS: dict[str, Builder] = {
     "linear": linear,
 }
 
-LIBRARIES = ("torchvision", "timm")  # `torchvision/NAME` and `timm/NAME` are models of theirs
+LIBRARIES = ("torchvision", "timm")  # of which every model `LIBRARY/NAME` is available
 
 
 def build_model(model: ModelConfig, head: HeadConfig, *, classes: int, image_size: int) -> FaceClassifier:
-    """A fresh classifier for `classes` classes and images of `image_size` pixels; global chance draws its weights.
+    """A new classifier for `classes` classes and images of `image_size` pixels, initialised by torch's global generator.
 
-    Where weights will be loaded anyway, build it inside `torch.device("meta")` and load them with `assign=True`: that skips
-    the drawing. Raises ModelError for a name that nobody knows or an image size that the model cannot take, InstallError
-    where its library is missing.
+    To load weights, build it inside `torch.device("meta")` and load them with `assign=True`: that skips the initialisation.
+    Raises ModelError for an unknown name or an image size that the model cannot take, InstallError if its library is missing.
     """
-    with _DrawNothingWithoutMemory():
+    with _SkipMetaInitialisation():
         backbone = _find(model.name)(model, image_size)
         features = backbone.features
-        assert isinstance(features, int), f"the backbone of {model.name} does not say how many features it gives"
+        assert isinstance(features, int), f"the backbone of {model.name} has no int attribute `features`"
         return FaceClassifier(backbone, build_head(head, features, classes), model.dropout)
 
 
-class _DrawNothingWithoutMemory(TorchFunctionMode):
-    """Skips drawing weights for tensors on the meta device: torch's own skipping imports its compiler, nearly 2 s."""
+class _SkipMetaInitialisation(TorchFunctionMode):
+    """Skips random initialisation of tensors on the meta device, for which torch would import its compiler (nearly 2 s)."""
 
     def __torch_function__(
         self, func: Any, types: Iterable[type], args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
@@ -76,7 +76,7 @@ def _find(name: str) -> Builder:
         return MODELS[name]
     library, slash, inner = name.partition("/")
     if slash and library in LIBRARIES:
-        # Imported here because torchvision alone takes longer to import than a resnet18 takes to load.
+        # Imported here because importing torchvision takes longer than loading a resnet18.
         from facecls.models import zoo
 
         return zoo.find(library, inner)
@@ -84,10 +84,6 @@ def _find(name: str) -> Builder:
         nearest = [f"{near}/{inner}" for near in difflib.get_close_matches(library.lower(), LIBRARIES, n=1)]
     else:
         nearest = difflib.get_close_matches(name.lower(), MODELS, n=1)
-    everything = ", ".join(f"`{known}`" for known in MODELS)
-    raise ModelError(
-        f"model.name: `{name}` is not a model",
-        hint=f"did you mean `{nearest[0]}`?"
-        if nearest
-        else f"the models are {everything}, and `torchvision/NAME` and `timm/NAME` for theirs",
-    )
+    names = name_list([*MODELS, *(f"{library}/NAME" for library in LIBRARIES)])
+    hint = f"did you mean `{nearest[0]}`?" if nearest else f"the models are {names}"
+    raise ModelError(f"model.name: `{name}` is not a model", hint=hint)

@@ -1,4 +1,4 @@
-"""The whole classifier, from pixels in [0, 1] to logits, and its size in parameters and multiply-adds."""
+"""The classifier from pixels in [0, 1] to logits, and its number of parameters and multiply-adds."""
 
 from collections.abc import Callable
 from typing import Self
@@ -14,11 +14,10 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class Normalise(nn.Module):
-    """(images - mean) / std for each channel, with ImageNet's figures: (B, 3, S, S) in [0, 1] -> about [-2.1, 2.6].
+    """(images - mean) / std per channel, with ImageNet's values: (B, 3, S, S) in [0, 1] -> about [-2.1, 2.6].
 
-    One multiply-add instead of a subtraction and a division: a single pass over the pixels. The figures are kept in
-    checkpoints, so that a checkpoint says how its images were normalised and a model built without memory (on the meta
-    device) has them once its weights are loaded.
+    Computed as one multiply-add, in a single pass over the pixels. The values are buffers, so that checkpoints hold them and
+    a model built on the meta device has them once its weights are loaded.
     """
 
     scale: Tensor
@@ -35,9 +34,9 @@ class Normalise(nn.Module):
 
 
 class FaceClassifier(nn.Module):
-    """Normalises, finds features (the backbone), scores them (the head): float (B, 3, S, S) in [0, 1], RGB, to logits (B, C).
+    """Normalisation, backbone and head: RGB float (B, 3, S, S) in [0, 1] to logits (B, C).
 
-    Where features and logits are both wanted, `embed` and then `score` give them in one pass.
+    `embed` and then `classify` return both features and logits in one pass.
     """
 
     def __init__(self, backbone: nn.Module, head: Head, dropout: float = 0.0) -> None:
@@ -50,23 +49,24 @@ class FaceClassifier(nn.Module):
 
     @property
     def fixed_size(self) -> int | None:
-        """The only side of images, in pixels, that fits; None where any does."""
+        """The only image size that the backbone takes, pixels; None if it takes any."""
         size = getattr(self.backbone, "fixed_size", None)
         assert size is None or isinstance(size, int)
         return size
 
     def freeze(self, how: str | int) -> None:
-        """Leaves the whole `backbone`, or that many stages from the pixels' end, as they are; `none` leaves nothing so.
+        """Freezes the `backbone`, or that many of its stages from the input side, or `none`.
 
-        Frozen parts need no gradients and stay in eval, so that their batch norms keep what they know. Raises ModelError
-        for stages that the backbone does not have.
+        Frozen modules get no gradients and stay in eval mode, so their batch norm statistics do not change. Raises
+        ModelError for more stages than the backbone has.
         """
         if how == "none":
             return
         stages = [self.backbone] if how == "backbone" else self._stages()[: int(how)]
         if how != "backbone" and int(how) > len(stages):
             raise ModelError(
-                f"model.freeze: {how} is more than the {len(stages)} stages of the model", hint="`freeze: backbone` takes all"
+                f"model.freeze: {how} is more than the {len(stages)} stages of the model",
+                hint="use `freeze: backbone` to freeze them all",
             )
         for stage in stages:
             stage.requires_grad_(False)
@@ -75,11 +75,11 @@ class FaceClassifier(nn.Module):
     def _stages(self) -> list[nn.Module]:
         stages: Callable[[], list[nn.Module]] | None = getattr(self.backbone, "stages", None)
         if stages is None:
-            raise ModelError("model.freeze: this model has no stages to count", hint="`freeze: backbone` leaves all of it")
+            raise ModelError("model.freeze: this model has no stages", hint="use `freeze: backbone` to freeze all of it")
         return stages()
 
     def train(self, mode: bool = True) -> Self:
-        """Sets the mode of all parts but the frozen ones."""
+        """Sets the mode of all modules but the frozen ones."""
         super().train(mode)
         for stage in self._frozen:
             stage.eval()
@@ -90,40 +90,40 @@ class FaceClassifier(nn.Module):
         features: Tensor = self.backbone(self.normalise(images))
         return features
 
-    def score(self, features: Tensor) -> Tensor:
-        """Logits (B, C) of features (B, F); drops out some features while training."""
+    def classify(self, features: Tensor) -> Tensor:
+        """Logits (B, C) of features (B, F); applies dropout in training mode."""
         logits: Tensor = self.head(self.dropout(features))
         return logits
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.score(self.embed(images))
+        return self.classify(self.embed(images))
 
 
 def count_parameters(model: nn.Module) -> int:
-    """How many numbers all parameters hold, frozen ones too; buffers are not among them."""
+    """The number of parameters, including frozen ones and without buffers."""
     return sum(parameter.numel() for parameter in model.parameters())
 
 
 def multiply_adds(model: nn.Module, image_size: int) -> int:
     """Multiply-adds of convolutions and matrix products for one image of `image_size` pixels.
 
-    Nothing is computed and the model stays as it is.
+    Counted on the meta device; the model does not change.
     """
-    # Imported here because it brings torch's compiler along, which takes about a second.
+    # Imported here because it imports torch's compiler, which takes about a second.
     from torch.utils.flop_counter import FlopCounterMode
 
     with FlopCounterMode(display=False) as counter:
         meta_forward(model, image_size)
     operations: int = counter.get_total_flops()
-    return operations // 2  # it counts the multiplication and the addition
+    return operations // 2  # it counts multiplications and additions
 
 
 def meta_forward(model: nn.Module, image_size: int) -> Tensor:
-    """What `model` gives in eval mode for one image, as a tensor without memory: its shape, at no cost.
+    """The output of `model` in eval mode for one image, on the meta device: its shape, without computation.
 
     The model's own tensors are neither read nor changed.
     """
-    # Parameters that want gradients keep attention on the path that the counter of multiply-adds can see into.
+    # Parameters with gradients: without, attention takes a fused path that the counter of multiply-adds does not count.
     tensors: dict[str, Tensor] = {name: nn.Parameter(value.to("meta")) for name, value in model.named_parameters()}
     tensors |= {name: value.to("meta") for name, value in model.named_buffers()}
     image = torch.empty(1, 3, image_size, image_size, device="meta")

@@ -1,4 +1,4 @@
-"""A small convolutional net around residual blocks, its three parts in the three spellings of nn.Sequential."""
+"""A small residual CNN, whose three modules show the three ways to build an nn.Sequential."""
 
 from collections import OrderedDict
 
@@ -11,8 +11,8 @@ from facecls.models.resnet import BasicBlock, initialise
 class Cnn(nn.Module):
     """Normalised (B, 3, S, S) -> (B, 128), any S from 16 pixels.
 
-    The article shows nn.Sequential given arguments (names are numbers), given an OrderedDict (names are chosen), and grown
-    by add_module (parts can depend on a condition or a loop); stem, middle and tail here are one example of each.
+    As in the article, nn.Sequential is built from arguments (numbered names), from an OrderedDict (chosen names) and by
+    add_module (for conditions and loops): stem, middle and tail, in this order.
     """
 
     features = 128
@@ -43,9 +43,10 @@ class Cnn(nn.Module):
         return features
 
     def stages(self) -> list[nn.Module]:
-        """The parts that hold weights, from the pixels' end on."""
+        """The modules with weights, from the input side."""
         return [self.stem, self.middle, self.tail]
 
 
 def cnn(_model: ModelConfig, _image_size: int) -> Cnn:
+    """Small residual CNN."""
     return Cnn()

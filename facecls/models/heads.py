@@ -1,4 +1,4 @@
-"""Heads: from features to logits, and the margin that makes the true class harder to reach while training."""
+"""Classification heads: features to logits, and margins on the true class's logit in training."""
 
 import math
 from collections.abc import Callable
@@ -12,22 +12,22 @@ from facecls.config.schema import HeadConfig
 
 
 class Head(nn.Module):
-    """Features (B, F) to logits (B, C); it never sees the labels, so training and predicting share it.
+    """Features (B, F) to logits (B, C). It gets no labels, so training and prediction share it.
 
-    Logits are float32 also under autocast: bf16 tells 31.9 from 32 no longer, and scores are compared.
+    Logits are float32 under autocast too: in bf16 31.9 and 32 are equal, and logits are compared.
     """
 
-    def with_margin(self, logits: Tensor, targets: Tensor, strength: float) -> Tensor:  # noqa: ARG002  for heads that have one
-        """The logits (B, C) to train on, made harder for the true classes.
+    def with_margin(self, logits: Tensor, targets: Tensor, strength: float) -> Tensor:  # noqa: ARG002  used by heads with a margin
+        """The logits (B, C) for the loss, with a margin that lowers those of the true classes.
 
-        `targets` are class probabilities (B, C): one-hot, or soft under mixup, and without label smoothing, which would put
-        a share of the margin on every class. `strength`, 0 to 1, scales the margin; at 0 the logits come back as they were.
+        `targets` are class probabilities (B, C): one-hot, or soft under mixup, but without label smoothing, which would
+        apply a share of the margin to every class. `strength`, 0 to 1, scales the margin; 0 returns equal logits.
         """
         return logits
 
 
 class LinearHead(nn.Linear, Head):
-    """A weighted sum of the features and a bias; it has no margin."""
+    """A linear layer with bias, without a margin."""
 
     def forward(self, features: Tensor) -> Tensor:
         with _without_autocast(features.device):
@@ -35,7 +35,7 @@ class LinearHead(nn.Linear, Head):
 
 
 class CosineHead(Head):
-    """`scale` times the cosine between the features and each class's `weight` (C, F)."""
+    """`scale` times the cosine between the features and each class's row of `weight` (C, F)."""
 
     def __init__(self, features: int, classes: int, scale: float, margin: float) -> None:
         super().__init__()
@@ -54,34 +54,33 @@ class CosineHead(Head):
 
 
 class CosFace(CosineHead):
-    """The margin comes off the true class's cosine: cos(angle) - m. Wang et al. 2018 (arXiv:1801.09414)."""
+    """The margin is subtracted from the true class's cosine: cos(angle) - m. Wang et al. 2018 (arXiv:1801.09414)."""
 
     def with_margin(self, logits: Tensor, targets: Tensor, strength: float) -> Tensor:
         return logits - targets * (strength * self.margin * self.scale)
 
 
 class ArcFace(CosineHead):
-    """The margin, in radians, widens the true class's angle: cos(angle + m). Deng et al. 2019 (arXiv:1801.07698)."""
+    """The margin, in radians, is added to the true class's angle: cos(angle + m). Deng et al. 2019 (arXiv:1801.07698)."""
 
     def with_margin(self, logits: Tensor, targets: Tensor, strength: float) -> Tensor:
         margin = strength * self.margin
         cosine = logits.float() / self.scale
-        # The slope of the sine is infinite where the cosine is 1 or -1; from 0.06 degrees off either, it counts as flat.
+        # The sine's derivative is infinite where the cosine is 1 or -1: clamped within 0.06 degrees of either, it is 0.
         sine = (1 - cosine.square()).clamp_min(1e-6).sqrt()
         widened = cosine * math.cos(margin) - sine * math.sin(margin)
-        # Past half a turn the cosine would rise again and reward the wrong direction: go on falling in a line, as the
-        # authors' code does.
+        # Beyond pi the cosine would rise again: continue with a falling line, as the authors' code does.
         widened = torch.where(cosine >= -math.cos(margin), widened, cosine - margin * math.sin(margin))
         return logits + targets * (self.scale * (widened - cosine))
 
 
 def _unit(vectors: Tensor) -> Tensor:
-    # Vectors shorter than 1e-4 keep less than length 1: an image whose features are all 0 must not get a gradient of 1e12.
+    # The large eps bounds the gradient where all features are 0, which would be 1e12 with the default.
     return F.normalize(vectors.float(), eps=1e-4)
 
 
 def _without_autocast(device: torch.device) -> AbstractContextManager[object]:
-    # Not by torch.amp.is_autocast_available, which torch 2.11 cannot compile.
+    # torch.amp.is_autocast_available would be clearer, but torch 2.11 cannot compile it.
     return nullcontext() if device.type == "meta" else torch.autocast(device.type, enabled=False)
 
 
@@ -93,5 +92,5 @@ HEADS: dict[str, Callable[[HeadConfig, int, int], Head]] = {
 
 
 def build_head(head: HeadConfig, features: int, classes: int) -> Head:
-    """A fresh head from (B, features) to (B, classes)."""
+    """A new head from (B, features) to (B, classes)."""
     return HEADS[head.name](head, features, classes)

@@ -1,7 +1,7 @@
-"""Residual networks on a processor with bf16: batch norms folded into convolutions, these in oneDNN's own layout.
+"""ResNet inference in bf16 on CPUs: batch norms folded into convolutions, and weights in oneDNN's blocked layout.
 
-The kernels that oneDNN has for its blocked layout and for bf16 weights that are converted once take about three quarters of
-the time of those that PyTorch calls for channels_last. They have no gradients, so this is for inference only.
+oneDNN's kernels for that layout, with weights converted to bf16 once, take about three quarters of the time of PyTorch's for
+channels_last. They have no gradients.
 """
 
 import copy
@@ -14,56 +14,55 @@ from facecls.device import Device
 from facecls.models.classifier import FaceClassifier
 from facecls.models.resnet import ResNet
 
-# What stands one behind the other in ResNets, ours and torchvision's: a convolution's name and its batch norm's.
+# The names of each convolution and the batch norm after it, in facecls's and torchvision's ResNets.
 _PAIRS = (("conv1", "bn1"), ("conv2", "bn2"), ("conv3", "bn3"), ("0", "1"))
 
 
 def for_inference(model: FaceClassifier, device: Device) -> FaceClassifier:
-    """The classifier to compute with where no gradients are wanted: a faster copy, or `model` itself if there is none.
+    """A faster copy of `model` for inference, or `model` itself if there is none for it on `device`.
 
-    The copy holds for the weights and running statistics of now, computes as eval mode does, and differs from autocast in no
-    more than bf16's rounding. There is one for ResNets with finite weights on processors with AVX-512's or AMX's bf16; made
-    in some 40 ms.
+    There is one for ResNets with finite weights on CPUs with AVX-512 or AMX bf16. It has the current weights and running
+    statistics, computes as eval mode does, and differs from autocast by bf16 rounding only. Making it takes about 40 ms.
     """
-    network = getattr(model.backbone, "network", model.backbone)  # torchvision's are held in a ZooBackbone
+    network = getattr(model.backbone, "network", model.backbone)  # torchvision's are in a ZooBackbone
     if not (_has_kernels(device) and _is_resnet(network)):
         return model
     tensors = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
-    faster = copy.deepcopy(model, tensors).eval()  # of the modules, not of the weights
+    faster = copy.deepcopy(model, tensors).eval()  # copies modules, shares weights
     _fold(faster.backbone)
-    if not all(split.finite for split in faster.modules() if isinstance(split, _FoldedConv)):
-        return model  # oneDNN's activations make numbers of NaN, and the broken network would seem whole
-    faster.backbone = _Blocked(faster.backbone)
+    if not all(module.finite for module in faster.modules() if isinstance(module, _FoldedConv)):
+        return model  # oneDNN's ReLU turns NaN into numbers, which would hide that the weights are not finite
+    faster.backbone = _MkldnnBackbone(faster.backbone)
     return faster
 
 
 def _has_kernels(device: Device) -> bool:
     if device.type != "cpu" or device.dtype != torch.bfloat16:
         return False
-    able = torch.cpu.get_capabilities()
-    with_bf16 = able.get("avx512_bf16") or able.get("amx_bf16")
-    return bool(with_bf16 and torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    features = torch.cpu.get_capabilities()
+    has_bf16 = features.get("avx512_bf16") or features.get("amx_bf16")
+    return bool(has_bf16 and torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]  # torch leaves it untyped
 
 
 def _is_resnet(network: nn.Module) -> bool:
-    # torchvision is asked by name, because to import it takes a second and a half
+    # By the name of the module, because importing torchvision takes a second and a half
     return isinstance(network, ResNet) or type(network).__module__ == "torchvision.models.resnet"
 
 
 def _fold(module: nn.Module) -> None:
-    """Puts one convolution where a convolution and its batch norm are, in all of `module`."""
-    splits = dict(module.named_children())
+    """Replaces each convolution and its batch norm by one convolution, in `module` and all its submodules."""
+    children = dict(module.named_children())
     for first, second in _PAIRS:
-        conv, norm = splits.get(first), splits.get(second)
+        conv, norm = children.get(first), children.get(second)
         if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
             setattr(module, first, _FoldedConv(conv, norm))
             setattr(module, second, nn.Identity())
-    for split in splits.values():
-        _fold(split)
+    for child in children.values():
+        _fold(child)
 
 
 class _FoldedConv(nn.Module):
-    """A convolution and the batch norm behind it as one: oneDNN's bf16 maps to oneDNN's bf16 maps."""
+    """A convolution with its batch norm folded in: feature maps to feature maps, both bf16 in oneDNN's layout."""
 
     def __init__(self, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
         super().__init__()
@@ -80,7 +79,7 @@ class _FoldedConv(nn.Module):
         return nn.functional.conv2d(maps, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
 
 
-class _Blocked(nn.Module):
+class _MkldnnBackbone(nn.Module):
     """A backbone of folded convolutions: normalised float (B, 3, S, S) to bf16 features (B, F)."""
 
     def __init__(self, network: nn.Module) -> None:

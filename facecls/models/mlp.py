@@ -1,7 +1,7 @@
-"""The article's networks without convolutions: a flat linear layer, and a 784-300-10-style net with batch norm.
+"""The article's networks without convolutions: a linear layer on pixels, and a 784-300-10-style MLP with batch norm.
 
-The last layer of each is the head, so `linear` has no weights of its own. Their weights belong to pixels, so they take
-images of the one size they are built for.
+The last layer of each is the head, so the backbone of `linear` has no weights. Both take only the image size that they are
+built for.
 """
 
 from torch import Tensor, nn
@@ -12,7 +12,7 @@ HIDDEN = 300
 
 
 class Flat(nn.Module):
-    """The image itself as features: (B, 3, S, S) -> (B, 3 * S * S)."""
+    """Pixels as features: (B, 3, S, S) -> (B, 3 * S * S)."""
 
     def __init__(self, image_size: int) -> None:
         super().__init__()
@@ -23,7 +23,7 @@ class Flat(nn.Module):
         return images.flatten(1)
 
     def stages(self) -> list[nn.Module]:
-        """No part holds weights."""
+        """No module has weights."""
         return []
 
 
@@ -44,13 +44,15 @@ class Mlp(nn.Module):
         return features
 
     def stages(self) -> list[nn.Module]:
-        """The parts that hold weights, from the pixels' end on: only one."""
+        """The modules with weights, from the input side: one."""
         return [nn.Sequential(self.hidden, self.norm)]
 
 
 def linear(_model: ModelConfig, image_size: int) -> Flat:
+    """Linear layer on pixels."""
     return Flat(image_size)
 
 
 def mlp(_model: ModelConfig, image_size: int) -> Mlp:
+    """MLP with one hidden layer."""
     return Mlp(image_size)

@@ -1,8 +1,7 @@
-"""ResNet written out: He et al. 2015, "Deep Residual Learning for Image Recognition" (arXiv:1512.03385).
+"""ResNet: He et al. 2015, "Deep Residual Learning for Image Recognition" (arXiv:1512.03385).
 
-The article that this project starts from writes its blocks with biased convolutions and no activation after the stem. Ours
-follows He et al. and torchvision (no biases before batch norm, stem activated), with torchvision's names for the parts, so
-that ImageNet weights fit.
+Unlike the article that this project starts from, it follows He et al. and torchvision: no biases before batch norm, and an
+activation after the stem. Modules are named as in torchvision, so that ImageNet weights can be loaded.
 """
 
 from typing import Literal
@@ -15,7 +14,7 @@ Stem = Literal["standard", "small"]
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions, added to what came in: (B, in, H, W) -> (B, out, H / stride, W / stride)."""
+    """Two 3x3 convolutions and a shortcut: (B, in, H, W) -> (B, out, H / stride, W / stride)."""
 
     def __init__(self, channels_in: int, channels_out: int, stride: int = 1) -> None:
         super().__init__()
@@ -40,11 +39,11 @@ class BasicBlock(nn.Module):
 
 
 class ResNet(nn.Module):
-    """Basic blocks in four layers behind a stem: normalised (B, 3, S, S) -> (B, 512), any S from 16 pixels.
+    """A stem and four layers of basic blocks: normalised (B, 3, S, S) -> (B, 512), any S from 16 pixels.
 
-    `blocks` is how many blocks each layer has. The `standard` stem (7x7 with stride 2, then max-pooling) gives the first
-    layer a quarter of the side; the `small` one (3x3, stride 1, no pooling), which He et al. use on CIFAR-10's 32-pixel
-    images, leaves the side whole and costs about 16 times as much.
+    `blocks` is the number of blocks per layer. The `standard` stem (7x7, stride 2, max-pooling) reduces the side to S / 4;
+    the `small` stem (3x3, stride 1, no pooling), by He et al. for CIFAR-10's 32-pixel images, keeps S, and the network
+    computes about 16 times as much.
     """
 
     features = 512
@@ -73,28 +72,27 @@ class ResNet(nn.Module):
         return features
 
     def stages(self) -> list[nn.Module]:
-        """The parts that hold weights, from the pixels' end on: stem, then the four layers."""
+        """The modules with weights, from the input side: the stem, then the four layers."""
         return [nn.Sequential(self.conv1, self.bn1), self.layer1, self.layer2, self.layer3, self.layer4]
 
 
 def _layer(channels_in: int, channels_out: int, blocks: int, stride: int) -> nn.Sequential:
-    later = [BasicBlock(channels_out, channels_out) for _ in range(blocks - 1)]
-    return nn.Sequential(BasicBlock(channels_in, channels_out, stride), *later)
+    more = [BasicBlock(channels_out, channels_out) for _ in range(blocks - 1)]
+    return nn.Sequential(BasicBlock(channels_in, channels_out, stride), *more)
 
 
 def initialise(module: nn.Module) -> None:
-    """He's normal weights by fan-out for every convolution in `module` (He et al. 2015, arXiv:1502.01852).
-
-    Batch norm already begins as the identity.
-    """
-    for split in module.modules():
-        if isinstance(split, nn.Conv2d):
-            nn.init.kaiming_normal_(split.weight, mode="fan_out", nonlinearity="relu")
+    """Kaiming-normal weights by fan-out for every convolution in `module` (He et al. 2015, arXiv:1502.01852)."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
 
 
 def resnet18(model: ModelConfig, _image_size: int) -> ResNet:
+    """ResNet-18."""
     return ResNet((2, 2, 2, 2), model.stem)
 
 
 def resnet34(model: ModelConfig, _image_size: int) -> ResNet:
+    """ResNet-34."""
     return ResNet((3, 4, 6, 3), model.stem)

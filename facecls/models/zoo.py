@@ -1,6 +1,6 @@
-"""Backbones from torchvision and timm: any of their classification models, its classifier taken off, its weights drawn anew.
+"""Backbones from torchvision and timm: their classification models without the classifier, randomly initialised.
 
-Imported only for a model that needs it, because either library costs seconds to import.
+Imported only for such a model, because importing either library takes seconds.
 """
 
 import difflib
@@ -18,13 +18,13 @@ from facecls.device import require_torchvision
 from facecls.errors import InstallError, ModelError
 from facecls.models.classifier import meta_forward
 
-CLASSES = 1000  # what torchvision's models are built for, and how their classifier is found
+CLASSES = 1000  # outputs of the classifier, by which it is found
 
 
 class ZooBackbone(nn.Module):
-    """A library's `network`, cut down to give features (B, F) for normalised (B, 3, S, S).
+    """A library's `network` without its classifier: normalised (B, 3, S, S) to features (B, F).
 
-    Dropout that the library puts before its classifier is still in it.
+    It keeps the dropout that the library applies before the classifier.
     """
 
     def __init__(self, network: nn.Module, features: int, fixed_size: int | None) -> None:
@@ -39,7 +39,7 @@ class ZooBackbone(nn.Module):
 
 
 def find(library: str, name: str) -> Callable[[ModelConfig, int], ZooBackbone]:
-    """The builder of `library/name`; raises ModelError for an unknown name, InstallError for a library not installed."""
+    """The builder of `library/name`, which raises ModelError for an unknown name, InstallError if timm is missing."""
     build = {"torchvision": _torchvision, "timm": _timm}[library]
     return lambda _model, image_size: build(name, image_size)
 
@@ -51,16 +51,16 @@ def _torchvision(name: str, image_size: int) -> ZooBackbone:
     accepted = inspect.signature(network_class).parameters
     arguments: dict[str, Any] = {}
     if "aux_logits" in accepted:
-        arguments["aux_logits"] = False  # else these two give three outputs while training
+        arguments["aux_logits"] = False  # googlenet and inception_v3 would return more outputs in training
     if "init_weights" in accepted:
-        arguments["init_weights"] = True  # as VGG does anyway; the others warn where it is left open
+        arguments["init_weights"] = True  # the default of VGG; the others warn if it is not given
     size = {"image_size": image_size, "input_size": (image_size, image_size)}
     sized = {key: value for key, value in size.items() if key in accepted}
     try:
         network = _construct(lambda: models.get_model(name, weights=None, num_classes=CLASSES, **arguments, **sized))
     except (AssertionError, RuntimeError, ValueError) as error:
         raise _wrong_size(f"torchvision/{name}", image_size, error) from error
-    _take_off_classifier(network)
+    _remove_classifier(network)
     return _backbone(f"torchvision/{name}", network, image_size, fixed=bool(sized))
 
 
@@ -70,7 +70,7 @@ def _timm(name: str, image_size: int) -> ZooBackbone:
     except ModuleNotFoundError as error:
         raise InstallError(
             f"model.name: `timm/{name}` needs timm, which is not installed",
-            hint="`pip install 'facecls[timm]'` adds timm's models",
+            hint="install it with `pip install 'facecls[timm]'`",
         ) from error
     _check_name("timm", name, timm.list_models())
     sized = {"img_size": image_size} if timm.get_pretrained_cfg_value(name, "fixed_input_size") else {}
@@ -85,7 +85,7 @@ def _construct(make: Callable[[], nn.Module]) -> nn.Module:
     try:
         return make()
     except NotImplementedError:
-        # On the meta device: some (torchvision's RegNets) work out their widths with tensors, which must have values.
+        # Some models (torchvision's RegNets) compute their widths with tensors, which fails on the meta device.
         device = torch.get_default_device()
         with torch.device("cpu"):
             return make().to(device)
@@ -97,12 +97,14 @@ def _check_name(library: str, name: str, known: list[str]) -> None:
     nearest = difflib.get_close_matches(name.lower(), known, n=1)
     raise ModelError(
         f"model.name: `{library}/{name}` is not a model",
-        hint=f"did you mean `{library}/{nearest[0]}`?" if nearest else f"{library}'s documentation lists its models",
+        hint=f"did you mean `{library}/{nearest[0]}`?"
+        if nearest
+        else f"see the list of models in the documentation of {library}",
     )
 
 
-def _take_off_classifier(network: nn.Module) -> None:
-    """Puts an identity where the scores of the classes are made: the last layer that gives as many outputs as classes."""
+def _remove_classifier(network: nn.Module) -> None:
+    """Replaces the classifier, the last layer with CLASSES outputs, by an identity."""
     last = ""
     for name, module in network.named_modules():
         if (isinstance(module, nn.Linear) and module.out_features == CLASSES) or (
@@ -115,21 +117,23 @@ def _take_off_classifier(network: nn.Module) -> None:
 
 
 def _backbone(name: str, network: nn.Module, image_size: int, *, fixed: bool) -> ZooBackbone:
-    _keep_all_buffers(network)
+    _make_buffers_persistent(network)
     try:
         shape = meta_forward(network, image_size).shape
     except (AssertionError, RuntimeError, ValueError) as error:
         raise _wrong_size(name, image_size, error) from error
     if len(shape) != 2:
-        raise ModelError(f"model.name: `{name}` gives features of the shape {tuple(shape[1:])} where a list is needed")
+        raise ModelError(
+            f"model.name: `{name}` has features of shape {tuple(shape[1:])}, not a vector", hint="use another model"
+        )
     return ZooBackbone(network, shape[1], image_size if fixed else None)
 
 
-def _keep_all_buffers(network: nn.Module) -> None:
-    # A buffer that state dicts leave out would stay without memory in a model that is built on the meta device.
-    kept = network.state_dict().keys()
+def _make_buffers_persistent(network: nn.Module) -> None:
+    # A model built on the meta device gets its buffers from the state dict, which lacks those that are not persistent.
+    persistent = network.state_dict().keys()
     for path, buffer in list(network.named_buffers()):
-        if path not in kept:
+        if path not in persistent:
             parent, _, child = path.rpartition(".")
             network.get_submodule(parent).register_buffer(child, buffer, persistent=True)
 
@@ -138,5 +142,5 @@ def _wrong_size(name: str, image_size: int, error: Exception) -> ModelError:
     reason = f": {str(error).splitlines()[0]}" if str(error) else ""
     return ModelError(
         f"model.name: `{name}` cannot take images of {image_size} pixels{reason}",
-        hint="most of these models are made for 224 pixels: try `--set data.image_size=224`",
+        hint="most of these models take 224 pixels: try `--set data.image_size=224`",
     )

@@ -12,7 +12,7 @@ from markupsafe import Markup, escape
 from numpy.typing import NDArray
 from PIL import Image
 
-from facecls.files import check_output, write_atomic
+from facecls.files import prepare_output, write_atomic
 
 _DOCTYPE = b"<!doctype html>"
 _THUMBNAIL = 256  # pixels; keeps a page of some sixty images below 5 MB
@@ -33,7 +33,7 @@ def render(template: str, **values: Any) -> str:
 
 def check_page_output(path: Path) -> None:
     """Creates the folder of a page; raises RunError if that fails or `path` holds another kind of file."""
-    check_output(path, "HTML page", _DOCTYPE)
+    prepare_output(path, "an HTML page", _DOCTYPE)
 
 
 def write_page(path: Path, html: str) -> None:

@@ -1,1 +1,1 @@
-"""Synthetic faces: invented people, drawn with Pillow."""
+"""Synthetic faces of random people, drawn with Pillow, to try facecls without data."""

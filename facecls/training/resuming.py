@@ -3,7 +3,7 @@
 from typing import Any
 
 from facecls.checkpoint import read_plain
-from facecls.config.schema import Config, UnknownConfig, flat
+from facecls.config.schema import Config, UnknownConfig, flatten
 from facecls.errors import CheckpointError, RunError
 from facecls.run import EpochMetrics, Run
 from facecls.training.state import TrainingState
@@ -34,7 +34,7 @@ def prepare(run: Run, config: Config, resume: bool) -> list[str]:
         return []
     if not run.last.exists():
         return [f"{run.folder}: there is no last.pt to resume from, training starts anew"]
-    before, now = flat(_training_of(run)["config"]), flat(config.model_dump(mode="json"))
+    before, now = flatten(_training_of(run)["config"]), flatten(config.model_dump(mode="json"))
     changed = {key: (before.get(key), now.get(key)) for key in sorted(before | now) if before.get(key) != now.get(key)}
     forbidden = [f"{key}: the run has {old!r}, got {new!r}" for key, (old, new) in changed.items() if key not in MAY_CHANGE]
     if forbidden:

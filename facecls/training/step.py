@@ -30,7 +30,7 @@ class _WithEmbeddings(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         embeddings = self.model.embed(images)
-        return self.model.score(embeddings), embeddings
+        return self.model.classify(embeddings), embeddings
 
 
 class TrainStep:

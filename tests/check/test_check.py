@@ -152,7 +152,9 @@ def test_findings_do_not_overwrite_other_files(facecls: Facecls, tiny: Tiny, tmp
     config, table = tiny(), tmp_path / "findings.csv"
     before = config.read_text()
     result = facecls("check", config, "--csv", config)
-    assert result.err == f"error: {config}: is there already, and is no CSV file of findings\n\nhint: name another file\n"
+    assert (
+        result.err == f"error: {config}: already exists and is not a CSV file of findings\n\nhint: choose another file name\n"
+    )
     assert config.read_text() == before
     assert [facecls("check", config, "--csv", table).code for _ in range(2)] == [0, 0]
     empty = tmp_path / "empty.csv"
@@ -160,7 +162,7 @@ def test_findings_do_not_overwrite_other_files(facecls: Facecls, tiny: Tiny, tmp
     assert facecls("check", config, "--csv", empty).code == 0
     assert facecls("check", config, "--csv", tmp_path).err == f"error: {tmp_path}: is a folder\n\nhint: name a file in it\n"
     os.mkfifo(tmp_path / "pipe")
-    assert "is there already, and is no HTML page" in facecls("check", config, "--html", tmp_path / "pipe").err
+    assert "already exists and is not an HTML page" in facecls("check", config, "--html", tmp_path / "pipe").err
 
 
 def test_a_class_called_unknown_is_an_error(facecls: Facecls, tiny: Tiny, faces: Path, tmp_path: Path) -> None:

@@ -92,7 +92,7 @@ def test_a_config_needs_a_folder(facecls: Facecls, faces: Path, tmp_path: Path, 
     (tmp_path / "taken").touch()
     path = tmp_path / folder / "x.yaml"
     assert facecls("init", faces, "--output", path).err == (
-        f"error: {path}: cannot be written: {reason}\n\nhint: make its folder first, or name another\n"
+        f"error: {path}: cannot be written: {reason}\n\nhint: create its folder first, or choose another path\n"
     )
 
 

@@ -1,14 +1,19 @@
-"""Config files as people write them, with every mistake found at once."""
+"""Config files as people write them, with all mistakes reported together."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
 from facecls.config.load import load_config
-from facecls.config.schema import Config, flat
+from facecls.config.schema import Config, flatten, json_schema
 from facecls.config.yaml import parse_value, to_yaml
 from facecls.errors import ConfigError
+from facecls.models.heads import HEADS
+from facecls.open_set.scores import SCORES
+from facecls.training.schedule import SCHEDULES
 
 
 def write(folder: Path, text: str) -> Path:
@@ -17,7 +22,7 @@ def write(folder: Path, text: str) -> Path:
     return path
 
 
-def test_every_mistake_is_found_at_once_with_its_line(tmp_path: Path) -> None:
+def test_all_mistakes_are_reported_together_with_their_lines(tmp_path: Path) -> None:
     path = write(
         tmp_path,
         "seed: 0\nseed: 1\ndata:\n  root: faces/\n  image_sise: 3\n  lr: 2\noptimizer:\n  lr: fast\n  nesterov: perhaps\n"
@@ -27,7 +32,7 @@ def test_every_mistake_is_found_at_once_with_its_line(tmp_path: Path) -> None:
         load_config(path, ["augment.flip=2", "x", "train.epochs=1.5"])
     assert sorted(raised.value.problems) == sorted(
         [
-            f"{path}:2: seed: stands twice, first in line 1",
+            f"{path}:2: seed: appears twice, first in line 1",
             f"{path}:5: data.image_sise: `image_sise` is not a key of data",
             f"{path}:6: data.lr: `lr` is not a key of data",
             f"{path}:8: optimizer.lr: input should be a number, got 'fast'",
@@ -48,7 +53,7 @@ def test_every_mistake_is_found_at_once_with_its_line(tmp_path: Path) -> None:
     ]
 
 
-def test_numbers_with_an_exponent_are_numbers_and_no_is_a_word(tmp_path: Path) -> None:
+def test_numbers_with_an_exponent_are_numbers_and_no_is_a_string(tmp_path: Path) -> None:
     path = write(tmp_path, "data: {root: no}\noptimizer: {weight_decay: 1e-3, lr: 5E-2, nesterov: no}\n")
     config = load_config(path)
     assert config.data.root == Path("no")
@@ -65,36 +70,36 @@ def test_scalars_are_those_of_yaml_1_2(text: str, value: object) -> None:
     assert (read, type(read)) == (value, type(value))
 
 
-def test_a_folder_may_be_called_like_a_date(tmp_path: Path) -> None:
+def test_a_folder_name_may_look_like_a_date(tmp_path: Path) -> None:
     assert load_config(write(tmp_path, "data: {root: a}\n"), ["data.root=2024-01-01"]).data.root == Path("2024-01-01")
     assert load_config(write(tmp_path, "data: {root: 2024-01-01}\n")).data.root == Path("2024-01-01")
 
 
 @pytest.mark.parametrize("text", ["09", "1e3", "0o17", "010", "no", "2024-01-01", "12:30", "0x1F", "null", "true", "é: 1"])
-def test_a_text_is_written_so_that_it_is_read_as_a_text(text: str) -> None:
+def test_a_string_is_written_so_that_it_reads_back_as_a_string(text: str) -> None:
     assert parse_value(to_yaml({"key": text})) == {"key": text}
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("data: {root: =}", "could not determine a constructor for the tag 'tag:yaml.org,2002:value'"),
         ("data: {root: !mine x}", "could not determine a constructor for the tag '!mine'"),
         ("seed: !!int x", "invalid literal for int() with base 10: 'x'"),
     ],
 )
-def test_a_value_that_yaml_cannot_make_is_a_mistake(text: str, said: str, tmp_path: Path) -> None:
+def test_a_value_that_yaml_cannot_construct_is_a_config_error(text: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as raised:
         load_config(write(tmp_path, text))
-    assert said in str(raised.value) and str(raised.value).startswith(str(tmp_path / "faces.yaml"))
+    assert message in str(raised.value) and str(raised.value).startswith(str(tmp_path / "faces.yaml"))
 
 
 @pytest.mark.parametrize("text", ["data: &a {root: x, split_file: *a}", "data: {root: " + "[" * 3000])
-def test_yaml_without_an_end_is_a_mistake(text: str, tmp_path: Path) -> None:
+def test_endless_yaml_is_a_config_error(text: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as raised:
         load_config(write(tmp_path, text))
-    said = "not valid YAML: nested too deeply, or an alias stands inside of what it means"
-    assert raised.value.problems == (f"{tmp_path / 'faces.yaml'}: {said}",)
+    message = "not valid YAML: nested too deeply, or an alias inside the value that it refers to"
+    assert raised.value.problems == (f"{tmp_path / 'faces.yaml'}: {message}",)
 
 
 def test_a_merged_key_may_be_overridden(tmp_path: Path) -> None:
@@ -120,7 +125,7 @@ def test_true_is_not_the_number_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("override", "said"),
+    ("override", "problem"),
     [
         ("model.freeze=1.5", "model.freeze: input should be none, backbone or a whole number from 1, got 1.5"),
         ("model.freeze=head", "model.freeze: input should be none, backbone or a whole number from 1, got 'head'"),
@@ -128,19 +133,64 @@ def test_true_is_not_the_number_one(tmp_path: Path) -> None:
         ("data.cache_dir=3", "data.cache_dir: input should be a path, got 3"),
     ],
 )
-def test_a_mistake_is_said_in_the_configs_own_terms(override: str, said: str, tmp_path: Path) -> None:
+def test_errors_use_the_terms_of_the_config(override: str, problem: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as raised:
         load_config(write(tmp_path, "data: {root: a}\n"), [override])
-    assert raised.value.problems == (f"--set {said}",)
+    assert raised.value.problems == (f"--set {problem}",)
 
 
-def test_what_freeze_says_is_kept_as_it_is(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("override", "names", "hint"),
+    [
+        ("head.name=arcfase", "'linear', 'cosface' or 'arcface'", "did you mean `arcface`?"),
+        ("schedule.name=Cosine", "'onecycle', 'cosine', 'step' or 'constant'", "did you mean `cosine`?"),
+        ("unknown.score=x", "'centroid', 'neighbours', 'probability' or 'energy'", None),
+        ("optimizer.name=adamww", "'sgd', 'adam' or 'adamw'", "did you mean `adamw`?"),
+        ("head.name=[1]", "'linear', 'cosface' or 'arcface'", None),
+    ],
+)
+def test_an_unknown_name_is_reported_with_the_allowed_ones_and_the_nearest(
+    override: str, names: str, hint: str | None, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError) as raised:
+        load_config(write(tmp_path, "data: {root: a}\n"), [override])
+    key, _, value = override.partition("=")
+    assert raised.value.problems == (f"--set {key}: input should be {names}, got {parse_value(value)!r}",)
+    assert raised.value.hint == (hint or "`facecls config schema` prints the type and range of every key")
+
+
+def test_a_registry_is_imported_only_for_a_value_that_is_not_the_default(tmp_path: Path) -> None:
+    path = write(tmp_path, "data: {root: a}\nhead: {name: linear}\nschedule: {name: onecycle}\n")
+    program = f"""
+import sys
+from pathlib import Path
+from facecls.config.load import load_config
+load_config(Path({str(path)!r}))
+print("torch" in sys.modules)
+load_config(Path({str(path)!r}), ["head.name=cosface"])
+print("torch" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "True"]
+
+
+def test_every_key_has_a_description_and_registered_names_are_an_enum_of_the_json_schema() -> None:
+    schema = json_schema()
+    sections = {name: section["properties"] for name, section in schema["$defs"].items()}
+    keys = {(name, key): field for name, section in sections.items() for key, field in section.items()}
+    assert len(keys) > 60 and not [key for key, field in keys.items() if not field.get("description")]
+    assert keys["HeadConfig", "name"]["enum"] == list(HEADS)
+    assert keys["ScheduleConfig", "name"]["enum"] == list(SCHEDULES)
+    assert keys["UnknownConfig", "score"]["enum"] == list(SCORES)
+
+
+def test_freeze_takes_a_word_or_a_number(tmp_path: Path) -> None:
     path = write(tmp_path, "data: {root: a}\nmodel: {pretrained: imagenet}\n")
-    kept = [load_config(path, [f"model.freeze={what}"]).model.freeze for what in ("none", "backbone", 2)]
-    assert kept == ["none", "backbone", 2]
+    values = [load_config(path, [f"model.freeze={value}"]).model.freeze for value in ("none", "backbone", 2)]
+    assert values == ["none", "backbone", 2]
 
 
-def test_set_wins_over_the_file_and_the_file_over_the_default(tmp_path: Path) -> None:
+def test_set_overrides_the_file_and_the_file_the_default(tmp_path: Path) -> None:
     path = write(tmp_path, "data: {root: a}\ntrain: {epochs: 3}\n")
     config = load_config(path, ["train.epochs=5", "data.root=a=b", "train.clip_norm=null", "seed=7"])
     assert (config.train.epochs, config.data.root, config.train.clip_norm, config.seed) == (5, Path("a=b"), None, 7)
@@ -148,45 +198,45 @@ def test_set_wins_over_the_file_and_the_file_over_the_default(tmp_path: Path) ->
     assert load_config(path).train.batch_size == Config.model_fields["train"].default.batch_size
 
 
-def test_what_is_missing_is_said_at_its_section(tmp_path: Path) -> None:
+def test_a_missing_section_is_reported(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as raised:
         load_config(write(tmp_path, "seed: 1\n"))
     assert raised.value.problems == (f"{tmp_path / 'faces.yaml'}: data: is missing",)
     assert raised.value.hint == "`facecls init DIR` writes a config that fits a folder of faces"
 
 
-def test_a_value_that_has_no_hint_of_its_own_is_referred_to_the_schema(tmp_path: Path) -> None:
+def test_a_mistake_without_a_hint_of_its_own_refers_to_the_schema(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as raised:
         load_config(write(tmp_path, "data: {root: a}\ntrain: {epochs: -3}\n"))
-    assert raised.value.hint == "`facecls config schema` tells what each key takes"
+    assert raised.value.hint == "`facecls config schema` prints the type and range of every key"
 
 
-def test_an_empty_file_a_value_and_broken_yaml_are_named(tmp_path: Path) -> None:
-    for text, said in [
+def test_an_empty_file_a_single_value_and_invalid_yaml_are_config_errors(tmp_path: Path) -> None:
+    for text, message in [
         ("", "faces.yaml: a config is a mapping of sections, this is an empty file"),
         ("42", "faces.yaml: a config is a mapping of sections, this is a single value"),
         ("data:\n  root: [a\nseed: 1", "faces.yaml:3: not valid YAML: "),
     ]:
-        with pytest.raises(ConfigError, match=said):
+        with pytest.raises(ConfigError, match=message):
             load_config(write(tmp_path, text))
 
 
-def test_a_folder_in_place_of_a_config_is_answered_with_init(tmp_path: Path) -> None:
+def test_a_folder_in_place_of_a_config_gets_the_hint_to_run_init(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as raised:
         load_config(tmp_path)
     assert str(raised.value) == f"{tmp_path}: is a folder, not a config file"
     assert raised.value.hint == f"`facecls init {tmp_path}` writes a config for the faces in it"
 
 
-def test_a_config_cannot_be_changed_and_survives_a_round_trip(tmp_path: Path) -> None:
+def test_a_config_is_frozen_and_survives_a_round_trip(tmp_path: Path) -> None:
     config = load_config(write(tmp_path, "data: {root: a}\n"))
     with pytest.raises(ValidationError):
         config.train.epochs = 3  # type: ignore[misc]  # the point
     assert Config.model_validate(config.model_dump(mode="json")) == config
-    assert flat(config.model_dump(mode="json"))["train.epochs"] == config.train.epochs
+    assert flatten(config.model_dump(mode="json"))["train.epochs"] == config.train.epochs
 
 
-def test_images_that_start_larger_than_they_end_are_refused(tmp_path: Path) -> None:
+def test_a_start_size_above_the_image_size_is_rejected(tmp_path: Path) -> None:
     path = write(tmp_path, "data: {root: a, image_size: 64}\ntrain: {start_size: 96}\n")
     with pytest.raises(ConfigError, match=r"train.start_size \(96\) is larger than data.image_size \(64\)"):
         load_config(path)

@@ -194,11 +194,11 @@ def test_a_balanced_run_ends_elsewhere_than_a_plain_one(
 def test_mistakes_of_the_split_are_named(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     for text, problem in (
-        ("{group: name}", "`group: name` and `pattern` go together"),
-        ("{group: none, pattern: x}", "`group: name` and `pattern` go together"),
-        ("{fold: 2}", "fold 2 needs `folds`, the number of parts"),
-        ("{folds: 3, fold: 3}", "fold 3 is none of 3, which are counted from 0"),
-        ("{folds: 3, by_name: {val: x}}", "`folds` and `by_name.val` both say what val is, leave one out"),
+        ("{group: name}", "`group: name` and `pattern` need each other"),
+        ("{group: none, pattern: x}", "`group: name` and `pattern` need each other"),
+        ("{fold: 2}", "`fold: 2` needs `folds`, the number of folds"),
+        ("{folds: 3, fold: 3}", "`fold: 3` must be less than `folds: 3`, they are counted from 0"),
+        ("{folds: 3, by_name: {val: x}}", "`folds` and `by_name.val` both define the val split, remove one"),
     ):
         path.write_text(f"data: {{root: x}}\nsplit: {text}\n")
         with pytest.raises(ConfigError) as caught:

@@ -1,4 +1,4 @@
-"""From an image to a square of pixels: central share, fit, and one resize."""
+"""From an image to a square of pixels: central crop, fit and one resize."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -21,28 +21,28 @@ def resized(image: Image.Image, box: tuple[int, int, int, int], size: tuple[int,
 
 
 @pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
-def test_a_square_kept_whole_is_only_resized(fit: Literal["crop", "pad", "stretch"]) -> None:
+def test_an_uncropped_square_is_only_resized(fit: Literal["crop", "pad", "stretch"]) -> None:
     image = original("RGB", (64, 64))
     np.testing.assert_array_equal(Geometry(32, 1.0, fit)(image), resized(image, (0, 0, 64, 64), (32, 32)))
 
 
-def test_a_image_of_the_right_size_comes_out_as_it_is() -> None:
+def test_an_image_of_the_output_size_is_unchanged() -> None:
     image = original("RGB", (48, 48))
     np.testing.assert_array_equal(Geometry(48)(image), np.asarray(image))
 
 
 def inside(image: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Without its border, where cropping first cannot see what lies beyond the crop, and a float box can."""
+    """Without the border, where cropping before the resize loses the pixels beyond the crop that a float box uses."""
     return image[2:-2, 2:-2]
 
 
-def test_the_central_share_is_kept_of_each_side() -> None:
+def test_crop_keeps_the_central_share_of_each_side() -> None:
     image = original("RGB", (200, 200))
     expected = resized(image, (40, 40, 160, 160), (60, 60))
     np.testing.assert_array_equal(inside(Geometry(60, 0.6)(image)), inside(expected))
 
 
-def test_crop_keeps_the_central_square_of_the_share() -> None:
+def test_fit_crop_keeps_the_central_square() -> None:
     wide = original("RGB", (300, 200))
     expected = resized(wide, (100, 50, 200, 150), (50, 50))
     np.testing.assert_array_equal(inside(Geometry(50, 0.5, "crop")(wide)), inside(expected))
@@ -51,13 +51,13 @@ def test_crop_keeps_the_central_square_of_the_share() -> None:
     np.testing.assert_array_equal(inside(Geometry(50, 0.5, "crop")(high)), inside(expected))
 
 
-def test_stretch_keeps_all_of_the_share_and_changes_its_proportions() -> None:
+def test_fit_stretch_changes_the_proportions() -> None:
     image = original("RGB", (400, 200))
     expected = resized(image, (100, 50, 300, 150), (50, 50))
     np.testing.assert_array_equal(inside(Geometry(50, 0.5, "stretch")(image)), inside(expected))
 
 
-def test_pad_keeps_all_of_the_share_in_the_middle_of_grey() -> None:
+def test_fit_pad_centres_the_image_on_grey() -> None:
     image = original("RGB", (400, 200))
     face = Geometry(50, 0.5, "pad")(image)
     np.testing.assert_array_equal(inside(face[12:37]), inside(resized(image, (100, 50, 300, 150), (50, 25))))
@@ -69,7 +69,7 @@ def test_pad_keeps_all_of_the_share_in_the_middle_of_grey() -> None:
 @pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
 @pytest.mark.parametrize("crop", [1.0, 0.6, 1 / 3, 1e-3])
 @pytest.mark.parametrize("size", [(1, 1), (1, 5000), (3001, 2), (17, 16), (113, 112)])
-def test_every_size_and_share_gives_a_square(
+def test_every_image_size_and_crop_gives_a_square(
     size: tuple[int, int], crop: float, fit: Literal["crop", "pad", "stretch"]
 ) -> None:
     for image_size in (1, 16, 33):
@@ -80,25 +80,25 @@ def test_every_size_and_share_gives_a_square(
         assert face[middle, middle].tolist() == [9, 99, 199]
 
 
-def test_the_pixels_can_be_written_to() -> None:
+def test_the_array_is_writable() -> None:
     for fit in ("crop", "pad"):
-        Geometry(8, 1.0, fit)(original())[0, 0] = 1  # torch warns of arrays that cannot
+        Geometry(8, 1.0, fit)(original())[0, 0] = 1  # torch warns of read-only arrays
 
 
-def test_fine_stripes_are_averaged_and_not_skipped() -> None:
+def test_fine_stripes_are_averaged() -> None:
     stripes = np.zeros((640, 640, 3), dtype=np.uint8)
     stripes[:, ::2] = 255
     face = Geometry(20)(Image.fromarray(stripes))
     assert np.abs(face.astype(int) - 128).max() <= 8
 
 
-def test_a_large_image_that_is_averaged_down_first_looks_like_one_that_is_not() -> None:
+def test_reducing_a_large_image_first_gives_nearly_the_same_pixels() -> None:
     image = original().resize((1600, 1200))
     expected = resized(image, (200, 0, 1400, 1200), (50, 50))
     assert np.abs(Geometry(50)(image).astype(int) - expected).max() <= 6
 
 
-def test_a_geometry_survives_being_stored_as_plain_data() -> None:
+def test_a_geometry_survives_asdict() -> None:
     geometry = Geometry(112, 0.6, "pad")
     assert asdict(geometry) == {"image_size": 112, "crop": 0.6, "fit": "pad"}
     assert Geometry(**asdict(geometry)) == geometry
@@ -110,7 +110,7 @@ def test_a_face_is_read_from_its_file(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_face(tmp_path / "a.png", geometry), geometry(original("RGB", (100, 100))))
 
 
-def test_a_face_is_upright_before_its_middle_is_kept(tmp_path: Path) -> None:
+def test_the_orientation_is_applied_before_the_crop(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = 8
     image = original("RGB", (120, 80))
@@ -121,7 +121,7 @@ def test_a_face_is_upright_before_its_middle_is_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
-def test_a_large_jpeg_that_is_shrunk_while_decoding_gives_the_same_face(
+def test_a_jpeg_shrunk_while_decoding_gives_nearly_the_same_face(
     tmp_path: Path, fit: Literal["crop", "pad", "stretch"]
 ) -> None:
     image = original().resize((2400, 1600))
@@ -134,7 +134,7 @@ def test_a_large_jpeg_that_is_shrunk_while_decoding_gives_the_same_face(
     assert difference.max() < 16
 
 
-def test_a_bad_image_is_an_error_and_never_a_face(tmp_path: Path) -> None:
+def test_an_unreadable_image_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(b"")
     with pytest.raises(ImageError, match=r"a\.jpg: is empty"):
         read_face(tmp_path / "a.jpg", Geometry(32))

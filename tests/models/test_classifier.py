@@ -1,6 +1,4 @@
-"""The whole classifier: normalisation, modes, gradients, size."""
-
-from typing import Literal
+"""The classifier: normalisation, modes, gradients, size."""
 
 import pytest
 import torch
@@ -10,11 +8,10 @@ from torch import Tensor, nn
 from facecls.config.schema import HeadConfig, ModelConfig
 from facecls.models import HEADS, MODELS, FaceClassifier, build_model, count_parameters, multiply_adds
 
-Head = Literal["linear", "cosface", "arcface"]
 SIZE = 32
 
 
-def classifier(name: str = "cnn", head: Head = "linear", dropout: float = 0.0, classes: int = 5) -> FaceClassifier:
+def classifier(name: str = "cnn", head: str = "linear", dropout: float = 0.0, classes: int = 5) -> FaceClassifier:
     torch.manual_seed(0)
     section = ModelConfig(name=name, dropout=dropout)
     return build_model(section, HeadConfig(name=head), classes=classes, image_size=SIZE)
@@ -25,7 +22,7 @@ def images(count: int = 4) -> Tensor:
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-def test_pixels_are_normalised_with_imagenets_figures(layout: torch.memory_format) -> None:
+def test_pixels_are_normalised_with_imagenets_mean_and_std(layout: torch.memory_format) -> None:
     pixels = images().contiguous(memory_format=layout)
     normalised = classifier().normalise(pixels)
     expected = torchvision.transforms.functional.normalize(pixels, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
@@ -37,7 +34,7 @@ def test_a_resnet18_for_a_thousand_classes_has_torchvisions_parameters() -> None
     assert count_parameters(classifier("resnet18", classes=1000)) == 11_689_512
 
 
-def test_a_resnet18_classifier_gives_torchvisions_logits() -> None:
+def test_a_resnet18_classifier_returns_torchvisions_logits() -> None:
     model = classifier("resnet18", classes=1000).eval()
     reference = torchvision.models.resnet18().eval()
     weights = model.backbone.state_dict() | {f"fc.{name}": tensor for name, tensor in model.head.state_dict().items()}
@@ -50,7 +47,7 @@ def test_multiply_adds_are_the_published_ones() -> None:
     assert multiply_adds(classifier("resnet18", classes=1000), 224) == 1_814_073_344
 
 
-def test_counting_multiply_adds_leaves_the_model_as_it_is() -> None:
+def test_counting_multiply_adds_does_not_change_the_model() -> None:
     model = classifier(dropout=0.5)
     model.backbone.get_submodule("stem").eval()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
@@ -63,7 +60,7 @@ def test_counting_multiply_adds_leaves_the_model_as_it_is() -> None:
 
 @pytest.mark.parametrize("head", HEADS)
 @pytest.mark.parametrize("name", MODELS)
-def test_gradients_reach_every_parameter(name: str, head: Head) -> None:
+def test_gradients_reach_every_parameter(name: str, head: str) -> None:
     model = classifier(name, head)
     targets = torch.eye(5)[[0, 1, 2, 3]]
     logits = model.head.with_margin(model(images()), targets, 1.0)
@@ -80,11 +77,11 @@ def test_features_and_logits_come_from_one_pass(name: str) -> None:
     with torch.no_grad():
         features = model.embed(images())
         assert features.shape == (4, model.backbone.features)
-        assert torch.equal(model.score(features), model(images()))
+        assert torch.equal(model.classify(features), model(images()))
 
 
 @pytest.mark.parametrize("name", ["resnet18", "cnn", "mlp"])
-def test_batch_statistics_move_in_training_only(name: str) -> None:
+def test_batch_norm_statistics_change_in_training_mode_only(name: str) -> None:
     model = classifier(name)
     first = next(module for module in model.modules() if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d))
     assert first.running_mean is not None
@@ -96,22 +93,22 @@ def test_batch_statistics_move_in_training_only(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_features_are_dropped_in_training_only(name: str) -> None:
+def test_dropout_applies_in_training_mode_only(name: str) -> None:
     model = classifier(name, dropout=0.5)
     features = model.embed(images()).detach()
-    assert not torch.equal(model.score(features), model.score(features))
+    assert not torch.equal(model.classify(features), model.classify(features))
     model.eval()
-    assert torch.equal(model.score(features), model.score(features))
+    assert torch.equal(model.classify(features), model.classify(features))
 
 
-def test_without_dropout_training_scores_as_eval_does() -> None:
+def test_without_dropout_training_mode_computes_as_eval_mode_does() -> None:
     model = classifier("linear")
     assert torch.equal(model.train()(images()), model.eval()(images()))
 
 
 @pytest.mark.parametrize("head", HEADS)
 @pytest.mark.parametrize("name", MODELS)
-def test_a_model_built_without_memory_is_whole_once_its_weights_are_loaded(name: str, head: Head) -> None:
+def test_a_model_built_on_the_meta_device_is_complete_once_its_weights_are_loaded(name: str, head: str) -> None:
     trained = classifier(name, head).eval()
     with torch.device("meta"):
         loaded = classifier(name, head).eval()
@@ -123,10 +120,10 @@ def test_a_model_built_without_memory_is_whole_once_its_weights_are_loaded(name:
 
 
 @pytest.mark.parametrize(("name", "size"), [("linear", SIZE), ("mlp", SIZE), ("cnn", None), ("resnet18", None)])
-def test_a_model_says_whether_it_takes_images_of_one_size_only(name: str, size: int | None) -> None:
+def test_fixed_size_is_the_only_image_size_that_a_model_takes(name: str, size: int | None) -> None:
     assert classifier(name).fixed_size == size
 
 
 @pytest.mark.parametrize("name", ["resnet18", "cnn"])
-def test_a_convolutional_model_takes_other_sizes_than_it_was_built_for(name: str) -> None:
+def test_a_convolutional_model_takes_other_image_sizes_than_it_was_built_for(name: str) -> None:
     assert classifier(name)(torch.rand(2, 3, 48, 48)).shape == (2, 5)

@@ -1,4 +1,4 @@
-"""The copy of a ResNet that inference computes with, held against the ResNet itself."""
+"""The faster inference copy of a ResNet, compared with the ResNet."""
 
 import copy
 import math
@@ -17,13 +17,13 @@ FP32 = Device(torch.device("cpu"), torch.float32)
 BF16 = Device(torch.device("cpu"), torch.bfloat16)
 
 needs_kernels = pytest.mark.skipif(
-    not {"avx512_bf16", "amx_bf16"} & {name for name, able in torch.cpu.get_capabilities().items() if able},
-    reason="this processor has no bf16 of AVX-512 or AMX",
+    not {"avx512_bf16", "amx_bf16"} & {name for name, available in torch.cpu.get_capabilities().items() if available},
+    reason="this CPU has no AVX-512 or AMX bf16",
 )
 
 
 def classifier(name: str, stem: str = "standard", side: int = 64) -> FaceClassifier:
-    """One whose batch norms do something: fresh ones are the identity."""
+    """A classifier with random batch norms: new ones are the identity."""
     torch.manual_seed(0)
     config = ModelConfig.model_validate({"name": name, "stem": stem})
     model = build_model(config, HeadConfig(), classes=5, image_size=side)
@@ -58,19 +58,19 @@ def features(model: FaceClassifier, images: Tensor, device: Device) -> Tensor:
         ("torchvision/resnext50_32x4d", "standard", 64),
     ],
 )
-def test_it_is_as_near_to_fp32_as_autocast_is(name: str, stem: str, side: int) -> None:
+def test_the_copy_is_as_close_to_fp32_as_autocast(name: str, stem: str, side: int) -> None:
     model, images = classifier(name, stem, side), faces(side)
     faster = for_inference(model, BF16)
     assert faster is not model
     exact = features(model, images, FP32)
-    off = (features(faster, images, BF16) - exact).norm()
-    off_by_autocast = (features(model, images, BF16) - exact).norm()
-    assert 0 < off < 1.5 * off_by_autocast
-    assert off < 0.02 * exact.norm()
+    error = (features(faster, images, BF16) - exact).norm()
+    autocast_error = (features(model, images, BF16) - exact).norm()
+    assert 0 < error < 1.5 * autocast_error
+    assert error < 0.02 * exact.norm()
 
 
 @needs_kernels
-def test_the_model_stays_as_it_is() -> None:
+def test_the_model_is_not_changed() -> None:
     model = classifier("resnet18").train()
     before = copy.deepcopy(model.state_dict())
     modules = {name: id(module) for name, module in model.named_modules()}
@@ -82,7 +82,7 @@ def test_the_model_stays_as_it_is() -> None:
 
 
 @needs_kernels
-def test_it_has_the_weights_of_now() -> None:
+def test_the_copy_has_the_current_weights() -> None:
     model = classifier("resnet18")
     first = features(for_inference(model, BF16), faces(), BF16)
     with torch.no_grad():
@@ -96,7 +96,7 @@ def test_it_has_the_weights_of_now() -> None:
 @pytest.mark.parametrize(
     ("name", "value"), [("conv1.weight", math.nan), ("conv1.weight", math.inf), ("layer4.1.bn2.running_var", math.nan)]
 )
-def test_broken_weights_stay_visible(name: str, value: float) -> None:
+def test_non_finite_weights_give_non_finite_features(name: str, value: float) -> None:
     model = classifier("resnet18")
     non_finite = model.backbone.state_dict()[name]
     non_finite[(0,) * non_finite.dim()] = value
@@ -104,27 +104,27 @@ def test_broken_weights_stay_visible(name: str, value: float) -> None:
 
 
 @needs_kernels
-def test_it_scores_with_the_models_own_head() -> None:
+def test_the_copy_has_the_same_head() -> None:
     model = classifier("resnet18").eval()
     faster = for_inference(model, BF16)
-    found = torch.randn(3, 512)
+    embedding = torch.randn(3, 512)
     with torch.inference_mode():
-        assert torch.equal(faster.score(found), model.score(found))
+        assert torch.equal(faster.classify(embedding), model.classify(embedding))
 
 
 @pytest.mark.parametrize("name", ["cnn", "mlp", "linear", "torchvision/mobilenet_v3_small"])
-def test_other_models_are_left_as_they_are(name: str) -> None:
+def test_there_is_no_copy_of_other_models(name: str) -> None:
     model = classifier(name)
     assert for_inference(model, BF16) is model
 
 
-def test_fp32_and_other_devices_are_left_as_they_are() -> None:
+def test_there_is_no_copy_in_fp32_or_for_other_devices() -> None:
     model = classifier("resnet18")
     assert for_inference(model, FP32) is model
     assert for_inference(model, Device(torch.device("meta"), torch.bfloat16)) is model
 
 
-def test_a_processor_without_bf16_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_there_is_no_copy_on_a_cpu_without_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True})
     model = classifier("resnet18")
     assert for_inference(model, BF16) is model

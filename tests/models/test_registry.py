@@ -1,4 +1,4 @@
-"""The registry: names to models, and what an unknown name is told."""
+"""The model registry: names to models, and the error for an unknown name."""
 
 import subprocess
 import sys
@@ -19,7 +19,7 @@ def build(name: str) -> FaceClassifier:
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_every_model_gives_one_row_of_logits_for_each_image(name: str) -> None:
+def test_every_model_returns_one_row_of_logits_per_image(name: str) -> None:
     assert build(name)(torch.rand(3, 3, 16, 16)).shape == (3, 2)
 
 
@@ -31,15 +31,15 @@ def test_every_model_gives_one_row_of_logits_for_each_image(name: str) -> None:
         ("torchvison/vgg11", "did you mean `torchvision/vgg11`?"),
         (
             "yolo",
-            "the models are `resnet18`, `resnet34`, `cnn`, `mlp`, `linear`, and `torchvision/NAME` and `timm/NAME` for theirs",
+            "the models are `resnet18`, `resnet34`, `cnn`, `mlp`, `linear`, `torchvision/NAME`, `timm/NAME`",
         ),
         (
             "keras/vgg11",
-            "the models are `resnet18`, `resnet34`, `cnn`, `mlp`, `linear`, and `torchvision/NAME` and `timm/NAME` for theirs",
+            "the models are `resnet18`, `resnet34`, `cnn`, `mlp`, `linear`, `torchvision/NAME`, `timm/NAME`",
         ),
     ],
 )
-def test_an_unknown_model_is_answered_with_the_nearest_one(name: str, hint: str) -> None:
+def test_an_unknown_model_is_an_error_with_the_nearest_name(name: str, hint: str) -> None:
     with pytest.raises(ModelError) as caught:
         build(name)
     assert str(caught.value) == f"model.name: `{name}` is not a model"

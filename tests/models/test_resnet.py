@@ -1,4 +1,4 @@
-"""Our ResNet, held against torchvision's."""
+"""ResNet compared with torchvision's."""
 
 import pytest
 import torch
@@ -20,7 +20,7 @@ def reference() -> nn.Module:
     torch.manual_seed(0)
     network: nn.Module = torchvision.models.resnet18()
     for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):  # fresh statistics would hide a norm that does nothing
+        if isinstance(module, nn.BatchNorm2d):  # initial values would hide a batch norm that does nothing
             nn.init.uniform_(module.running_mean, -0.2, 0.2)  # type: ignore[arg-type]  # torch types a buffer as optional
             nn.init.uniform_(module.running_var, 0.5, 2.0)  # type: ignore[arg-type]
             nn.init.uniform_(module.weight, 0.5, 1.5)
@@ -36,7 +36,7 @@ def test_resnet18_is_bit_equal_to_torchvisions_in_eval_mode(reference: nn.Module
         assert torch.equal(ours(images), reference.eval()(images))
 
 
-def test_resnet18_trains_bit_equal_to_torchvisions(reference: nn.Module) -> None:
+def test_resnet18_has_gradients_bit_equal_to_torchvisions(reference: nn.Module) -> None:
     ours = with_weights_of(reference, resnet18(ModelConfig(), 64))
     images = torch.randn(4, 3, 64, 64).contiguous(memory_format=torch.channels_last)
     losses = [network.train()(images).square().mean() for network in (ours, reference)]
@@ -53,14 +53,14 @@ def test_resnet18_trains_bit_equal_to_torchvisions(reference: nn.Module) -> None
     assert all(torch.equal(tensor, after[name]) for name, tensor in ours.state_dict().items())
 
 
-def test_resnet34_has_the_weights_of_torchvisions() -> None:
+def test_resnet34_has_the_weight_shapes_of_torchvisions() -> None:
     with torch.device("meta"):
         ours = {name: tensor.shape for name, tensor in resnet34(ModelConfig(), 64).state_dict().items()}
         theirs = {name: tensor.shape for name, tensor in torchvision.models.resnet34().state_dict().items()}
     assert ours == {name: shape for name, shape in theirs.items() if not name.startswith("fc.")}
 
 
-def test_convolutions_begin_with_hes_variance() -> None:
+def test_convolutions_are_initialised_with_kaimings_variance() -> None:
     torch.manual_seed(0)
     network = resnet18(ModelConfig(), 64)
     for name, parameter in network.named_parameters():
@@ -71,7 +71,7 @@ def test_convolutions_begin_with_hes_variance() -> None:
 
 
 @pytest.mark.parametrize(("stem", "side"), [("standard", 8), ("small", 32)])
-def test_the_small_stem_keeps_the_side_of_small_images(stem: str, side: int) -> None:
+def test_the_small_stem_keeps_the_image_size(stem: str, side: int) -> None:
     network = resnet18(ModelConfig.model_validate({"stem": stem}), 32)
     shapes: list[torch.Size] = []
     network.layer1.register_forward_hook(lambda _module, _inputs, maps: shapes.append(maps.shape))
@@ -79,7 +79,7 @@ def test_the_small_stem_keeps_the_side_of_small_images(stem: str, side: int) -> 
     assert shapes == [torch.Size((2, 64, side, side))]
 
 
-def test_stages_hold_every_weight_once_in_the_order_of_the_pixels() -> None:
+def test_stages_hold_every_weight_once_from_the_input_side() -> None:
     network = resnet18(ModelConfig(), 32)
     staged = [parameter for stage in network.stages() for parameter in stage.parameters()]
     assert [id(parameter) for parameter in staged] == [id(parameter) for parameter in network.parameters()]

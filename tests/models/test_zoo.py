@@ -35,7 +35,7 @@ def test_a_torchvision_model_trains_a_step(name: str, features: int) -> None:
 
 
 @pytest.mark.parametrize("name", ["googlenet", "inception_v3"])
-def test_models_with_helping_outputs_give_one_output_in_training(name: str) -> None:
+def test_models_with_auxiliary_outputs_return_one_output_in_training(name: str) -> None:
     with torch.device("meta"):
         model = build(f"torchvision/{name}", 96)
         assert model.train()(torch.empty(2, 3, 96, 96)).shape == (2, 3)
@@ -52,11 +52,11 @@ def test_a_vision_transformer_is_built_for_the_images_size() -> None:
 def test_attention_is_counted_among_the_multiply_adds() -> None:
     with torch.device("meta"):
         model = build_model(ModelConfig(name="torchvision/vit_b_32"), HeadConfig(), classes=1000, image_size=224)
-    assert multiply_adds(model, 224) / 1e9 == pytest.approx(4.409, abs=5e-4)  # torchvision's own figure
+    assert multiply_adds(model, 224) / 1e9 == pytest.approx(4.409, abs=5e-4)  # as torchvision publishes
 
 
 @pytest.mark.parametrize("name", ["mobilenet_v3_small", "swin_t", "regnet_y_400mf"])
-def test_a_torchvision_model_built_without_memory_is_whole_once_its_weights_are_loaded(name: str) -> None:
+def test_a_torchvision_model_built_on_the_meta_device_is_complete_once_its_weights_are_loaded(name: str) -> None:
     trained = build(f"torchvision/{name}").eval()
     with torch.device("meta"):
         loaded = build(f"torchvision/{name}").eval()
@@ -71,10 +71,10 @@ def test_a_torchvision_model_built_without_memory_is_whole_once_its_weights_are_
     [
         ("mobilenet_v3_smal", "did you mean `torchvision/mobilenet_v3_small`?"),
         ("ResNet50", "did you mean `torchvision/resnet50`?"),
-        ("yolo", "torchvision's documentation lists its models"),
+        ("yolo", "see the list of models in the documentation of torchvision"),
     ],
 )
-def test_an_unknown_torchvision_model_is_answered_with_the_nearest_one(name: str, hint: str) -> None:
+def test_an_unknown_torchvision_model_is_an_error_with_the_nearest_name(name: str, hint: str) -> None:
     with pytest.raises(ModelError) as caught:
         build(f"torchvision/{name}")
     assert str(caught.value) == f"model.name: `torchvision/{name}` is not a model"
@@ -82,30 +82,30 @@ def test_an_unknown_torchvision_model_is_answered_with_the_nearest_one(name: str
 
 
 @pytest.mark.parametrize("name", ["vit_b_32", "alexnet"])
-def test_a_image_size_that_a_model_cannot_take_is_named(name: str) -> None:
+def test_an_image_size_that_a_model_cannot_take_is_an_error(name: str) -> None:
     with pytest.raises(ModelError, match=f"^model.name: `torchvision/{name}` cannot take images of 40 pixels: ") as caught:
         build(f"torchvision/{name}", 40)
-    assert caught.value.hint == "most of these models are made for 224 pixels: try `--set data.image_size=224`"
+    assert caught.value.hint == "most of these models take 224 pixels: try `--set data.image_size=224`"
 
 
-def test_without_timm_its_models_say_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_timm_its_models_are_an_error_with_the_install_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(InstallError) as caught:
         build("timm/resnet10t")
     assert str(caught.value) == "model.name: `timm/resnet10t` needs timm, which is not installed"
-    assert caught.value.hint == "`pip install 'facecls[timm]'` adds timm's models"
+    assert caught.value.hint == "install it with `pip install 'facecls[timm]'`"
 
 
 @pytest.mark.skipif(importlib.util.find_spec("timm") is None, reason="timm is an extra")
 @pytest.mark.parametrize(("name", "fixed_size"), [("resnet10t", None), ("vit_tiny_patch16_224", 32)])
-def test_a_timm_model_scores_images(name: str, fixed_size: int | None) -> None:
+def test_a_timm_model_returns_logits(name: str, fixed_size: int | None) -> None:
     model = build(f"timm/{name}")
     assert model.fixed_size == fixed_size
     assert model(torch.rand(2, 3, 32, 32)).shape == (2, 3)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("timm") is None, reason="timm is an extra")
-def test_an_unknown_timm_model_is_answered_with_the_nearest_one() -> None:
+def test_an_unknown_timm_model_is_an_error_with_the_nearest_name() -> None:
     with pytest.raises(ModelError) as caught:
         build("timm/resnet10tt")
     assert str(caught.value) == "model.name: `timm/resnet10tt` is not a model"

@@ -154,7 +154,7 @@ def test_a_page_below_a_file_is_an_error(
     for arguments in (("report", trained, "-o"), ("check", tiny(), "--html")):
         result = facecls(*arguments, path)
         assert result.code == 1
-        message = f"error: {path.parent}: cannot be made: {reason}\n\nhint: name a file in another folder\n"
+        message = f"error: {path.parent}: cannot be created: {reason}\n\nhint: choose a file in another folder\n"
         assert result.err.endswith(message)
 
 
@@ -162,7 +162,7 @@ def test_a_page_does_not_overwrite_other_files(facecls: Facecls, tiny: Tiny, tra
     mine = tmp_path / "mine.yaml"
     mine.write_text("data: {root: x}\n")
     for arguments in (("report", trained, "-o"), ("check", tiny(), "--html")):
-        message = f"error: {mine}: is there already, and is no HTML page\n\nhint: name another file\n"
+        message = f"error: {mine}: already exists and is not an HTML page\n\nhint: choose another file name\n"
         assert facecls(*arguments, mine).err.endswith(message)
         assert mine.read_text() == "data: {root: x}\n"
         page = tmp_path / "page.html"

@@ -135,7 +135,7 @@ def test_a_page_that_folds_may_not_write_is_told_before_them(facecls: Facecls, t
     page = tmp_path / "cv" / "report.html"
     page.write_text("mine")
     result = facecls("cross-validate", tiny(), "--folds", "2", "--out", tmp_path / "cv")
-    assert result.err == f"error: {page}: is there already, and is no HTML page\n\nhint: name another file\n"
+    assert result.err == f"error: {page}: already exists and is not an HTML page\n\nhint: choose another file name\n"
     assert not (tmp_path / "cv" / "fold-1").exists()
 
 

@@ -130,7 +130,7 @@ def test_weights_that_do_not_fit_and_files_that_are_none_are_named(tiny: Tiny, t
 
 @pytest.mark.usefixtures("hub")
 def test_freezing_needs_learned_weights_and_stages(tiny: Tiny, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="freeze keeps weights as they are, so it needs pretrained ones"):
+    with pytest.raises(ConfigError, match="`freeze` needs weights from `pretrained`: random ones would stay random"):
         load_config(tiny(model={"freeze": "backbone"}))
     with pytest.raises(ModelError, match=r"model\.freeze: 6 is more than the 5 stages of the model"):
         start(tiny(model={"name": "resnet18", "pretrained": "imagenet", "freeze": 6}), tmp_path / "run")

@@ -18,7 +18,7 @@ from PIL import Image
 from facecls.data.duplicates.cache import ImageStatsCache
 from facecls.data.stores.worker import available_cores
 from facecls.errors import ImageError
-from facecls.faces.decode import open_with_source
+from facecls.faces.decode import open_with_header
 from facecls.progress import ProgressBar
 
 WORKING_SIDE = 112
@@ -129,7 +129,7 @@ def _file_state(path: str) -> tuple[int, int]:
 def _measure(path: str, row: NDArray[Any]) -> str:
     """Fills a (1,) row of LOOK; gives the reason where the image cannot be read, else ""."""
     try:
-        image, source = open_with_source(path, at_least=WORKING_SIDE)
+        image, source = open_with_header(path, at_least=WORKING_SIDE)
         with open(path, "rb") as file:  # noqa: PTH123 -- a Path for each of a million files is slow
             row["file_hash"] = hashlib.file_digest(file, _hash).hexdigest()
             row["bytes"] = file.tell()

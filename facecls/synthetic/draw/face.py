@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from facecls.synthetic.draw.brush import INK, WHITE, Brush, Numbers, Points, ellipse, flushed, mix, smooth, symmetric
+from facecls.synthetic.draw.brush import INK, WHITE, Brush, Numbers, Points, ellipse, mix, shaded_skin, smooth, symmetric
 from facecls.synthetic.people import Person, Photograph
 
 FRECKLES = ((0.3, 0.2), (0.42, 0.16), (0.36, 0.28), (0.5, 0.24), (0.22, 0.27), (0.57, 0.31), (0.46, 0.34), (0.1, 0.14))
@@ -13,8 +13,8 @@ FRECKLES = ((0.3, 0.2), (0.42, 0.16), (0.36, 0.28), (0.5, 0.24), (0.22, 0.27), (
 def draw_head(brush: Brush, person: Person) -> None:
     w, pose = person.head_width, brush.pose
     for side in (-1, 1):
-        brush.blob(side * w * 1.02, 0.06, 0.14, 0.22, flushed(person, 0.06), pose.behind_rim)
-        brush.blob(side * w * 1.04, 0.06, 0.07, 0.13, flushed(person, 0.26), pose.behind_rim)
+        brush.blob(side * w * 1.02, 0.06, 0.14, 0.22, shaded_skin(person, 0.06), pose.behind_rim)
+        brush.blob(side * w * 1.04, 0.06, 0.07, 0.13, shaded_skin(person, 0.26), pose.behind_rim)
         if person.earrings:
             brush.blob(side * w * 1.06, 0.34, 0.075, 0.075, (250, 212, 90), pose.behind_rim)
     skull = [(0, -1), (0.56 * w, -0.9), (0.9 * w, -0.52), (w, -0.08)]
@@ -24,13 +24,13 @@ def draw_head(brush: Brush, person: Person) -> None:
         for size in (0.24, 0.17, 0.1):
             brush.blob(side * w * 0.58, 0.32, size, size * 0.72, (232, 84, 78, 26))
         for x, y in FRECKLES if person.freckles else ():
-            brush.blob(side * x, y, 0.024, 0.024, (*flushed(person, 0.5), 190))
+            brush.blob(side * x, y, 0.024, 0.024, (*shaded_skin(person, 0.5), 190))
     if person.mole:
         brush.blob(*person.mole, 0.035, 0.035, (70, 38, 30))
 
 
 def cheek(person: Person) -> float:
-    """Half the width below the ears as a share of the head's: between the skull's and the jaw's."""
+    """Half the width of the face below the ears, as a share of head_width."""
     return 0.45 + 0.55 * person.jaw
 
 
@@ -61,15 +61,15 @@ def draw_full_beard(brush: Brush, person: Person) -> None:
 def draw_nose(brush: Brush, person: Person) -> None:
     tip, w = person.nose_length * 0.9, person.nose_width
 
-    def ramp(points: Points) -> Points:  # out of the face, most at the tip
+    def on_nose(points: Points) -> Points:  # in front of the face, most at the tip
         return brush.pose.on_face(points, 0.26 * np.clip(points[:, 1] / tip, 0, 1))
 
     shadow = [(0, -0.06), (0.035, 0.0), (w * 0.55, tip * 0.7), (w * 1.05, tip), (w * 0.6, tip + 0.08), (0, tip + 0.1)]
     bridge = [(0, -0.1), (0.03, 0.0), (w * 0.4, tip * 0.7), (w * 0.7, tip), (w * 0.3, tip + 0.045), (0, tip + 0.055)]
-    brush.fill(symmetric(shadow), flushed(person, 0.22), ramp)
-    brush.fill(symmetric(bridge), mix(person.skin, (255, 236, 214), 0.22), ramp)
+    brush.fill(symmetric(shadow), shaded_skin(person, 0.22), on_nose)
+    brush.fill(symmetric(bridge), mix(person.skin, (255, 236, 214), 0.22), on_nose)
     for side in (-1, 1):
-        brush.blob(side * w * 0.52, tip + 0.05, w * 0.24, 0.03, flushed(person, 0.55), ramp)
+        brush.blob(side * w * 0.52, tip + 0.05, w * 0.24, 0.03, shaded_skin(person, 0.55), on_nose)
 
 
 def draw_mouth(brush: Brush, person: Person, photograph: Photograph) -> None:
@@ -96,7 +96,7 @@ def draw_eye(brush: Brush, person: Person, photograph: Photograph, side: int) ->
     half, tall = person.eye_width, person.eye_width * person.eye_height * (1 - 0.93 * photograph.blink)
     cos, sin = math.cos(math.radians(person.eye_tilt)), math.sin(math.radians(person.eye_tilt))
 
-    def at(x: Numbers, y: Numbers) -> Points:  # from an eye that looks outwards along x to the face
+    def at(x: Numbers, y: Numbers) -> Points:  # eye coordinates (x outwards) to face coordinates
         return np.stack([side * (person.eye_gap + x * cos + y * sin), y * cos - x * sin], axis=1)
 
     def lid(x: Numbers) -> Numbers:
@@ -106,14 +106,14 @@ def draw_eye(brush: Brush, person: Person, photograph: Photograph, side: int) ->
     x = t * half
     there_and_back = np.concatenate([x, x[::-1]])
     socket = np.concatenate([-lid(x) * 1.25 - 0.03, lid(x) * 0.9 + 0.02])
-    brush.fill(at(there_and_back * 1.12, socket), flushed(person, 0.16))
+    brush.fill(at(there_and_back * 1.12, socket), shaded_skin(person, 0.16))
     brush.fill(at(there_and_back, np.concatenate([-lid(x), lid(x) * 0.8])), (250, 248, 244))
     look_x, look_y = side * photograph.gaze[0] * half * 0.32, photograph.gaze[1] * half * 0.12
     size = half * 0.6
     for share, colour in ((1.0, mix(person.iris, INK, 0.45)), (0.84, person.iris), (0.45, (16, 12, 14))):
         disc = ellipse(look_x, look_y, size * share, size * share)
-        seen = np.clip(disc[:, 1], -lid(disc[:, 0]), lid(disc[:, 0]) * 0.8)  # the lids cut it off
-        brush.fill(at(disc[:, 0], seen), colour)
+        visible = np.clip(disc[:, 1], -lid(disc[:, 0]), lid(disc[:, 0]) * 0.8)  # hidden by the lids
+        brush.fill(at(disc[:, 0], visible), colour)
     if photograph.blink < 0.5:
         glint = ellipse(look_x - side * size * 0.3, look_y - size * 0.32, size * 0.2, size * 0.2)
         brush.fill(at(glint[:, 0], glint[:, 1]), WHITE)

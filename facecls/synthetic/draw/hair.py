@@ -1,25 +1,25 @@
-"""Hair: a shape behind the head, a shape between skull and hairline, and what a few styles have beyond these."""
+"""Hair: a shape behind the head, one between outline and hairline, and extra shapes of some styles."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from facecls.synthetic.draw.brush import INK, Brush, Point, Points, flushed, mix, smooth, symmetric, taper
+from facecls.synthetic.draw.brush import INK, Brush, Point, Points, mix, shaded_skin, smooth, symmetric, taper
 from facecls.synthetic.people import Hair, Person
 
 
 @dataclass(frozen=True)
-class Hairdo:
-    """A style's shapes; x in half widths of the head, y in half heights."""
+class HairStyle:
+    """The shapes of a style; x in units of half the head's width, y of half its height."""
 
-    line: tuple[Point, ...] = ()  # the hairline from left to right; without one, no hair lies on the skull
-    lift: float = 0.0  # how high the hair stands above the skull
-    behind: tuple[Point, ...] = ()  # right half of what hangs behind the head
+    line: tuple[Point, ...] = ()  # hairline from left to right; empty: no hair on the skull
+    lift: float = 0.0  # height of the hair above the skull
+    behind: tuple[Point, ...] = ()  # right half of the hair behind the head
     curl: float = 0.0  # radius of the curls along the edges
     sharp: bool = False  # spikes instead of a smooth edge
 
 
-# One style a line reads better than one number a line.
+# Formatted by hand: one value a line would be hard to read.
 # fmt: off
 HIGH = ((-1, -0.1), (-0.88, -0.42), (-0.62, -0.62), (0, -0.66), (0.62, -0.62), (0.88, -0.42), (1, -0.1))
 TIGHT = ((-1, -0.05), (-0.9, -0.45), (-0.55, -0.74), (0, -0.8), (0.55, -0.74), (0.9, -0.45), (1, -0.05))
@@ -41,32 +41,32 @@ TUFT = ((-0.8, -0.55), (-0.95, -0.95), (-0.7, -1.3), (-0.1, -1.5), (0.6, -1.45),
 SHAVED = ((0, -1.02), (0.72, -0.86), (1.01, -0.42), (1, -0.1), (0.86, -0.42), (0.5, -0.7), (0, -0.72))
 # fmt: on
 
-HAIRDOS: dict[Hair, Hairdo] = {
-    "bald": Hairdo(),
-    "crop": Hairdo(HIGH, lift=0.05),
-    "parting": Hairdo(SWEPT, lift=0.16),
-    "fringe": Hairdo(STRAIGHT, lift=0.13, behind=TO_THE_CHIN),
-    "long": Hairdo(PARTED, lift=0.1, behind=TO_THE_CHEST),
-    "curls": Hairdo(LOW, lift=0.12, behind=MOP, curl=0.17),
-    "afro": Hairdo(ROUND, lift=0.35, behind=CLOUD, curl=0.1),
-    "bun": Hairdo(TIGHT, lift=0.06),
-    "quiff": Hairdo(HIGH, lift=0.04),
-    "mohawk": Hairdo(),
-    "pigtails": Hairdo(PARTED, lift=0.08),
-    "tufts": Hairdo(),
-    "spikes": Hairdo(JAGGED, lift=0.2, sharp=True),
-    "waves": Hairdo(SWEPT, lift=0.17, behind=WAVE),
+STYLES: dict[Hair, HairStyle] = {
+    "bald": HairStyle(),
+    "crop": HairStyle(HIGH, lift=0.05),
+    "parting": HairStyle(SWEPT, lift=0.16),
+    "fringe": HairStyle(STRAIGHT, lift=0.13, behind=TO_THE_CHIN),
+    "long": HairStyle(PARTED, lift=0.1, behind=TO_THE_CHEST),
+    "curls": HairStyle(LOW, lift=0.12, behind=MOP, curl=0.17),
+    "afro": HairStyle(ROUND, lift=0.35, behind=CLOUD, curl=0.1),
+    "bun": HairStyle(TIGHT, lift=0.06),
+    "quiff": HairStyle(HIGH, lift=0.04),
+    "mohawk": HairStyle(),
+    "pigtails": HairStyle(PARTED, lift=0.08),
+    "tufts": HairStyle(),
+    "spikes": HairStyle(JAGGED, lift=0.2, sharp=True),
+    "waves": HairStyle(SWEPT, lift=0.17, behind=WAVE),
 }
 
 
 def draw_hair_behind(brush: Brush, person: Person) -> None:
-    hairdo, w, behind = HAIRDOS[person.hair], person.head_width, brush.pose.behind_rim
+    style, w, behind = STYLES[person.hair], person.head_width, brush.pose.behind_rim
     colour, shade = person.hair_colour, mix(person.hair_colour, INK, 0.28)
-    if hairdo.behind:
-        outline = symmetric(hairdo.behind) * (w * (0.7 + 0.3 * person.hair_volume), 1)
+    if style.behind:
+        outline = symmetric(style.behind) * (w * (0.7 + 0.3 * person.hair_volume), 1)
         brush.fill(outline, shade, behind)
-        if hairdo.curl:
-            draw_curls(brush, outline[::4], hairdo.curl, shade)
+        if style.curl:
+            draw_curls(brush, outline[::4], style.curl, shade)
     if person.hair == "bun":
         size = 0.34 * person.hair_volume
         brush.blob(0, -1.02 - size * 0.8, size, size * 0.9, colour, behind)
@@ -80,7 +80,7 @@ def draw_hair_behind(brush: Brush, person: Person) -> None:
 
 
 def draw_hair(brush: Brush, person: Person) -> None:
-    if HAIRDOS[person.hair].line:
+    if STYLES[person.hair].line:
         draw_hair_on_skull(brush, person)
     on_top = {"quiff": draw_quiff, "mohawk": draw_mohawk, "tufts": draw_tufts}.get(person.hair)
     if on_top:
@@ -88,29 +88,29 @@ def draw_hair(brush: Brush, person: Person) -> None:
 
 
 def draw_hair_on_skull(brush: Brush, person: Person) -> None:
-    hairdo, pose, w = HAIRDOS[person.hair], brush.pose, person.head_width
-    line = np.asarray(hairdo.line)[:: person.parting] * (w * person.parting, 1)
-    lift = hairdo.lift * person.hair_volume
+    style, pose, w = STYLES[person.hair], brush.pose, person.head_width
+    line = np.asarray(style.line)[:: person.parting] * (w * person.parting, 1)
+    lift = style.lift * person.hair_volume
     shoulder, temple = (w * (0.72 + lift * 0.7), -0.84 - lift * 0.6), (w * (1.03 + lift / 3), -0.42)
     half = np.asarray([(0, -1.02 - lift), shoulder, temple, (w * 1.02, 0)])
     arc = np.concatenate([half[:0:-1] * (-1, 1), half])
-    arc[[0, -1], 1] = line[[0, -1], 1]  # the hair ends at the ears where the hairline does
+    arc[[0, -1], 1] = line[[0, -1], 1]  # both curves end at the same points, at the ears
     outer, inner = smooth(arc), smooth(line)
-    if hairdo.sharp:
+    if style.sharp:
         outer, inner = smooth(arc, steps=3), line
         outer[::2] *= 1.2
-    brush.stroke(inner + np.asarray((0, 0.035)), 0.11, (*flushed(person, 0.6), 80))  # sets fair hair off from fair skin
+    brush.stroke(inner + np.asarray((0, 0.035)), 0.11, (*shaded_skin(person, 0.6), 80))  # separates fair hair from fair skin
     edges = np.concatenate([pose.on_rim(outer), pose.on_face(inner)[::-1]])
     brush.fill_pixels(edges, person.hair_colour)
-    if hairdo.curl:
-        draw_curls(brush, outer[2:-2:3], hairdo.curl * 0.8, person.hair_colour)
+    if style.curl:
+        draw_curls(brush, outer[2:-2:3], style.curl * 0.8, person.hair_colour)
         for x, y in inner[2:-2:3].tolist():
-            brush.blob(x, y, hairdo.curl * 0.8, hairdo.curl * 0.8, person.hair_colour)
-    elif not hairdo.sharp:
+            brush.blob(x, y, style.curl * 0.8, style.curl * 0.8, person.hair_colour)
+    elif not style.sharp:
         crown = arc[1:-1]
-        for share in (0.35, 0.62):  # two strands of light between hairline and crown
+        for share in (0.35, 0.62):  # two highlights between hairline and crown
             strand = smooth((line[1:-1] * (1 - share) + crown * share)[:4])
-            brush.stroke(strand, 0.05 * taper(strand), shine(person))
+            brush.stroke(strand, 0.05 * taper(strand), highlight(person))
 
 
 def draw_quiff(brush: Brush, person: Person) -> None:
@@ -119,7 +119,7 @@ def draw_quiff(brush: Brush, person: Person) -> None:
     brush.fill(tuft, person.hair_colour, rim)
     for x in (-0.6, -0.25, 0.1):
         strand = smooth([(x, -0.7), (x + 0.05, -1.05), (x + 0.5, -1.3)]) * (across, 1)
-        brush.stroke(strand, 0.045 * taper(strand), shine(person), rim)
+        brush.stroke(strand, 0.045 * taper(strand), highlight(person), rim)
 
 
 def draw_mohawk(brush: Brush, person: Person) -> None:
@@ -130,7 +130,7 @@ def draw_mohawk(brush: Brush, person: Person) -> None:
     comb = np.concatenate([np.stack([x, y], axis=1), [(0.24, -0.6), (0, -0.5), (-0.24, -0.6)]])
     brush.fill(comb, person.hair_colour, rim)
     strand = np.asarray([(-0.05, -0.7), (-0.06, -1.0), (-0.08, -1.3)])
-    brush.stroke(strand, 0.06 * taper(strand), shine(person), rim)
+    brush.stroke(strand, 0.06 * taper(strand), highlight(person), rim)
 
 
 def draw_tufts(brush: Brush, person: Person) -> None:
@@ -145,5 +145,5 @@ def draw_curls(brush: Brush, centres: Points, radius: float, colour: tuple[int, 
         brush.blob(x, y, radius, radius, colour, brush.pose.behind_rim)
 
 
-def shine(person: Person) -> tuple[int, ...]:
+def highlight(person: Person) -> tuple[int, ...]:
     return mix(person.hair_colour, (255, 240, 214), 0.22)

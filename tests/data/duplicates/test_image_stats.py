@@ -55,7 +55,7 @@ def test_a_reason_that_lies_outside_the_file_is_not_kept(tmp_path: Path, monkeyp
     paths = [str(photograph(tmp_path / "a.png")), str(tmp_path / "broken.png")]
     Path(paths[1]).write_bytes(b"no image")
     with monkeypatch.context() as patch:
-        patch.setattr("facecls.data.duplicates.image_stats.open_with_source", forbidden)
+        patch.setattr("facecls.data.duplicates.image_stats.open_with_header", forbidden)
         reasons = compute_image_stats(paths, cache_dir=tmp_path / "cache").reasons
     assert reasons == dict.fromkeys((0, 1), "cannot be read: permission denied")
     assert compute_image_stats(paths, cache_dir=tmp_path / "cache").reasons == {1: "is not an image that can be read"}

@@ -1,4 +1,4 @@
-"""A torch and a torchvision that do not fit are said in plain words."""
+"""The check that torch and torchvision are compatible."""
 
 import subprocess
 import sys
@@ -13,15 +13,15 @@ main()
 """
 
 
-def test_a_pair_that_does_not_fit_is_named_with_the_way_to_mend_it(tmp_path: Path) -> None:
+def test_a_torchvision_built_for_another_torch_is_an_error_with_the_fix(tmp_path: Path) -> None:
     (tmp_path / "torchvision").mkdir()
     (tmp_path / "torchvision" / "__init__.py").write_text("raise RuntimeError('operator torchvision::nms does not exist')")
     config = tmp_path / "faces.yaml"
     config.write_text("data: {root: faces}\n")
     code = CODE.format(folder=str(tmp_path), config=str(config))
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert said.returncode == 1
-    problem, empty, hint = said.stderr.splitlines()
-    assert problem.startswith("error: torchvision does not fit torch 2.")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 1
+    problem, empty, hint = done.stderr.splitlines()
+    assert problem.startswith("error: torchvision is incompatible with torch 2.")
     assert problem.endswith(": operator torchvision::nms does not exist") and empty == ""
-    assert hint == "hint: both must come from one build: `pip install --force-reinstall torch torchvision`"
+    assert hint == "hint: install both from one release: `pip install --force-reinstall torch torchvision`"

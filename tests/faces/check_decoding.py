@@ -1,7 +1,7 @@
-"""Judges how a damaged file is opened: as plain Pillow opens it, or with a reason why not; in a process of its own.
+"""Checks in a subprocess that damaged files are decoded as by Pillow alone, or rejected with a reason.
 
-`python -m tests.faces.opening FOLDER CURRENT` judges all files of a folder and prints the counts as JSON, or fails at
-the first that is opened wrongly. The file in hand is named in CURRENT, for whoever finds the process dead.
+`python -m tests.faces.check_decoding FOLDER CURRENT` checks all files of a folder and prints the counts as JSON, or fails at
+the first that is decoded wrongly. The path of the current file is written to CURRENT, in case it kills the process.
 """
 
 import json
@@ -28,8 +28,8 @@ SECONDS = 20  # for one file
 _WIDE = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
 
 
-def check_opens(path: Path) -> str:
-    """`decoded`, or the reason why a file was not; raises AssertionError where plain Pillow says otherwise."""
+def check_decoding(path: Path) -> str:
+    """`decoded`, or the reason of the rejection; raises AssertionError if Pillow alone decodes something else."""
     size = sum(os.fsencode(path)) % 60 + 4
     try:
         face = read_face(path, Geometry(size, 0.6, "pad" if size % 2 else "crop"))
@@ -37,27 +37,27 @@ def check_opens(path: Path) -> str:
         read = True
     except ImageError:
         read = False
-    reason, ours = "decoded", None
+    reason, image = "decoded", None
     try:
-        ours = open_image(path)
+        image = open_image(path)
     except ImageError as error:
         reason = error.reason
         assert str(error) == f"{path}: {reason}" and reason and "\n" not in reason, str(error)
         assert error.__cause__ is None and error.__context__ is None
     else:
-        assert ours.mode == "RGB" and min(ours.size) > 0 and not ours.info
-        assert read, "opens, and gives no face"
-    plain = _plainly_opened(path)
-    if plain is not None:
-        assert ours is not None, f"plain Pillow opens it, we say: {reason}"
-        assert ours.size == plain.size
-        # Pillow clips wide numbers to white, and has nothing to compare with
-        assert plain.mode in _WIDE or np.array_equal(np.asarray(ours), np.asarray(plain))
+        assert image.mode == "RGB" and min(image.size) > 0 and not image.info
+        assert read, "open_image decodes it, read_face rejects it"
+    expected = _decoded_by_pillow(path)
+    if expected is not None:
+        assert image is not None, f"Pillow decodes it, open_image rejects it: {reason}"
+        assert image.size == expected.size
+        # Pillow clips wide pixel types, so they cannot be compared
+        assert expected.mode in _WIDE or np.array_equal(np.asarray(image), np.asarray(expected))
     return reason
 
 
-def _plainly_opened(path: Path) -> Image.Image | None:
-    """What plain Pillow makes of a file, upright and on white; None if it complains, or the image is large."""
+def _decoded_by_pillow(path: Path) -> Image.Image | None:
+    """The file decoded by Pillow, upright and on white; None if Pillow warns or fails, or the image is large."""
     if not path.is_file():
         return None
     try:
@@ -80,35 +80,35 @@ def _plainly_opened(path: Path) -> Image.Image | None:
 
 @dataclass(frozen=True)
 class Counts:
-    """What became of a folder of files."""
+    """The outcome for a folder of files."""
 
     decoded: int
-    reasons: dict[str, int]  # how often each was given
-    grown_mb: int  # memory, in MB, by which the process grew at most
+    reasons: dict[str, int]  # of rejections, with how many files each
+    memory_growth_mb: int  # peak memory of the process above its memory at the start, MB
 
     @property
     def files(self) -> int:
         return self.decoded + sum(self.reasons.values())
 
 
-class OpenedWronglyError(Exception):
-    """A file that was neither decoded as Pillow does it nor reported; or one that hung, or ended the process."""
+class WrongDecodingError(Exception):
+    """A file that was decoded unlike Pillow, or that hung or killed the process."""
 
     def __init__(self, path: Path, what: str) -> None:
         super().__init__(f"{path}: {what}")
         self.path = path
 
 
-def check_apart(folder: Path) -> Counts:
-    """Judges the files of a folder in a process of their own, which they may kill. Raises OpenedWronglyError."""
+def check_in_subprocess(folder: Path) -> Counts:
+    """Checks the files of a folder in a subprocess, which they may kill. Raises WrongDecodingError."""
     folder = folder.resolve()
     current = folder.with_name(folder.name + ".current")
     current.write_bytes(os.fsencode(folder))
-    command = [sys.executable, "-W", "error", "-m", "tests.faces.opening", str(folder), str(current)]
+    command = [sys.executable, "-W", "error", "-m", "tests.faces.check_decoding", str(folder), str(current)]
     done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, check=False)
     if done.returncode != 0:
         end = done.stderr.decode(errors="replace")[-2000:]
-        raise OpenedWronglyError(Path(os.fsdecode(current.read_bytes())), f"exit code {done.returncode}\n{end}")
+        raise WrongDecodingError(Path(os.fsdecode(current.read_bytes())), f"exit code {done.returncode}\n{end}")
     return Counts(**json.loads(done.stdout))
 
 
@@ -116,25 +116,25 @@ def _check_all(folder: Path, current: Path) -> Counts:
     paths = sorted(folder.iterdir())
     with tempfile.NamedTemporaryFile(suffix=".jpg") as warm_up:
         original().save(warm_up.name)
-        check_opens(Path(warm_up.name))
+        check_decoding(Path(warm_up.name))
     before = _peak()
     reasons: Counter[str] = Counter()
     for path in paths:
         current.write_bytes(os.fsencode(path))
-        signal.alarm(SECONDS)  # nobody listens: it ends the process, even inside of C
-        reasons[check_opens(path)] += 1
+        signal.alarm(SECONDS)  # not handled, so it kills the process, also inside C code
+        reasons[check_decoding(path)] += 1
     signal.alarm(0)
     return Counts(reasons.pop("decoded", 0), dict(reasons), (_peak() - before) // 1_000_000)
 
 
 def _peak() -> int:
-    """Bytes of memory that this process has held at most."""
+    """Peak memory of this process, bytes."""
     status = Path("/proc/self/status")
-    if status.exists():  # Linux counts the memory of who started a process into its ru_maxrss
+    if status.exists():  # on Linux ru_maxrss includes the memory of the parent at the fork
         return 1024 * next(int(line.split()[1]) for line in status.read_text().splitlines() if "VmHWM" in line)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 if __name__ == "__main__":
-    resource.setrlimit(resource.RLIMIT_AS, (8 << 30, resource.getrlimit(resource.RLIMIT_AS)[1]))  # spare the machine
+    resource.setrlimit(resource.RLIMIT_AS, (8 << 30, resource.getrlimit(resource.RLIMIT_AS)[1]))  # protects the machine
     print(json.dumps(asdict(_check_all(Path(sys.argv[1]), Path(sys.argv[2])))))
