@@ -10,9 +10,9 @@ from facecls.check.audit import Audit, audit
 from facecls.check.dry_run import DryRun, dry_run_batch
 from facecls.check.findings import Finding, Item
 from facecls.config.schema import Config, TrainConfig, resolve_config
-from facecls.data.dataset import DatasetIndex, ImageList, index_dataset
+from facecls.data.dataset import DatasetIndex, index_dataset
 from facecls.data.listing import split_folders
-from facecls.data.sampler import steps_of
+from facecls.data.sampler import steps_per_epoch
 from facecls.device import Device, resolve_device
 from facecls.errors import DataError
 from facecls.progress import Progress
@@ -94,7 +94,7 @@ def _found(config: Config, progress: Progress) -> tuple[DatasetIndex, list[Findi
         from facecls.data.folder import FaceFolder
 
         whole = FaceFolder(split_folders(config.data.root).get("train", config.data.root))
-        dataset = DatasetIndex(tuple(whole.classes), {"train": ImageList(whole.paths, whole.labels)})
+        dataset = DatasetIndex(tuple(whole.classes), {"train": whole.image_list})
         return dataset, [_refusal("no split", error)]
 
 
@@ -186,7 +186,7 @@ def facts(result: CheckResult) -> list[tuple[str, str]]:
 def _step_size(dataset: DatasetIndex, train: TrainConfig) -> str:
     """`64`, or `63 or 64` where not all steps are of one size."""
     faces = len(dataset.splits["train"].labels)
-    smaller, larger = divmod(faces, steps_of(faces, train.batch_size * train.accumulate))
+    smaller, larger = divmod(faces, steps_per_epoch(faces, train.batch_size * train.accumulate))
     return f"{smaller} or {smaller + 1}" if larger else f"{smaller}"
 
 

@@ -13,9 +13,9 @@ from facecls import seeding
 from facecls.config.schema import Config
 from facecls.data.dataset import DatasetIndex
 from facecls.data.load import LoadedSplit
-from facecls.data.sampler import Batch, TrainLoader, loss_weights, steps_of
+from facecls.data.sampler import Batch, TrainLoader, loss_weights, steps_per_epoch
 from facecls.data.stores.choose import choose_store, measure_available
-from facecls.data.stores.memory import in_memory
+from facecls.data.stores.memory import read_into_memory
 from facecls.device import Device
 from facecls.errors import DataError
 from facecls.evaluation.infer import infer
@@ -69,13 +69,13 @@ def dry_run_batch(config: Config, dataset: DatasetIndex, device: Device, progres
     classes = len(dataset.classes)
     image_list = dataset.splits["train"]
     at_once = config.train.batch_size * config.train.accumulate
-    steps = steps_of(len(image_list.labels), at_once)
+    steps = steps_per_epoch(len(image_list.labels), at_once)
     order = torch.randperm(len(image_list.labels), generator=seeding.generator("order", config.seed, 0)).numpy()
     chosen = np.array_split(order, steps)[0]  # of an epoch's steps, none is larger
     geometry = Geometry(config.data.image_size, config.data.crop, config.data.fit)
     sample = image_list.take(chosen)
     begun = time.perf_counter()
-    faces, bad = in_memory(sample.paths, geometry, lambda _: None)
+    faces, bad = read_into_memory(sample.paths, geometry, lambda _: None)
     reading = (time.perf_counter() - begun) / len(chosen)
     kept = np.setdiff1d(np.arange(len(chosen)), [index for index, _ in bad])
     if len(kept) < 2:

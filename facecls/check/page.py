@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from facecls.check.check import CheckResult, facts, relative
-from facecls.data.stores.worker import available_cores
+from facecls.device import available_cores
 from facecls.errors import ImageError
 from facecls.faces.geometry import Geometry, read_face
 from facecls.report.page import image, render, write_page

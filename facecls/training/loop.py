@@ -168,7 +168,7 @@ class Loop:
                 if state.seconds - peeked > _PEEK_SECONDS:
                     peeked = state.seconds
                     loss, accuracy = state.running.peek()
-                    speed = self.batches.faces_until(state.step) / state.epoch_seconds["train"]
+                    speed = self.batches.images_seen(state.step) / state.epoch_seconds["train"]
                     bar.set_postfix_str(
                         f"loss {loss:.3f}, accuracy {accuracy:.1%}, {speed:.0f} images/s, waited {state.data_wait_share:.1%}",
                         refresh=False,

@@ -39,7 +39,7 @@ def train(config: Config, run: Run, progress: Progress, *, resume: bool) -> Trai
         bar = progress.bar if group.rank == 0 else SilentProgress().bar
         # Before there is a folder: what is wrong here needs none.
         resuming = resume and run.last.exists()
-        dataset = index_dataset(_data(config, run, resuming), config.split, bar, whole=resuming)
+        dataset = index_dataset(_data(config, run, resuming), config.split, bar, require_all=resuming)
         if not resuming:
             refuse_a_class_unknown(config, dataset.classes)
         if run.folder.resolve() == config.data.root.resolve():
@@ -191,8 +191,7 @@ def _describe(run: Run, config: Config, device: Device, dataset: DatasetIndex, s
     images = (image for image_list in listings.values() for image in image_list.paths)
     run.write_environment(device=str(device), threads=torch.get_num_threads(), data=hash_of(images))
     skipped = [pair for split in splits for pair in zip(split.skipped, split.skipped_classes, strict=True)]
-    written = {name: (each.paths, each.labels) for name, each in listings.items()}
-    write_split_file(run.split, written, dataset.classes, skipped, config.data.root)
+    write_split_file(run.split, listings, dataset.classes, skipped, config.data.root)
 
 
 def _data(config: Config, run: Run, resuming: bool) -> DataConfig:

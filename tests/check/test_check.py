@@ -117,9 +117,7 @@ def test_classes_that_cannot_be_split_are_a_finding_and_the_rest_is_still_found(
     result = facecls("check", tiny(data={"root": str(spoilt), "cache_dir": str(tmp_path)}), "--format", "json")
     plain = json.loads(result.out)
     assert plain["findings"][0]["kind"] == "no split" and plain["findings"][0]["grave"]
-    assert plain["findings"][0]["message"] == (
-        f"a training could not begin: {spoilt / 'lonely'}: holds 1 image, a split needs 2"
-    )
+    assert plain["findings"][0]["message"] == (f"a training could not begin: {spoilt / 'lonely'}: has 1 image, a split needs 2")
     assert plain["rehearsal"] is not None and plain["parts"] == {"train": 51}
 
 

@@ -224,7 +224,7 @@ def test_strangers_that_are_not_there_are_named(trained: Path, tmp_path: Path) -
     (tmp_path / "nobody").mkdir()
     with pytest.raises(DataError) as caught:
         evaluation(trained, impostors=tmp_path / "nobody")
-    assert str(caught.value) == f"{tmp_path / 'nobody'}: holds no images"
+    assert str(caught.value) == f"{tmp_path / 'nobody'}: contains no images"
 
 
 def test_handed_labels_are_not_mirrored_at_eval(facecls: Facecls, tiny: Callable[..., Path], tmp_path: Path) -> None:

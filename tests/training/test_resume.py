@@ -56,7 +56,7 @@ def test_strangers_that_are_not_there_are_told_as_such(facecls: Facecls, tiny: T
     gone = tmp_path / "gone"
     result = facecls("train", tiny(), "--set", f"unknown.strangers={gone}", "--out", tmp_path / "run")
     assert result.err.endswith(
-        f"error: {gone}: no such folder\n\nhint: strangers: name a folder with images in it, or in folders in it\n"
+        f"error: {gone}: no such folder\n\nhint: strangers: name a folder that contains images, directly or in subfolders\n"
     )
     assert not (tmp_path / "run").exists()
 
@@ -147,7 +147,7 @@ def test_more_folds_than_images_are_refused_before_the_first(facecls: Facecls, t
             (few / person.name / f"{number}{path.suffix}").write_bytes(path.read_bytes())
     result = facecls("cross-validate", tiny(data={"root": str(few)}), "--folds", "5", "--out", tmp_path / "folds")
     assert result.err.endswith(
-        f"error: split.folds: the 4 images of {few} make 4 folds, not 5\n\n"
-        "hint: ask for fewer folds; images of one split.group cannot be parted\n"
+        f"error: split.folds: the 4 images of {few} fill only 4 of 5 folds\n\n"
+        "hint: reduce `split.folds`; images of one group (`split.group`) stay in one fold\n"
     )
     assert not (tmp_path / "folds" / "fold-1").exists()
