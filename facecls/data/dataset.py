@@ -82,7 +82,8 @@ def _split_train(
     sizes = sizes[sizes > 1]
     if len(sizes):
         images, count = plural(int(sizes.sum()), "image"), plural(len(sizes), "group")
-        notes.append(f"{root}: {images} in {count} (split.group: {split.group}); each group stays in one split")
+        exception = " unless split.by_name divides it" if split.by_name else ""
+        notes.append(f"{root}: {images} in {count} (split.group: {split.group}); each group stays in one split{exception}")
     for name in chosen:
         missing = np.flatnonzero(np.bincount(splits[name].labels, minlength=len(classes)) == 0)
         if len(missing):

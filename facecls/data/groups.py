@@ -26,7 +26,7 @@ def group_numbers(paths: Paths, data: DataConfig, split: SplitConfig, progress_b
 def by_name(paths: Paths, pattern: str) -> Indices:
     """Groups images by the first capture group of `pattern` (the whole match if it has none) in the file name, (N,).
 
-    A group may span classes: all expressions of one subject, say. A file whose name does not match is its own group.
+    A group may span classes, such as all expressions of one subject. A file whose name does not match is its own group.
     Raises DataError if no file name matches.
     """
     search = re.compile(pattern).search

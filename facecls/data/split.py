@@ -24,7 +24,7 @@ def split_images(
     """The sorted indices of the images in `train`, `val` and, if configured, `test`; each image is in one of them.
 
     Splits in `split.by_name` are taken from the file names; the others from the remaining images, as folds or as a share
-    of each class. `groups` (N,): images of equal number stay together; `split.by_name` does not look at them.
+    of each class. `groups` (N,): images of equal number stay together, except in splits of `split.by_name`.
 
     Raises DataError if a class is too small to be split, if a pattern matches no file name, and if a class is left without
     a training image.

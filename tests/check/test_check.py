@@ -76,7 +76,7 @@ def test_no_more_threads_are_started_than_this_process_may_use_cores(
         plain(pool, max_workers, *more, **named)
 
     monkeypatch.setattr(ThreadPoolExecutor, "__init__", noted)
-    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1, 5}, raising=False)
+    monkeypatch.setattr("psutil.Process.cpu_affinity", lambda _: [0, 1, 5], raising=False)
     facecls("check", tiny(data={"cache_dir": str(tmp_path)}), "--html", tmp_path / "page.html")
     assert len(pools) >= 4 and set(pools) == {3}
 

@@ -136,9 +136,8 @@ def test_many_missing_files_are_counted(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_not_a_split_file_is_an_error(tmp_path: Path) -> None:
-    gone = (f"{tmp_path / 'gone.csv'}: no such file",)
     assert data_error(tmp_path / "gone.csv", tmp_path) == (
-        gone,
+        (f"{tmp_path / 'gone.csv'}: no such file",),
         "set `data.split_file` to a CSV such as the split.csv of a run",
     )
     assert data_error(tmp_path, tmp_path) == ((f"{tmp_path}: cannot be read: is a directory",), HINT)

@@ -101,7 +101,7 @@ def test_a_run_goes_on_with_all_its_images(facecls: Facecls, tiny: Tiny, faces: 
     gone.unlink()
     result = facecls("train", config, "--out", tmp_path / "run", "--resume")
     assert f"{gone}: no such file" in result.err
-    assert result.err.endswith(f"hint: relative paths start from {root}; a run goes on with the images that it began with\n")
+    assert result.err.endswith(f"hint: relative paths start from {root}; a resumed run needs the images it started with\n")
     evaluation = facecls("eval", tmp_path / "run")
     assert evaluation.code == 1 and f"not counted: {gone}: no such file" in evaluation.out
 

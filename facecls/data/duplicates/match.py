@@ -109,7 +109,7 @@ def _correlated(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> NDArray[np.
 
 def connected_components(count: int, pairs: Pairs) -> NDArray[np.int64]:
     """The connected component of each of `count` images, (count,): the smallest index in it."""
-    from scipy.sparse import coo_array, csgraph  # takes 0.15 s
+    from scipy.sparse import coo_array, csgraph  # the import takes 0.15 s
 
     graph = coo_array((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), shape=(count, count))
     _, first, component = np.unique(
