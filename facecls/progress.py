@@ -1,71 +1,76 @@
-"""What a person sees while something long runs: bars in a terminal, lines elsewhere."""
+"""Progress bars, notes and the epoch line."""
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
-from typing import Any, TextIO, TypeAlias, TypeVar
+from typing import Any, Protocol, TextIO, TypeAlias, TypeVar
 
 from tqdm import tqdm
 
 T = TypeVar("T")
 
-ProgressBar: TypeAlias = Callable[..., AbstractContextManager[Any]]  # tqdm, or what is called like it
+ProgressBar: TypeAlias = Callable[..., AbstractContextManager[Any]]  # tqdm, or a function called like it
 
-_LINE_SECONDS = 10.0  # between two lines about how far things are, where there is no terminal
+_LINE_SECONDS = 10.0  # between two progress lines if stderr is not a terminal
+
+
+class Reporter(Protocol):
+    """What training reports to."""
+
+    def bar(self, *, total: int, desc: str, unit: str, initial: int = 0) -> "tqdm[Any]":
+        """A tqdm bar, used in a `with`."""
+
+    def note(self, text: str) -> None:
+        """Reports one sentence."""
+
+    def epoch(self, line: str) -> None:
+        """Reports the line of an epoch."""
 
 
 class Progress:
-    """Says things on stderr, draws bars there if it and stdout are terminals, and prints an epoch's line to `epochs`."""
+    """Prints notes to stderr and epoch lines to `epochs`, and draws bars on stderr if it and stdout are terminals."""
 
     def __init__(self, epochs: TextIO | None = None) -> None:
         self.epochs = epochs  # None: stdout
         self.bars = sys.stderr.isatty() and sys.stdout.isatty()
 
     def bar(self, *, total: int, desc: str, unit: str, initial: int = 0) -> "tqdm[Any]":
-        """A tqdm bar, to be used in a `with`; it leaves nothing behind when it is done."""
+        """A tqdm bar, used in a `with`; it is erased when it is closed."""
         return tqdm(total=total, desc=desc, unit=unit, initial=initial, leave=False, disable=not self.bars, dynamic_ncols=True)
 
     def follow(self, items: Iterable[T], *, total: int | None, unit: str, desc: str) -> Iterator[T]:
-        """Passes items on, with a bar on stderr where that is a terminal, else with a line there every ten seconds."""
+        """Yields the items, with a bar on stderr if that is a terminal, else with a line there every ten seconds."""
         if sys.stderr.isatty():
             yield from tqdm(items, total=total, unit=unit, desc=desc, leave=False, dynamic_ncols=True)
             return
-        begun = said = time.monotonic()
+        started = printed = time.monotonic()
         for count, item in enumerate(items, 1):
             yield item
-            if time.monotonic() - said > _LINE_SECONDS:
-                said = time.monotonic()
+            if time.monotonic() - printed > _LINE_SECONDS:
+                printed = time.monotonic()
                 of = "" if total is None else f" of {total:,}"
-                self.note(f"{desc}: {count:,}{of}, {count / (said - begun):.0f} {unit}s/s")
+                self.note(f"{desc}: {count:,}{of}, {count / (printed - started):.0f} {unit}s/s")
 
     def note(self, text: str) -> None:
-        """A sentence for the person, on stderr."""
         tqdm.write(text, file=sys.stderr)
 
-    def epoch(self, row: Mapping[str, Any], epochs: int, best: bool) -> None:
-        """An epoch's row of metrics.jsonl as one line."""
-        width = len(str(epochs))
-        line = (
-            f"epoch {row['epoch'] + 1:{width}}/{epochs}  lr {row['lr']:.4f}  loss {row['train_loss']:.3f}  "
-            f"val loss {row['val_loss']:.3f}  accuracy {row['val_accuracy']:.1%}  macro F1 {row['val_macro_f1']:.1%}  "
-            f"{row['images_per_second']:.0f} images/s  waited {row['data_wait']:.1%}  {row['seconds']:.0f} s"
-        )
-        tqdm.write(line + ("  best" if best else ""), file=self.epochs or sys.stdout)
+    def epoch(self, line: str) -> None:
+        tqdm.write(line, file=self.epochs or sys.stdout)
         (self.epochs or sys.stdout).flush()
 
 
-class SilentProgress(Progress):
-    """Says nothing: another process of the team does."""
+class SilentProgress:
+    """Reports nothing, on ranks above 0."""
 
-    def __init__(self) -> None:
-        self.bars = False
+    def bar(self, **_: object) -> "tqdm[Any]":
+        return no_progress()
 
     def note(self, text: str) -> None:
-        """Left to the first process."""
+        pass
 
-    def epoch(self, row: Mapping[str, Any], epochs: int, best: bool) -> None:
-        """Left to the first process."""
+    def epoch(self, line: str) -> None:
+        pass
 
 
 def no_progress(**_: object) -> "tqdm[Any]":

@@ -1,4 +1,4 @@
-"""A run's folder: the names of its files, its metrics, and the environment it ran in."""
+"""A run directory: its files, the metrics of its epochs, its lock, and the environment it ran in."""
 
 import contextlib
 import glob
@@ -9,7 +9,7 @@ import platform
 import sys
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -27,8 +27,32 @@ _VERSIONS = ("torch", "torchvision", "pillow", "numpy", "pydantic")
 
 
 @dataclass(frozen=True)
+class EpochMetrics:
+    """The metrics of one epoch, a line of metrics.jsonl; shares and accuracies in [0, 1]."""
+
+    epoch: int  # from 0
+    step: int  # optimizer steps since the start of training
+    image_size: int  # pixels
+    lr: float  # of the last step
+    train_loss: float  # on augmented images
+    train_accuracy: float
+    val_loss: float
+    val_accuracy: float
+    val_macro_f1: float
+    images_per_second: float
+    data_wait: float  # share of the training time blocked on the data loader
+    seconds: float  # since the start of training
+    val_ece: float | None = None  # of the best epoch, before calibration
+    val_ece_calibrated: float | None = None
+
+    def to_plain(self) -> dict[str, Any]:
+        """The metrics that were measured, as JSON values."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+@dataclass(frozen=True)
 class Run:
-    """One training's folder; the properties name its files."""
+    """A run directory; the properties are the paths of its files."""
 
     folder: Path
 
@@ -42,7 +66,7 @@ class Run:
 
     @property
     def kept_split(self) -> Path | None:
-        """split.csv, if it is there."""
+        """The absolute path of split.csv, or None if there is none."""
         return self.split.absolute() if self.split.exists() else None
 
     @property
@@ -63,122 +87,111 @@ class Run:
 
     @property
     def begun(self) -> bool:
-        """Whether a training has left something here to go on with or to use."""
+        """Whether the directory holds a checkpoint or metrics."""
         return any(path.exists() for path in (self.last, self.best, self.metrics))
 
     def open(self) -> bool:
-        """Makes the folder if it is not there yet, and says whether it did.
-
-        Raises RunError where that cannot be, or where the folder cannot be written to.
-        """
-        there = self.folder.exists()
+        """Creates the directory, and returns whether it did. Raises RunError if it cannot be created or written."""
+        exists = self.folder.exists()
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except FileExistsError:
-            raise RunError(f"{self.folder}: is a file, not a run folder", hint="name another with --out") from None
+            raise RunError(f"{self.folder}: is a file, not a run directory", hint="name another with --out") from None
         except OSError as error:
-            raise RunError(f"{self.folder}: cannot be made: {error.strerror}", hint="name another with --out") from None
+            raise RunError(f"{self.folder}: cannot be created: {error.strerror}", hint="name another with --out") from None
         if not os.access(self.folder, os.W_OK):
-            raise RunError(f"{self.folder}: cannot be written to", hint="name another with --out")
-        return not there
+            raise RunError(f"{self.folder}: is not writable", hint="name another with --out")
+        return not exists
 
     def lock(self) -> filelock.BaseFileLock:
-        """Holds the folder for this process until it ends; raises RunError where another one holds it or none can."""
+        """Locks the directory until this process ends. Raises RunError if another process holds it or it cannot be locked."""
         lock = filelock.FileLock(self.folder / ".lock")
         try:
             lock.acquire(blocking=False)
         except filelock.Timeout:
-            raise RunError(f"{self.folder}: another process trains in this folder", hint="name another with --out") from None
+            raise RunError(f"{self.folder}: another process trains in this directory", hint="name another with --out") from None
         except (OSError, NotImplementedError) as error:
-            said = getattr(error, "strerror", None) or "its file system has no locks"
+            reason = getattr(error, "strerror", None) or "its file system has no locks"
             raise RunError(
-                f"{self.folder}: cannot be locked against other processes: {said}",
-                hint="some network file systems have no locks: name a folder on another disk with --out",
+                f"{self.folder}: cannot be locked: {reason}",
+                hint="some network file systems have no locks: name a directory on another disk with --out",
             ) from error
         for path in self.folder.glob(".*.*"):
-            if path.suffix[1:].isdigit():  # what a process that was killed had not written to its end
+            if path.suffix[1:].isdigit():  # the temporary file of a killed process
                 path.unlink(missing_ok=True)
         return lock
 
-    def leave_if_empty(self) -> None:
-        """Takes the folder away again if there is nothing in it but the lock, which this process holds."""
+    def remove_if_empty(self) -> None:
+        """Removes the directory if it holds nothing but the lock, which this process holds."""
         with contextlib.suppress(OSError):
             if [path.name for path in self.folder.iterdir()] == [".lock"]:
                 (self.folder / ".lock").unlink()
                 self.folder.rmdir()
 
-    def log(self, row: Mapping[str, Any]) -> None:
-        """Adds a line to metrics.jsonl."""
+    def log(self, row: EpochMetrics) -> None:
+        """Appends a line to metrics.jsonl."""
         try:
             with self.metrics.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(row) + "\n")
+                file.write(json.dumps(row.to_plain()) + "\n")
         except OSError as error:
             raise write_error(self.metrics, error) from error
 
-    def rows(self) -> list[dict[str, Any]]:
-        """The whole lines of metrics.jsonl; one that a crash cut short is left out."""
+    def rows(self) -> list[EpochMetrics]:
+        """The lines of metrics.jsonl; an incomplete last line is left out."""
         if not self.metrics.exists():
             return []
-        whole, _, _ = self.metrics.read_text(encoding="utf-8").rpartition("\n")
-        return [json.loads(line) for line in whole.splitlines()]
+        complete, _, _ = self.metrics.read_text(encoding="utf-8").rpartition("\n")
+        return [EpochMetrics(**json.loads(line)) for line in complete.splitlines()]
 
-    def forget_rows_from(self, epoch: int) -> None:
-        """Drops the lines of epochs that a resumed run goes through again."""
+    def truncate_rows(self, epoch: int) -> None:
+        """Removes the lines of `epoch` and later ones, which a resumed run writes again."""
         if self.metrics.exists():
-            text = "".join(json.dumps(row) + "\n" for row in self.rows() if row["epoch"] < epoch)
-            write_atomic(self.metrics, text.encode())
+            self._write_rows(row for row in self.rows() if row.epoch < epoch)
 
-    def amend_row(self, row: Mapping[str, Any]) -> None:
-        """Puts `row` in the place of the line of its epoch."""
-        text = "".join(json.dumps(row if old["epoch"] == row["epoch"] else old) + "\n" for old in self.rows())
+    def amend_row(self, row: EpochMetrics) -> None:
+        """Replaces the line of the same epoch."""
+        self._write_rows(row if old.epoch == row.epoch else old for old in self.rows())
+
+    def _write_rows(self, rows: Iterable[EpochMetrics]) -> None:
+        text = "".join(json.dumps(row.to_plain()) + "\n" for row in list(rows))
         write_atomic(self.metrics, text.encode())
 
     def write_config(self, plain: Mapping[str, Any]) -> None:
-        """Writes the resolved config, loadable as it is."""
+        """Writes the resolved config, in the form of a config file."""
         write_atomic(self.config, to_yaml(plain).encode())
 
     def write_environment(self, **more: Any) -> None:
-        """Writes what the run's figures depend on and its config does not say."""
+        """Writes versions, machine and `more`: what the results depend on beside the config."""
         known = {"facecls": __version__, **{name: metadata.version(name) for name in _VERSIONS}}
         machine = {"python": platform.python_version(), "platform": platform.platform(), "processor": processor()}
         text = json.dumps({"command": sys.argv, "versions": known, **machine, **more}, indent=2)
         write_atomic(self.environment, text.encode())
 
 
-class ReadOnlyRun(Run):
-    """The run folder in a process that only looks on: another process of its team writes the files."""
-
-    def log(self, row: Mapping[str, Any]) -> None:
-        """Left to the writing process."""
-
-    def forget_rows_from(self, epoch: int) -> None:
-        """Left to the writing process."""
-
-
 def new_run(out: Path | None, config: Path) -> Run:
-    """`out`, or a folder under `runs/` that is named after the config and the time."""
+    """`out`, or a directory under `runs/` named after the config and the time."""
     return Run(out or RUNS / f"{config.stem}-{time.strftime('%Y%m%d-%H%M%S')}")
 
 
 def newest_run(config: Path, runs: Path = RUNS, holding: str = "last.pt") -> Run:
-    """The newest run that was named after the config and holds something; raises RunError where there is none."""
-    # `*` in the place of the time would also find the runs of a config that is called NAME-more.
+    """The newest run named after the config that holds the file `holding`. Raises RunError if there is none."""
+    # `*` instead of the digits would also match the runs of a config called NAME-more.
     named = f"{glob.escape(config.stem)}-{'[0-9]' * 8}-{'[0-9]' * 6}"
     found = sorted(runs.glob(f"{named}/{holding}"), key=lambda path: path.stat().st_mtime)
     if not found:
         raise RunError(
-            f"there is no run in {runs}/{config.stem}-DATE-TIME to go on with", hint="name its folder: --resume --out runs/NAME"
+            f"there is no run in {runs}/{config.stem}-DATE-TIME to resume", hint="name its directory: --resume --out runs/NAME"
         )
     return Run(found[-1].parent)
 
 
 def run_of(checkpoint: Path) -> Run:
-    """The folder that a checkpoint lies in; `checkpoint` may be the folder itself."""
+    """The run directory of a checkpoint; `checkpoint` may be the directory itself."""
     return Run(checkpoint if checkpoint.is_dir() else checkpoint.parent)
 
 
 def newest_best(runs: Path = RUNS) -> Path:
-    """The best.pt of the newest run; raises RunError where there is none."""
+    """The best.pt of the newest run. Raises RunError if there is none."""
     found = sorted(runs.glob("*/best.pt"), key=lambda path: path.stat().st_mtime)
     if not found:
         raise RunError(f"no checkpoint is named and there is none in {runs}/*/best.pt", hint="name one with --checkpoint")
@@ -186,7 +199,7 @@ def newest_best(runs: Path = RUNS) -> Path:
 
 
 def hash_of(lines: Iterable[str]) -> str:
-    """A short name for a list of files: the same list, the same hash."""
+    """A 128-bit hash of a list of lines, hexadecimal."""
     digest = hashlib.blake2b(digest_size=16)
     for line in lines:
         digest.update(line.encode(errors="surrogateescape") + b"\n")
@@ -194,7 +207,7 @@ def hash_of(lines: Iterable[str]) -> str:
 
 
 def processor() -> str:
-    """The processor's name as the system tells it."""
+    """The name of the processor, as reported by the operating system."""
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
         names = [line.partition(":")[2].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]

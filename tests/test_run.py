@@ -9,26 +9,30 @@ import pytest
 
 from facecls.errors import RunError
 from facecls.files import write_atomic
-from facecls.run import Run, new_run, newest_best, newest_run
+from facecls.run import EpochMetrics, Run, new_run, newest_best, newest_run
+
+
+def metrics(epoch: int) -> EpochMetrics:
+    return EpochMetrics(epoch, 0, 32, 0.1, 1.0, 0.5, 1.0, 0.5, 0.5, 100.0, 0.0, 1.0)
 
 
 def test_rows_from_an_epoch_on_are_forgotten(tmp_path: Path) -> None:
     run = Run(tmp_path)
     for epoch in range(4):
-        run.log({"epoch": epoch, "val_accuracy": 0.5})
-    run.forget_rows_from(2)
-    assert [row["epoch"] for row in run.rows()] == [0, 1]
+        run.log(metrics(epoch))
+    run.truncate_rows(2)
+    assert [row.epoch for row in run.rows()] == [0, 1]
 
 
 def test_a_line_that_a_crash_cut_short_is_forgotten(tmp_path: Path) -> None:
     run = Run(tmp_path)
-    run.log({"epoch": 0})
+    run.log(metrics(0))
     with run.metrics.open("a") as file:
         file.write('{"epoch": 1, "val_acc')
-    assert [row["epoch"] for row in run.rows()] == [0]
-    run.forget_rows_from(1)
-    run.log({"epoch": 1})
-    assert [row["epoch"] for row in run.rows()] == [0, 1]
+    assert [row.epoch for row in run.rows()] == [0]
+    run.truncate_rows(1)
+    run.log(metrics(1))
+    assert [row.epoch for row in run.rows()] == [0, 1]
 
 
 def test_the_newest_best_is_found_and_none_is_an_error(tmp_path: Path) -> None:
@@ -44,7 +48,7 @@ def test_the_newest_best_is_found_and_none_is_an_error(tmp_path: Path) -> None:
 def test_the_newest_run_of_a_config_is_found_and_none_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(RunError) as raised:
         newest_run(Path("faces.yaml"), tmp_path)
-    assert str(raised.value) == f"there is no run in {tmp_path}/faces-DATE-TIME to go on with"
+    assert str(raised.value) == f"there is no run in {tmp_path}/faces-DATE-TIME to resume"
     held = ("faces-20260101-000000", "others-20260102-000000", "faces-big-20260103-000000", "faces-20260104-000000-kept")
     for number, name in enumerate(held):
         (tmp_path / name).mkdir()
@@ -62,7 +66,7 @@ def test_a_file_where_the_folder_should_be_is_named(tmp_path: Path) -> None:
     (tmp_path / "run").touch()
     with pytest.raises(RunError) as raised:
         Run(tmp_path / "run").open()
-    assert str(raised.value) == f"{tmp_path / 'run'}: is a file, not a run folder"
+    assert str(raised.value) == f"{tmp_path / 'run'}: is a file, not a run directory"
 
 
 @pytest.mark.parametrize(
@@ -108,5 +112,5 @@ def test_a_folder_that_cannot_be_locked_is_an_error(
     monkeypatch.setattr(filelock.FileLock, "acquire", acquire)
     with pytest.raises(RunError) as raised:
         Run(tmp_path).lock()
-    assert str(raised.value) == f"{tmp_path}: cannot be locked against other processes: {said}"
-    assert raised.value.hint == "some network file systems have no locks: name a folder on another disk with --out"
+    assert str(raised.value) == f"{tmp_path}: cannot be locked: {said}"
+    assert raised.value.hint == "some network file systems have no locks: name a directory on another disk with --out"

@@ -17,7 +17,7 @@ from facecls.device import Device, resolve_device
 from facecls.errors import DataError
 from facecls.progress import Progress
 from facecls.text import printable
-from facecls.training.calibrate import refuse_a_class_unknown
+from facecls.training.calibrate import check_class_names
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def check(config: Config, progress: Progress) -> CheckResult:
     device = resolve_device(config.device, config.precision)
     dataset, findings = _found(config, progress)
     try:
-        refuse_a_class_unknown(config, dataset.classes)
+        check_class_names(config, dataset.classes)
     except DataError as error:
         findings.append(_refusal("unknown", error))
     dry_run = _dry_run(config, dataset, device, progress, findings)

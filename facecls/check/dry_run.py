@@ -23,8 +23,9 @@ from facecls.faces.geometry import Geometry
 from facecls.models import count_parameters, multiply_adds
 from facecls.progress import Progress
 from facecls.training.distributed import SingleProcess
+from facecls.training.schedule import resolution_at
 from facecls.training.state import TrainingState, build_state
-from facecls.training.step import TrainStep, resolution_at
+from facecls.training.step import TrainStep
 from facecls.training.transfer import load_pretrained
 
 _STEPS = 3  # that are timed, after one that is not

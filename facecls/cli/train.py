@@ -46,8 +46,8 @@ def train(
     if result.stopped:
         progress.note(f"ended early: {result.stopped}")
     progress.note(
-        f"best: epoch {best['epoch'] + 1}, accuracy {best['val_accuracy']:.1%}, macro F1 {best['val_macro_f1']:.1%}, "
-        f"after {best['seconds']:.0f} s"
+        f"best: epoch {best.epoch + 1}, accuracy {best.val_accuracy:.1%}, macro F1 {best.val_macro_f1:.1%}, "
+        f"after {best.seconds:.0f} s"
     )
     print(run.best)
 

@@ -152,6 +152,8 @@ class HeadConfig(Section):
 
 
 class LossConfig(Section):
+    name: Literal["cross_entropy", "focal"] = Field("cross_entropy", description="loss function")
+    focal_gamma: float = Field(2.0, ge=0, description="focal: exponent of (1 - p), the weight of a class")
     label_smoothing: float = Field(0.1, ge=0, lt=1, description="share of probability spread over all classes")
 
 

@@ -28,7 +28,7 @@ class Batch:
     step: int
     faces: Tensor  # uint8 (B, S, S, 3)
     labels: Tensor  # int64 (B,)
-    draws: Tensor  # float32 (B, 14) in [0, 1): the random numbers of augmentation
+    draws: Tensor  # float32 (B, K) in [0, 1): the random numbers of `augment.draw`
     global_size: int  # images of the step in all processes
 
     def micro_batches(self, count: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:

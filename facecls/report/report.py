@@ -61,7 +61,7 @@ def report(
     model = checkpoint.build(device)
     heat, without_heat = heat_of(model, checkpoint, evaluation, device)
     calibrated = calibration.probabilities(evaluation.outputs.logits)
-    rows = run.rows()
+    rows = [row.to_plain() for row in run.rows()]
     best = checkpoint.metrics.get("epoch")
     words = [] if checkpoint.calibration is None else describe(checkpoint.calibration)
     return page(

@@ -1,1 +1,1 @@
-"""The training engine: optimizer, schedule, loop and checkpoints."""
+"""Training: the loop, the optimizer step, learning-rate schedules, checkpointing, calibration."""

@@ -1,8 +1,7 @@
-"""The end of a training: what best.pt should know of itself, fitted and written into it."""
+"""The end of training: fits the calibration and the rejection threshold of best.pt and writes them into it."""
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,17 +15,17 @@ from facecls.evaluation.infer import infer
 from facecls.open_set.calibration import Calibration, calibrate, describe
 from facecls.open_set.scores import enrol
 from facecls.open_set.thresholds import require_impostors
-from facecls.progress import Progress
-from facecls.run import Run
+from facecls.progress import Reporter
+from facecls.run import EpochMetrics, Run
 from facecls.training.impostors import infer_impostors, synthetic_impostors
 
-_PER_CLASS = 200  # training images of a class that it is known by: more would hardly move its centroid
+_PER_CLASS = 200  # training images of a class that its gallery is made from: more hardly move its centroid
 
 
-def load_impostors(unknown: UnknownConfig, data: DataConfig, progress: Progress, device: torch.device) -> LoadedSplit | None:
-    """The strangers' images, if the config names some and a threshold is wanted.
+def load_impostors(unknown: UnknownConfig, data: DataConfig, progress: Reporter, device: torch.device) -> LoadedSplit | None:
+    """The images of unknown people, if the config names a directory of them and a threshold is wanted.
 
-    Raises DataError for a folder that is not there or holds too few of them for the target.
+    Raises DataError if the directory is missing or holds too few images for the target false accept rate.
     """
     if not unknown.enabled or unknown.strangers is None:
         return None
@@ -35,13 +34,13 @@ def load_impostors(unknown: UnknownConfig, data: DataConfig, progress: Progress,
     return impostors
 
 
-def refuse_a_class_unknown(config: Config, classes: Sequence[str]) -> None:
-    """Raises DataError where a class has the name of the images that show none: nobody could tell which is meant."""
+def check_class_names(config: Config, classes: Sequence[str]) -> None:
+    """Raises DataError if a class has the name that rejected images get."""
     if config.unknown.enabled and UNKNOWN in classes:
         raise DataError(
-            f"{config.data.root}: a class is called `{UNKNOWN}`, as are images that show none of the classes",
-            hint="rename it; if it holds strangers, move it elsewhere and name it in unknown.strangers; "
-            "or answer always with a class: unknown.enabled=false",
+            f"{config.data.root}: a class is called `{UNKNOWN}`, the label of rejected images",
+            hint="rename it; if it holds unknown people, move it elsewhere and name it in unknown.strangers; "
+            "or disable rejection: unknown.enabled=false",
         )
 
 
@@ -52,49 +51,48 @@ def calibrate_run(
     val: LoadedSplit,
     impostors: LoadedSplit | None,
     device: Device,
-    progress: Progress,
-) -> dict[str, Any]:
-    """Fits temperature and threshold to the weights in best.pt, writes both into it, and says what they rest on.
+    progress: Reporter,
+) -> EpochMetrics:
+    """Fits temperature and threshold for the weights in best.pt, writes both into it, and reports them.
 
-    Gives the best epoch's metrics with the calibration error in them.
+    Returns the metrics of the best epoch with the calibration errors.
     """
     best = checkpoint.read(run.best)
     model = best.build(device)
-    chosen = some_of_each_class(train, config.seed)
-    size = best.geometry.image_size  # of a run that ended while its images were growing, less than the config's
-    nobody = synthetic_impostors(val, config.seed) if config.unknown.enabled and impostors is None else None
+    enrolled = _up_to_per_class(train, config.seed)
+    size = best.geometry.image_size  # smaller than the config's if the run ended while the image size grew
+    synthetic = synthetic_impostors(val, config.seed) if config.unknown.enabled and impostors is None else None
 
-    def calibration_for(*, mirrored: bool) -> Calibration:
-        """With flips all scores are others, so that they have a temperature and a threshold of their own."""
+    def fit(*, mirrored: bool) -> Calibration:
+        """With flips the scores differ, so they have a temperature and a threshold of their own."""
         known = infer(model, val, device, size=size, mirrored=mirrored)
-        others = None if impostors is None else infer(model, impostors, device, size=size, mirrored=mirrored)
-        composed = None if nobody is None else infer_impostors(model, val, nobody, device, size=size, mirrored=mirrored)
-        return calibrate(
-            known, val.image_list.labels, config.unknown, gallery=gallery, impostors=others, synthetic_impostors=composed
-        )
+        unknown = None if impostors is None else infer(model, impostors, device, size=size, mirrored=mirrored)
+        composed = None if synthetic is None else infer_impostors(model, val, synthetic, device, size=size, mirrored=mirrored)
+        labels = val.image_list.labels
+        return calibrate(known, labels, config.unknown, gallery=gallery, impostors=unknown, synthetic_impostors=composed)
 
     gallery = None
-    with progress.bar(total=3, desc="judging", unit="pass") as bar:
+    with progress.bar(total=3, desc="calibrating", unit="pass") as bar:
         if config.unknown.enabled:
-            features = infer(model, chosen, device, size=size, evaluation=False).features
-            gallery = enrol(config.unknown.score, features, chosen.image_list.labels, best.classes)
+            features = infer(model, enrolled, device, size=size, evaluation=False).features
+            gallery = enrol(config.unknown.score, features, enrolled.image_list.labels, best.classes)
         bar.update()
-        calibration = calibration_for(mirrored=False)
+        calibration = fit(mirrored=False)
         bar.update()
-        with_flips = None if config.data.flip_changes_class else calibration_for(mirrored=True)
+        flipped = None if config.data.flip_changes_class else fit(mirrored=True)
     assert calibration.ece is not None
     before, after = calibration.ece
-    metrics = best.metrics | {"val_ece": before, "val_ece_calibrated": after}
-    done = replace(best, config=config, metrics=metrics, calibration=calibration, calibration_flipped=with_flips)
-    checkpoint.save(run.best, checkpoint.to_plain(done))
-    run.amend_row(metrics)
+    row = replace(EpochMetrics(**best.metrics), val_ece=before, val_ece_calibrated=after)
+    calibrated = replace(best, config=config, metrics=row.to_plain(), calibration=calibration, calibration_flipped=flipped)
+    checkpoint.save(run.best, checkpoint.to_plain(calibrated))
+    run.amend_row(row)
     for line in describe(calibration):
         progress.note(line)
-    return metrics
+    return row
 
 
-def some_of_each_class(split: LoadedSplit, seed: int) -> LoadedSplit:
-    """Up to 200 images of each class, drawn by the seed."""
+def _up_to_per_class(split: LoadedSplit, seed: int) -> LoadedSplit:
+    """Up to _PER_CLASS images of each class, drawn by the seed."""
     labels = split.image_list.labels
     if len(labels) <= _PER_CLASS:
         return split

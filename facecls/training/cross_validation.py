@@ -1,4 +1,4 @@
-"""Cross-validation: one training for each fold, each in its own run folder, and going on where it was."""
+"""Trains the folds of a cross-validation, each into its own run directory."""
 
 from pathlib import Path
 
@@ -12,59 +12,58 @@ from facecls.training.train import train
 
 
 def fold_config(config: Config, folds: int, fold: int) -> Config:
-    """The config of one fold, counted from 0, all else being the same."""
+    """The config of fold `fold`, from 0."""
     return config.model_copy(update={"split": config.split.model_copy(update={"folds": folds, "fold": fold})})
 
 
 def fold_run(folder: Path, fold: int) -> Run:
-    """The run folder of a fold, counted from 0."""
+    """The run directory of fold `fold`, from 0."""
     return Run(folder / f"fold-{fold + 1}")
 
 
 def train_folds(config: Config, folds: int, folder: Path, progress: Progress, *, resume: bool) -> list[Run]:
-    """Trains every fold that is not done yet; with `go_on`, from its last.pt where it has one.
+    """Trains every fold that is not done yet; with `resume`, from its last.pt if it has one.
 
-    Raises ConfigError for a config that says itself what val is, RunError where the folder holds a run of one training, or
-    folds that are not to be gone on with or are not so many; FaceclsError and Interrupted as `train` does.
+    Raises ConfigError if the config names the validation images itself; RunError if the directory holds a run, folds that
+    are not to be resumed, or another number of folds; and what `train` raises.
     """
-    _refuse_own_val(config)
+    _check_no_own_val(config)
     runs = [fold_run(folder, fold) for fold in range(folds)]
-    _refuse_other_runs(folder, folds, resume)
+    _check_no_other_runs(folder, folds, resume)
     for fold, run in enumerate(runs):
         own = fold_config(config, folds, fold)
         if resume and _is_done(run, own):
             progress.note(f"fold {fold + 1} of {folds}: done already")
             continue
         progress.note(f"fold {fold + 1} of {folds}")
-        # One that was killed before its first last.pt has a folder already, and starts anew in it.
         train(own, run, progress, resume=resume and run.folder.exists())
     return runs
 
 
-def _refuse_own_val(config: Config) -> None:
+def _check_no_own_val(config: Config) -> None:
     own = {"data.split_file": config.data.split_file, "split.by_name.val": config.split.by_name.get("val")}
-    said = [f"{key}: `{value}` says what val is, and so do the folds" for key, value in own.items() if value is not None]
-    if said:
-        raise ConfigError(*said, hint="leave it out: cross-validation makes each fold val in turn")
+    problems = [f"{key}: `{value}` and the folds both define val" for key, value in own.items() if value is not None]
+    if problems:
+        raise ConfigError(*problems, hint="leave it out: cross-validation validates on each fold in turn")
 
 
-def _refuse_other_runs(folder: Path, folds: int, resume: bool) -> None:
+def _check_no_other_runs(folder: Path, folds: int, resume: bool) -> None:
     if Run(folder).begun:
-        raise RunError(f"{folder}: holds the run of one training", hint="name another with --out")
+        raise RunError(f"{folder}: holds the run of a single training", hint="name another with --out")
     first = fold_run(folder, 0)
     if not resume and any(folder.glob("fold-*")):
-        raise RunError(f"{folder}: already holds folds", hint="go on with them with --resume, or name another with --out")
+        raise RunError(f"{folder}: already holds folds", hint="resume them with --resume, or name another with --out")
     if resume and first.config.exists():
-        began_with = read_document(first.config).values.get("split", {}).get("folds")
-        if began_with != folds:
+        found = read_document(first.config).values.get("split", {}).get("folds")
+        if found != folds:
             raise RunError(
-                f"{folder}: began with {began_with} folds, and cannot go on with {folds}",
-                hint=f"--folds {began_with}, or name another with --out",
+                f"{folder}: holds {found} folds, got --folds {folds}",
+                hint=f"use --folds {found}, or name another with --out",
             )
 
 
 def _is_done(run: Run, config: Config) -> bool:
-    """Whether a fold was trained to its end, with this very config: the judgement is the last thing that is written."""
+    """Whether a fold was trained to its end with the same config; the calibration is written last."""
     if not run.best.exists():
         return False
     best = checkpoint.read(run.best)

@@ -1,11 +1,11 @@
-"""The processes that train one model together: alone, or as many as torchrun has started."""
+"""The processes that train one model: this one alone, or those that torchrun has started (torch.distributed)."""
 
 import contextlib
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -17,49 +17,73 @@ from facecls.errors import DeviceError, TrainingError
 
 T = TypeVar("T")
 
-_SILENCE = timedelta(minutes=10)  # without a word from another process, which may be reading faces, before it counts as lost
+_TIMEOUT = timedelta(minutes=10)  # of a collective operation; another rank may be decoding images meanwhile
+
+
+class ProcessGroup(Protocol):
+    """Collective operations over all ranks; each rank calls them in the same order."""
+
+    rank: int
+    size: int
+
+    def device(self, name: str) -> str:
+        """The device of this rank for the config's `device`. Raises DeviceError if this rank has none of its own."""
+
+    def wrap(self, model: nn.Module, device: Device) -> nn.Module:
+        """The module whose backward pass averages gradients over the ranks."""
+
+    def no_sync(self, active: bool) -> AbstractContextManager[object]:
+        """While it is active, backward passes accumulate gradients without averaging them over the ranks."""
+
+    def all_reduce_any(self, flag: Tensor) -> Tensor:
+        """1.0 on every rank if `flag` (0.0 or 1.0) is 1.0 on one."""
+
+    def all_reduce_max(self, number: int) -> int:
+        """The largest number of all ranks."""
+
+    def all_reduce_sum(self, sums: Tensor) -> Tensor:
+        """The sum over the ranks."""
+
+    def all_gather(self, value: T) -> list[T]:
+        """The values of all ranks, in the order of ranks."""
+
+    def broadcast_buffers(self, model: nn.Module) -> None:
+        """Copies the buffers of rank 0 to all ranks."""
 
 
 class SingleProcess:
-    """One process alone: everything that a team does together is nothing to do."""
+    """A group of one process, without communication."""
 
     rank = 0
     size = 1
 
     def device(self, name: str) -> str:
-        """The config's device for this process; raises DeviceError where a team's process has none of its own."""
         return name
 
-    def join(self, model: nn.Module, device: Device) -> nn.Module:  # noqa: ARG002 -- a team needs it
-        """The network to call in a step."""
+    def wrap(self, model: nn.Module, device: Device) -> nn.Module:  # noqa: ARG002
         return model
 
-    def together(self, last: bool) -> AbstractContextManager[object]:  # noqa: ARG002 -- a team needs it
-        """Goes around a piece's passes; gradients are averaged over the team in those of the last piece."""
+    def no_sync(self, active: bool) -> AbstractContextManager[object]:  # noqa: ARG002
         return contextlib.nullcontext()
 
-    def any(self, flag: Tensor) -> Tensor:
-        """1.0 on every device if `flag` (0.0 or 1.0) is 1.0 on one."""
+    def all_reduce_any(self, flag: Tensor) -> Tensor:
         return flag
 
     def all_reduce_max(self, number: int) -> int:
-        """The largest of the processes' numbers."""
         return number
 
     def all_reduce_sum(self, sums: Tensor) -> Tensor:
-        """The sum over the team."""
         return sums
 
-    def gather(self, mine: T) -> list[T]:
-        """What each process has, in the order of ranks, on all of them."""
-        return [mine]
+    def all_gather(self, value: T) -> list[T]:
+        return [value]
 
     def broadcast_buffers(self, model: nn.Module) -> None:
-        """Gives all processes the first one's buffers."""
+        pass
 
 
-class DistributedGroup(SingleProcess):
-    """A process among those that torchrun has started; gloo carries what the processor holds, nccl what GPUs hold."""
+class DistributedGroup:
+    """A rank among those that torchrun has started; gloo on CPUs, NCCL on GPUs."""
 
     def __init__(self) -> None:
         self.rank = dist.get_rank()
@@ -70,28 +94,29 @@ class DistributedGroup(SingleProcess):
         if name.startswith("cuda:") or name == "mps":
             raise DeviceError(
                 f"device: `{name}` is one device for all processes",
-                hint="use `device: cuda`: each takes its own" if name != "mps" else "use `device: cpu`, or go without torchrun",
+                hint="use `device: cuda`, which gives each its own"
+                if name != "mps"
+                else "use `device: cpu`, or do not use torchrun",
             )
         count = torch.cuda.device_count()
         if name == "cpu" or count == 0:
             return "cpu" if name == "auto" else name
         if local >= count:
             raise DeviceError(
-                f"device: `{name}`: process {local} of this machine has no CUDA device of its own, there are {count}",
+                f"device: `{name}`: local rank {local} has no CUDA device of its own, this machine has {count}",
                 hint=f"torchrun --nproc-per-node={count}, or `device: cpu`",
             )
         torch.cuda.set_device(local)
         return f"cuda:{local}"
 
-    def join(self, model: nn.Module, device: Device) -> nn.Module:
-        devices = [device.torch_device] if device.type == "cuda" else None
-        self._network = DistributedDataParallel(model, device_ids=devices)
+    def wrap(self, model: nn.Module, device: Device) -> nn.Module:
+        self._network = DistributedDataParallel(model, device_ids=[device.torch_device] if device.type == "cuda" else None)
         return self._network
 
-    def together(self, last: bool) -> AbstractContextManager[object]:
-        return contextlib.nullcontext() if last else self._network.no_sync()
+    def no_sync(self, active: bool) -> AbstractContextManager[object]:
+        return self._network.no_sync() if active else contextlib.nullcontext()
 
-    def any(self, flag: Tensor) -> Tensor:
+    def all_reduce_any(self, flag: Tensor) -> Tensor:
         dist.all_reduce(flag, dist.ReduceOp.MAX)
         return flag
 
@@ -105,10 +130,10 @@ class DistributedGroup(SingleProcess):
         dist.all_reduce(shared)
         return shared
 
-    def gather(self, mine: T) -> list[T]:
-        everyone: list[Any] = [None] * self.size
-        dist.all_gather_object(everyone, mine)
-        return everyone
+    def all_gather(self, value: T) -> list[T]:
+        values: list[Any] = [None] * self.size
+        dist.all_gather_object(values, value)
+        return values
 
     def broadcast_buffers(self, model: nn.Module) -> None:
         for buffer in model.buffers():
@@ -116,29 +141,29 @@ class DistributedGroup(SingleProcess):
 
 
 @contextlib.contextmanager
-def init_distributed() -> Iterator[SingleProcess]:
-    """The team of this process while the `with` lasts: torchrun's, if it has started us, else this process alone.
+def init_distributed() -> Iterator[ProcessGroup]:
+    """The process group while the `with` lasts: torchrun's if it has started this process, else this process alone.
 
-    Raises TrainingError where another process of the team is lost.
+    Raises TrainingError if the connection to another rank is lost.
     """
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         yield SingleProcess()
         return
-    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-    dist.init_process_group(backend, timeout=_SILENCE)
+    dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=_TIMEOUT)
     try:
         yield DistributedGroup()
     except RuntimeError as error:
-        if not _is_lost_contact(error):
+        if not _is_lost_connection(error):
             raise
         raise TrainingError(
-            f"process {dist.get_rank()} lost another process of the team: {str(error).splitlines()[0]}",
-            hint="the same command with --resume goes on from last.pt; the first error above says what ended the other one",
+            f"rank {dist.get_rank()} lost the connection to another rank: {str(error).splitlines()[0]}",
+            hint="the first error above says why the other rank ended; the same command with --resume continues from last.pt",
         ) from error
     finally:
         dist.destroy_process_group()
 
 
-def _is_lost_contact(error: RuntimeError) -> bool:
-    said = str(error).lower()
-    return isinstance(error, dist.DistBackendError) or any(word in said for word in ("connection", "gloo", "nccl", "timed out"))
+def _is_lost_connection(error: RuntimeError) -> bool:
+    message = str(error).lower()
+    signs = ("connection", "gloo", "nccl", "timed out")
+    return isinstance(error, dist.DistBackendError) or any(sign in message for sign in signs)

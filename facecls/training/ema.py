@@ -1,33 +1,51 @@
-"""Weights averaged over the steps of training: they score better than those of any one step."""
+"""Exponential moving average (EMA) of the weights, which is evaluated and kept.
+
+torch.optim.swa_utils.AveragedModel would do, but its update reads a counter on the device, for which the host would have to
+wait in every step.
+"""
 
 import copy
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 
+class WeightAverage(Protocol):
+    """The averaged model, updated after each optimizer step."""
+
+    model: nn.Module
+
+    def update(self, model: nn.Module) -> None:
+        """Takes the weights after a step into account."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What `load_state_dict` takes."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restores what `state_dict` returned."""
+
+
 class NoAverage:
-    """Stands where no average is wanted: the averaged model is the trained one."""
+    """No averaging: the averaged model is the trained one."""
 
     def __init__(self, model: nn.Module) -> None:
         self.model = model
 
     def update(self, model: nn.Module) -> None:
-        """Nothing to do."""
+        pass
 
     def state_dict(self) -> dict[str, Any]:
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Nothing to load."""
+        pass
 
 
-class Average:
-    """An exponential moving average of a model's weights and of its batch norms' statistics.
+class EMA:
+    """EMA of weights and batch-norm statistics; after t updates the decay is min(decay, (1 + t) / (10 + t)).
 
-    Early on, when most of the average would be the random start, the decay is (1 + t) / (10 + t) after t updates. The
-    statistics are averaged with the weights, so that they fit them: those of the last step belong to other weights.
+    The statistics are averaged with the weights: those of the last step belong to other weights.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
@@ -38,7 +56,6 @@ class Average:
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
-        """Moves the average towards the model after an optimizer's step."""
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         torch._foreach_lerp_(self._averaged, _floats(model), 1 - decay)
         self.updates += 1
@@ -51,10 +68,10 @@ class Average:
         self.updates = state["updates"]
 
 
-def build_average(model: nn.Module, decay: float) -> Average | NoAverage:
-    """The average that `train.ema` asks for; 0 asks for none."""
-    return Average(model, decay) if decay else NoAverage(model)
+def build_average(model: nn.Module, decay: float) -> WeightAverage:
+    """The average for `train.ema`; a decay of 0 disables it."""
+    return EMA(model, decay) if decay else NoAverage(model)
 
 
 def _floats(model: nn.Module) -> list[Tensor]:
-    return [tensor for tensor in model.state_dict(keep_vars=False).values() if tensor.is_floating_point()]
+    return [tensor for tensor in model.state_dict().values() if tensor.is_floating_point()]

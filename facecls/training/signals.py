@@ -1,4 +1,4 @@
-"""Ctrl-C and `kill`: the first asks for an end after this step, the second ends at once."""
+"""SIGINT and SIGTERM during training: the first stops after the current step, the second at once."""
 
 import signal
 from types import FrameType
@@ -8,29 +8,29 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupted(Exception):  # noqa: N818 -- not an error: the user asked for it
-    """Training was asked to stop, and has saved; `signal` is the signal's number."""
+    """Raised after training has stopped on a signal and saved; `signal` is its number."""
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
         self.signal = number
 
 
-class Interrupts:
-    """While this `with` lasts, `asked` is the number of the first SIGINT or SIGTERM that came, else None."""
+class SignalHandler:
+    """In a `with`: `received` is the number of the first SIGINT or SIGTERM, or None; the next one has its default effect."""
 
     def __init__(self) -> None:
-        self.asked: int | None = None
-        self._before: dict[signal.Signals, Any] = {}
+        self.received: int | None = None
+        self._previous: dict[signal.Signals, Any] = {}
 
-    def __enter__(self) -> "Interrupts":
-        self._before = {number: signal.signal(number, self._note) for number in _SIGNALS}
+    def __enter__(self) -> "SignalHandler":
+        self._previous = {number: signal.signal(number, self._handle) for number in _SIGNALS}
         return self
 
     def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
+        for number, handler in self._previous.items():
             signal.signal(number, handler)
 
-    def _note(self, number: int, _: FrameType | None) -> None:
-        self.asked = number
-        for other in _SIGNALS:  # the next one means: now
+    def _handle(self, number: int, _: FrameType | None) -> None:
+        self.received = number
+        for other in _SIGNALS:
             signal.signal(other, signal.SIG_DFL)

@@ -1,4 +1,4 @@
-"""All that changes while training: saved and loaded as a whole, so that a run goes on where it was."""
+"""The training state: all that changes while training, saved and loaded as a whole."""
 
 import copy
 from collections.abc import Callable
@@ -13,61 +13,62 @@ from facecls.device import Device
 from facecls.errors import ModelError
 from facecls.models import build_model
 from facecls.models.classifier import FaceClassifier
-from facecls.training.ema import Average, NoAverage, build_average
-from facecls.training.schedule import build_optimizer
+from facecls.run import EpochMetrics
+from facecls.training.ema import WeightAverage, build_average
+from facecls.training.optimizer import build_optimizer
 
 
 class RunningMetrics:
-    """Sums over the steps of an epoch; they stay on the device and are read when somebody looks."""
+    """Sums of loss and correct predictions over the steps of an epoch; they stay on the device until they are read."""
 
     def __init__(self, device: torch.device) -> None:
-        self.sums = torch.zeros(3, device=device)  # loss, right, faces
-        self._seen = torch.zeros(3, pin_memory=device.type == "cuda")
+        self.sums = torch.zeros(3, device=device)  # loss, correct, images
+        self._peeked = torch.zeros(3, pin_memory=device.type == "cuda")
 
     def add(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
         """Adds a batch: its mean loss, logits (B, C), labels (B,)."""
-        right = (logits.argmax(1) == labels).sum()
-        self.sums += torch.stack([loss * len(labels), right.float(), torch.full_like(loss, len(labels))])
+        correct = (logits.argmax(1) == labels).sum()
+        self.sums += torch.stack([loss * len(labels), correct.float(), torch.full_like(loss, len(labels))])
 
     def non_finite(self) -> Tensor:
-        """1.0 if a loss of the epoch was NaN or infinite, else 0.0, on the device: the sum then is not finite either."""
+        """1.0 if a loss of the epoch was NaN or infinite, else 0.0, on the device."""
         return 1.0 - self.sums[0].isfinite().float()
 
     def peek(self) -> tuple[float, float]:
-        """(mean loss, accuracy) as of the last glance where reading them now would make the device wait."""
+        """(mean loss, accuracy); on a GPU those of the previous call, which do not make the host wait."""
         if self.sums.device.type == "cpu":
             return self.read()
-        loss, right, faces = self._seen.tolist()
-        self._seen.copy_(self.sums, non_blocking=True)
-        return loss / max(faces, 1), right / max(faces, 1)
+        previous = self.read(self._peeked)
+        self._peeked.copy_(self.sums, non_blocking=True)
+        return previous
 
     def read(self, sums: Tensor | None = None) -> tuple[float, float]:
         """(mean loss, accuracy) of the epoch so far, or of other such sums."""
-        loss, right, faces = (self.sums if sums is None else sums).tolist()
-        return loss / max(faces, 1), right / max(faces, 1)
+        loss, correct, images = (self.sums if sums is None else sums).tolist()
+        return loss / max(images, 1), correct / max(images, 1)
 
 
 @dataclass
 class TrainingState:
-    """The model with everything that moves it, and where in training it stands."""
+    """The model, its average and optimizer, and the position in training."""
 
     model: FaceClassifier
-    average: Average | NoAverage
+    average: WeightAverage
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
     running: RunningMetrics
-    epochs: int  # as planned: a time budget may leave fewer than the config names
+    epochs: int  # planned: a time budget may allow fewer than the config names
     epoch: int = 0
     step: int = 0  # the next one of the epoch
-    best: dict[str, Any] | None = None  # the best epoch's row of metrics.jsonl
-    lr_factor: float = 1.0  # halved when a loss or a weight was not finite
-    seconds: float = 0.0  # spent before this process
+    best: EpochMetrics | None = None
+    lr_factor: float = 1.0  # halved by each rollback
+    seconds: float = 0.0  # of training so far
     processes: int = 1  # that share each batch
-    epoch_seconds: dict[str, float] = field(default_factory=lambda: {"train": 0.0, "waited": 0.0})
+    epoch_seconds: dict[str, float] = field(default_factory=lambda: {"train": 0.0, "data_wait": 0.0})
 
     @property
     def averaged(self) -> FaceClassifier:
-        """The model that is scored and kept."""
+        """The model that is evaluated and kept."""
         model = self.average.model
         assert isinstance(model, FaceClassifier)
         return model
@@ -78,23 +79,23 @@ class TrainingState:
         return self.epoch >= self.epochs
 
     @property
-    def data_wait_share(self) -> float:
-        """The share of the epoch's training time that went into waiting for faces."""
-        return self.epoch_seconds["waited"] / self.epoch_seconds["train"] if self.epoch_seconds["train"] else 0.0
+    def data_wait(self) -> float:
+        """The share of the epoch's training time blocked on the data loader."""
+        return self.epoch_seconds["data_wait"] / self.epoch_seconds["train"] if self.epoch_seconds["train"] else 0.0
 
     def begin_epoch(self, epoch: int, seconds: float) -> None:
-        """Stands before the first step of an epoch, `seconds` after the beginning of training."""
+        """Moves to the first step of an epoch, `seconds` after the start of training."""
         self.epoch, self.step, self.seconds = epoch, 0, seconds
         self.running.sums.zero_()
-        self.epoch_seconds = {"train": 0.0, "waited": 0.0}
+        self.epoch_seconds = {"train": 0.0, "data_wait": 0.0}
 
     def non_finite(self) -> Tensor:
-        """1.0 if a weight of the model is NaN or infinite, else 0.0, on the device: their sum then is not finite either."""
+        """1.0 if a weight of the model is NaN or infinite, else 0.0, on the device."""
         sums = [tensor.sum(dtype=torch.float32) for tensor in self.model.state_dict().values() if tensor.is_floating_point()]
         return 1.0 - torch.stack(sums).sum().isfinite().float()
 
     def to_plain(self) -> dict[str, Any]:
-        """Plain values and tensors, which go on living: copy before they change."""
+        """Plain values and tensors; the tensors are those that training changes."""
         return {
             "model": self.model.state_dict(),
             "average": self.average.state_dict(),
@@ -104,7 +105,7 @@ class TrainingState:
             "epochs": self.epochs,
             "epoch": self.epoch,
             "step": self.step,
-            "best": self.best,
+            "best": self.best and self.best.to_plain(),
             "lr_factor": self.lr_factor,
             "seconds": self.seconds,
             "processes": self.processes,
@@ -112,33 +113,33 @@ class TrainingState:
         }
 
     def load_plain(self, plain: dict[str, Any]) -> None:
-        """Goes back or on to what `to_plain` gave."""
+        """Restores what `to_plain` returned."""
         self.model.load_state_dict(plain["model"])
         self.average.load_state_dict(plain["average"])
-        # Copied: an optimizer keeps the tensors that it is given, which would be those mapped from a file since replaced.
+        # Copied: an optimizer keeps the tensors it is given, and these may be mapped from a file that is replaced later.
         self.optimizer.load_state_dict(copy.deepcopy(plain["optimizer"]))
         self.scaler.load_state_dict(plain["scaler"])
         self.running.sums.copy_(plain["sums"])
         self.epochs, self.epoch, self.step = plain["epochs"], plain["epoch"], plain["step"]
-        self.best = plain["best"]
+        self.best = plain["best"] and EpochMetrics(**plain["best"])
         self.lr_factor, self.seconds = plain["lr_factor"], plain["seconds"]
         self.epoch_seconds = dict(plain["epoch_seconds"])
 
 
-def build_state(config: Config, classes: int, device: Device, begin: Callable[[FaceClassifier], object]) -> TrainingState:
-    """A fresh state; the model's first weights follow from the seed, `begin` may put others in their place.
+def build_state(config: Config, classes: int, device: Device, prepare: Callable[[FaceClassifier], object]) -> TrainingState:
+    """A new state; the initial weights follow from the seed, and `prepare` may replace them.
 
-    Raises ModelError for a `train.start_size` or a `model.freeze` that the model cannot take.
+    Raises ModelError if the model cannot take `train.start_size` or `model.freeze`.
     """
     torch.manual_seed(config.seed)
     model = build_model(config.model, config.head, classes=classes, image_size=config.data.image_size)
-    start, only = config.train.start_size, model.fixed_size
-    if start is not None and only is not None and start != only:
+    start, fixed = config.train.start_size, model.fixed_size
+    if start is not None and fixed is not None and start != fixed:
         raise ModelError(
-            f"train.start_size: `{config.model.name}` takes images of one size, {only} pixels, so it cannot start at {start}",
+            f"train.start_size: `{config.model.name}` takes images of {fixed} pixels only, not {start}",
             hint="leave train.start_size out",
         )
-    begin(model)
+    prepare(model)
     model.freeze(config.model.freeze)
     device.place(model)
     return TrainingState(

@@ -1,31 +1,48 @@
-"""TensorBoard, for those who watch their runs there."""
+"""Writes metrics and augmented images for TensorBoard."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 from torch import Tensor
 
 from facecls.errors import InstallError
+from facecls.run import EpochMetrics
 
-_GRID = 64  # faces in the sample
+_GRID = 64  # images in the grid
 
 
-class NoTracker:
-    """Stands where nobody watches."""
+class Tracker(Protocol):
+    """What an epoch's metrics and first batch are written to."""
 
-    def epoch(self, row: Mapping[str, Any]) -> None:
-        """Nothing to write."""
+    def epoch(self, row: EpochMetrics) -> None:
+        """Writes the metrics of an epoch."""
 
     def batch(self, epoch: int, images: Callable[[], Tensor]) -> None:
-        """Nothing to write."""
+        """Writes the first batch of an epoch; `images` returns (B, 3, S, S) in [0, 1]."""
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Writes what is buffered."""
 
 
-class TensorBoard(NoTracker):
-    """Writes an epoch's figures as scalars and its first batch of augmented faces as a grid, beside the run's files."""
+class NullTracker:
+    """Writes nothing."""
+
+    def epoch(self, row: EpochMetrics) -> None:
+        pass
+
+    def batch(self, epoch: int, images: Callable[[], Tensor]) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+class TensorBoardTracker:
+    """Writes metrics as scalars and augmented images as a grid, into the run directory.
+
+    Raises InstallError if tensorboard is not installed.
+    """
 
     def __init__(self, folder: Path) -> None:
         try:
@@ -36,10 +53,10 @@ class TensorBoard(NoTracker):
             ) from error
         self._writer = SummaryWriter(str(folder))
 
-    def epoch(self, row: Mapping[str, Any]) -> None:
-        for name, value in row.items():
+    def epoch(self, row: EpochMetrics) -> None:
+        for name, value in row.to_plain().items():
             if name != "epoch":
-                self._writer.add_scalar(name, value, row["epoch"])
+                self._writer.add_scalar(name, value, row.epoch)
 
     def batch(self, epoch: int, images: Callable[[], Tensor]) -> None:
         self._writer.add_images("faces", images()[:_GRID], epoch)

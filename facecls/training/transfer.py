@@ -1,4 +1,4 @@
-"""Weights from elsewhere: ImageNet's for our own and the zoo's models, or another facecls checkpoint's."""
+"""Initial weights from ImageNet or from another checkpoint (transfer learning)."""
 
 import importlib
 from collections.abc import Callable
@@ -20,43 +20,43 @@ Weights = dict[str, Tensor]
 
 
 def load_pretrained(model: FaceClassifier, config: ModelConfig, classes: tuple[str, ...]) -> list[str]:
-    """Puts the weights that `model.pretrained` names into a fresh model, and says what was taken from where.
+    """Loads the weights that `model.pretrained` names into a new model, and returns notes for the user.
 
-    Raises ModelError for weights that there are none of or that do not fit, InstallError where they cannot be fetched or
-    what was fetched cannot be read, and CheckpointError for a file that is no checkpoint.
+    Raises ModelError if there are no such weights or they do not fit, InstallError if they cannot be downloaded or read, and
+    CheckpointError for a file that is not a checkpoint.
     """
     source = config.pretrained
     if source == "none":
         return []
     if source == "imagenet":
-        _load_backbone(model, _imagenet(config.name), f"`{config.name}` with ImageNet's weights")
-        return [f"{config.name} begins with ImageNet's weights and a new head"]
+        _load_backbone(model, _imagenet(config.name), f"`{config.name}` with ImageNet weights")
+        return ["initial weights: ImageNet, with a new head"]
     other = checkpoint.read(Path(source))
     _load_backbone(model, _below("backbone.", other.weights), f"{source} (`{other.model.name}`)")
     head = _below("head.", other.weights)
     if other.classes == classes and _fits(model.head.state_dict(), head):
         model.head.load_state_dict(head)
-        return [f"the model begins with all weights of {source}, which knows the same classes"]
-    return [f"the model begins with the backbone of {source} and a new head: the classes or the kind of head are others"]
+        return [f"initial weights: {source}, including the head (same classes)"]
+    return [f"initial weights: the backbone of {source}, with a new head (other classes or another head)"]
 
 
 def _load_backbone(model: FaceClassifier, weights: Weights, source: str) -> None:
-    # The zoo keeps its networks one level deeper; a classifier that came along is left out.
+    # A ZooBackbone holds its network one level deeper; the weights of a classifier are left out.
     inner = getattr(model.backbone, "network", model.backbone)
     needed = inner.state_dict()
     weights = _below("network.", weights) or weights
-    # The zoo keeps buffers that timm leaves out of its state dicts: what follows from the network's construction alone.
+    # A ZooBackbone saves buffers that timm leaves out of state dicts; they follow from the construction alone.
     own = {name: buffer for name, buffer in inner.named_buffers() if name in needed.keys() - weights.keys()}
     chosen = own | {name: tensor for name, tensor in weights.items() if name in needed}
     if not _fits(needed, chosen):
         if model.fixed_size is not None and needed.keys() == chosen.keys():
             raise ModelError(
                 f"model.pretrained: {source} does not fit a model for images of {model.fixed_size} pixels",
-                hint="set data.image_size to the size that the weights were made for, which is mostly 224 for ImageNet's",
+                hint="set data.image_size to the size of the weights, mostly 224 for ImageNet",
             )
         raise ModelError(
             f"model.pretrained: {source} does not fit the model",
-            hint="take the same `model.name` and `model.stem` that the weights were trained with",
+            hint="use the `model.name` and `model.stem` that the weights were trained with",
         )
     inner.load_state_dict(chosen)
 
@@ -71,10 +71,10 @@ def _imagenet(name: str) -> Weights:
     if inner not in models.list_models(module=models):
         raise ModelError(
             f"model.pretrained: there are no ImageNet weights for `{name}`",
-            hint="`resnet18` has some, and so have the zoo's models",
+            hint="`resnet18`, `torchvision/NAME` and `timm/NAME` have some",
         )
     url = models.get_model_weights(inner).DEFAULT.url
-    # torch's own hub code: it takes a file that lies in its cache, so a machine without a network can be given one.
+    # torch.hub uses a file in its cache, so that one can be put there on a machine without a network.
     return _fetched(
         name,
         lambda: torch.hub.load_state_dict_from_url(url, map_location="cpu", check_hash=True, weights_only=True),
@@ -83,19 +83,19 @@ def _imagenet(name: str) -> Weights:
 
 
 def _fetched(name: str, fetch: Callable[[], Weights], file: Path | None = None) -> Weights:
-    """What `fetch` gives; `file` is where in torch's cache it then lies."""
+    """What `fetch` returns; `file` is its path in torch's cache."""
     try:
         return fetch()
-    # No network, or one that breaks off; a hash that is another; a file that is no weights.
+    # No network or a lost connection; another hash; a file that is not weights.
     except (OSError, HTTPException, RuntimeError, UnpicklingError, EOFError) as error:
-        said = str(error).partition("\n")[0]
+        reason = str(error).partition("\n")[0]
         if file is not None and file.exists():
             raise InstallError(
-                f"model.pretrained: {file}: cannot be read: {said}", hint="delete it, and it is fetched anew"
+                f"model.pretrained: {file}: cannot be read: {reason}", hint="delete it, and it is downloaded again"
             ) from None
         by_hand = "" if file is None else f"put {file.name} into {file.parent} by hand, or "
         raise InstallError(
-            f"model.pretrained: the ImageNet weights of `{name}` cannot be fetched: {said}",
+            f"model.pretrained: the ImageNet weights of `{name}` cannot be downloaded: {reason}",
             hint=f"{by_hand}train with model.pretrained=none",
         ) from None
 

@@ -21,7 +21,7 @@ from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
 from facecls.config.schema import AugmentConfig, DataConfig, HeadConfig, ModelConfig
-from facecls.data.augment import Augment
+from facecls.data.augment import Augment, draw
 from facecls.data.folder import FaceFolder
 from facecls.data.load import load_split
 from facecls.data.sampler import TrainLoader
@@ -105,7 +105,7 @@ class Training:
         self.network = device.place(build_model(ModelConfig(), HeadConfig(), classes=12, image_size=size))
 
     def __call__(self, faces: Tensor) -> None:
-        draws = torch.rand(len(faces), 14)
+        draws = draw(len(faces), 0, 0, 0)
         with self.device.autocast():
             loss = self.network(self.augment(faces, draws, self.size)).square().mean()
         loss.backward()

@@ -51,12 +51,10 @@ def main() -> None:
     for name, row in best.items():
         added = row["peak"] - row["before"]
         print(f"{name:12}{row['seconds']:9.2f}{row['peak']:9.0f}{added:10.1f}{added * 1e6 / args.files:16.0f}")
-    (memory, seconds), (imagefolder_memory, imagefolder_seconds) = (
+    (memory, seconds), (reference_memory, reference_seconds) = (
         (row["peak"] - row["before"], row["seconds"]) for row in best.values()
     )
-    print(
-        f"FaceFolder takes 1/{imagefolder_memory / memory:.1f} of the memory and {seconds / imagefolder_seconds:.2f} of the time"
-    )
+    print(f"FaceFolder takes 1/{reference_memory / memory:.1f} of the memory and {seconds / reference_seconds:.2f} of the time")
 
 
 def link_images(root: Path, files: int, classes: int) -> None:

@@ -28,7 +28,7 @@ from facecls.open_set.scores import SCORES, enrol, known_scores
 from facecls.open_set.thresholds import Threshold, impostors_needed
 from facecls.progress import Progress
 from facecls.run import run_of
-from facecls.training.calibrate import some_of_each_class
+from facecls.training.calibrate import _up_to_per_class
 from facecls.training.impostors import infer_impostors, synthetic_impostors
 
 
@@ -49,7 +49,7 @@ def main() -> None:
         name: load_split(name, found.splits[name], trained.classes, data, progress.bar, device.torch_device)
         for name in ("train", "val")
     }
-    splits["train"] = some_of_each_class(splits["train"], trained.config.seed)
+    splits["train"] = _up_to_per_class(splits["train"], trained.config.seed)
     splits["strangers"] = load_unlabelled("strangers", args.impostors, data, progress.bar, device.torch_device)
     nobody = synthetic_impostors(splits["val"], trained.config.seed)
     if nobody is None:

@@ -7,7 +7,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from facecls.config.schema import AugmentConfig
-from facecls.data.augment import Augment, _affine_grid, draw, mix
+from facecls.data import augment as module
+from facecls.data.augment import _COLUMNS, GEOMETRY, Augment, Augmentation, _affine_grid, draw, mix
 
 OFF = AugmentConfig(flip=0, rotate=0, zoom=0, shift=0, brightness=0, contrast=0, saturation=0, erase=0)
 LUMA = torch.tensor([0.299, 0.587, 0.114])
@@ -65,7 +66,7 @@ def test_the_output_has_the_requested_size_and_range(faces: Tensor, draws: Tenso
 def test_flip_mirrors_images(faces: Tensor, draws: Tensor) -> None:
     assert torch.allclose(augment(faces, draws, flip=1.0), as_float(faces).flip(3), atol=1e-5)
     some = augment(faces, draws, flip=0.5)
-    flipped = draws[:, 0] < 0.5
+    flipped = draws[:, _COLUMNS["flip"]] < 0.5
     assert flipped.any() and not flipped.all()
     assert torch.allclose(some, torch.where(flipped.view(-1, 1, 1, 1), as_float(faces).flip(3), as_float(faces)), atol=1e-5)
 
@@ -80,7 +81,7 @@ def test_the_grid_equals_affine_grid_of_torch() -> None:
 
 def test_the_largest_rotation_of_90_degrees_is_a_quarter_turn(faces: Tensor, draws: Tensor) -> None:
     draws = draws.clone()
-    draws[:, 1] = 1.0  # the largest rotation
+    draws[:, _COLUMNS["rotate"]] = 1.0  # the largest angle
     turned = augment(faces, draws, rotate=90)
     either = [torch.rot90(as_float(faces), times, (2, 3)) for times in (1, 3)]
     assert any(torch.allclose(turned, each, atol=1e-4) for each in either)
@@ -88,14 +89,14 @@ def test_the_largest_rotation_of_90_degrees_is_a_quarter_turn(faces: Tensor, dra
 
 def test_the_largest_shift_of_a_quarter_moves_by_a_quarter_of_the_side(faces: Tensor, draws: Tensor) -> None:
     draws = draws.clone()
-    draws[:, 3], draws[:, 4] = 1.0, 0.5  # the largest to the right, none down
+    draws[:, _COLUMNS["shift"]] = torch.tensor([1.0, 0.5])  # the largest to the right, none down
     moved = augment(faces, draws, shift=0.25)
     assert torch.allclose(moved[..., :18], as_float(faces)[..., 6:], atol=1e-4)
 
 
 def test_zooming_in_shows_the_centre(faces: Tensor, draws: Tensor) -> None:
     draws = draws.clone()
-    draws[:, 2] = 0.0
+    draws[:, _COLUMNS["zoom"]] = 0.0
     shown = augment(faces, draws, zoom=0.5, size=12)
     assert torch.allclose(shown, as_float(faces)[..., 6:18, 6:18], atol=1e-4)
 
@@ -104,7 +105,8 @@ def test_colours_change_as_in_a_reference_for_one_image(faces: Tensor, draws: Te
     images = augment(faces, draws, brightness=0.3, contrast=0.4, saturation=0.5)
     for number, face in enumerate(as_float(faces)):
         bright, contrast, saturation = (
-            1 + strength * (2 * float(draws[number, column]) - 1) for column, strength in ((5, 0.3), (6, 0.4), (7, 0.5))
+            1 + amount * (2 * float(draws[number, _COLUMNS[name]]) - 1)
+            for name, amount in (("brightness", 0.3), ("contrast", 0.4), ("saturation", 0.5))
         )
         grey = (face * LUMA.view(3, 1, 1)).sum(0)
         expected = saturation * face + (1 - saturation) * grey
@@ -119,11 +121,11 @@ def test_erasing_fills_one_rectangle_with_one_value(faces: Tensor) -> None:
     for number in range(6):
         rows, columns = torch.where(~same[number])
         box = erased[number, :, rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
-        assert torch.equal(box, torch.full_like(box, float(draws[number, 13])))
+        assert torch.equal(box, torch.full_like(box, float(draws[number, _COLUMNS["erase"]][-1])))
         assert 0 < box[0].numel() <= 0.3 * 24 * 24
     some = augment(faces, draws, erase=0.5)
     changed = ~torch.isclose(some, augment(faces, draws), atol=1e-6).flatten(1).all(1)
-    assert torch.equal(changed, draws[:, 8] < 0.5)
+    assert torch.equal(changed, draws[:, _COLUMNS["erase"]][:, 0] < 0.5)
 
 
 def test_strength_scales_everything_but_flips(faces: Tensor, draws: Tensor) -> None:
@@ -134,6 +136,14 @@ def test_strength_scales_everything_but_flips(faces: Tensor, draws: Tensor) -> N
     }
     half = Augment(full.model_copy(update=halves))(faces, draws, 24)
     assert torch.allclose(Augment(full)(faces, draws, 24, 0.5), half, atol=1e-5)
+
+
+def test_an_added_augmentation_changes_no_other_random_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = {name: draw(6, 1, 2, 3)[:, columns] for name, columns in _COLUMNS.items()}
+    monkeypatch.setattr(module, "_ALL", {"shear": Augmentation(GEOMETRY["zoom"].function, 3)} | module._ALL)
+    after = draw(6, 1, 2, 3)
+    assert after.shape[1] == 3 + sum(block.shape[1] for block in before.values())
+    assert all(torch.equal(after[:, 3:][:, columns], before[name]) for name, columns in _COLUMNS.items())
 
 
 def batch(classes: int = 3) -> tuple[Tensor, Tensor]:

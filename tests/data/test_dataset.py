@@ -189,7 +189,7 @@ def test_balance_changes_the_result_of_a_run(
         config = run_config(f"data.split_file={tmp_path / 'split.csv'}", f"data.balance={name}")
         result = train(config, Run(tmp_path / name), Progress(), resume=False)
         assert result is not None
-        losses.append(result.best["val_loss"])
+        losses.append(result.best.val_loss)
     assert losses[0] != losses[1]
 
 

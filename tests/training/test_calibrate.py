@@ -13,7 +13,7 @@ from facecls.device import resolve_device
 from facecls.errors import DataError
 from facecls.evaluation.evaluate import evaluate_checkpoint
 from facecls.progress import Progress
-from facecls.run import Run
+from facecls.run import EpochMetrics, Run
 from facecls.training.train import train
 
 Tiny = Callable[..., Path]
@@ -27,9 +27,9 @@ def test_best_pt_holds_the_judgement_and_its_figures(tiny: Tiny, tmp_path: Path,
     assert calibration is not None and calibration.threshold is not None and calibration.gallery is not None
     assert (calibration.threshold.source, calibration.threshold.n) == ("strangers", 20)
     assert calibration.gallery.vectors.shape == (4, 128)
-    best = read_plain(run.best)["metrics"]
-    assert (best["val_ece"], best["val_ece_calibrated"]) == calibration.ece
-    assert result is not None and best == result.best == run.rows()[best["epoch"]]
+    best = EpochMetrics(**read_plain(run.best)["metrics"])
+    assert (best.val_ece, best.val_ece_calibrated) == calibration.ece
+    assert result is not None and best == result.best == run.rows()[best.epoch]
 
 
 def test_images_with_their_mirror_images_have_a_judgement_of_their_own(tiny: Tiny, tmp_path: Path, impostors: Path) -> None:
@@ -84,16 +84,6 @@ def test_handed_labels_are_never_mirrored(tiny: Tiny, tmp_path: Path) -> None:
     train(load_config(tiny(data={"flip_changes_class": True}, train={"epochs": 1})), run, Progress(), resume=False)
     assert load_config(run.config).augment.flip == 0
     assert read(run.best).calibration_flipped is None
-
-
-def test_a_checkpoint_from_before_judgements_loads(tiny: Tiny, tmp_path: Path) -> None:
-    run = Run(tmp_path / "run")
-    train(load_config(tiny(train={"epochs": 1})), run, Progress(), resume=False)
-    plain = read_plain(run.best)
-    del plain["judgement"], plain["config"]["unknown"]
-    old = tmp_path / "old.pt"
-    torch.save(plain, old)
-    assert read(old).calibration is None
 
 
 def test_metrics_stay_json_lines(tiny: Tiny, tmp_path: Path) -> None:

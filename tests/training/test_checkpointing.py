@@ -65,7 +65,7 @@ def test_runs_killed_at_random_moments_end_with_the_weights_of_an_unbroken_one(t
         process.join()
         assert process.exitcode == 0
         assert same(weights(folder), wanted)
-        assert [row["epoch"] for row in Run(folder).rows()] == list(range(8))
+        assert [row.epoch for row in Run(folder).rows()] == list(range(8))
         one, two = (read_plain(each / "best.pt")["metrics"] for each in (folder, tmp_path / "unbroken"))
         assert (one["epoch"], one["val_loss"]) == (two["epoch"], two["val_loss"])
         if killed == 10:
@@ -96,8 +96,8 @@ def test_epochs_that_are_short_beside_a_writing_share_one(tiny: Tiny, tmp_path: 
     assert names.count("last.pt") == 2
     assert names[:2] == ["best.pt", "last.pt"]
     assert names[-1] == "best.pt"
-    best = max(Run(tmp_path / "run").rows(), key=lambda row: row["val_accuracy"])
-    assert read_plain(tmp_path / "run" / "best.pt")["metrics"]["epoch"] == best["epoch"]
+    best = max(Run(tmp_path / "run").rows(), key=lambda row: row.val_accuracy)
+    assert read_plain(tmp_path / "run" / "best.pt")["metrics"]["epoch"] == best.epoch
     assert read_plain(tmp_path / "run" / "last.pt")["training"]["epoch"] == 12
 
 
@@ -135,15 +135,15 @@ def test_a_lost_best_is_made_anew_while_there_is_training_left(tiny: Tiny, tmp_p
     config = load_config(tiny(train={"epochs": 2, "batch_size": 16}))
     run_in(tmp_path / "run", config)
     (tmp_path / "run" / "best.pt").unlink()
-    with pytest.raises(RunError, match=r"best\.pt: is not there, and training has ended"):
+    with pytest.raises(RunError, match=r"best\.pt: is missing, and training has ended"):
         run_in(tmp_path / "run", config, resume=True)
     longer = load_config(tiny(train={"epochs": 3, "batch_size": 16}))
-    assert run_in(tmp_path / "run", longer, resume=True).best["epoch"] == 2
+    assert run_in(tmp_path / "run", longer, resume=True).best.epoch == 2
 
 
 def test_a_larger_time_budget_lets_a_run_that_was_cut_short_go_on(tiny: Tiny, tmp_path: Path) -> None:
     short = tiny(train={"epochs": 6, "batch_size": 16, "max_minutes": 1e-4})
-    assert "minutes left room for 1 epochs" in run_in(tmp_path / "run", load_config(short)).stopped
+    assert "allowed 1 epochs" in run_in(tmp_path / "run", load_config(short)).stopped
     long = tiny(train={"epochs": 6, "batch_size": 16, "max_minutes": 60.0})
     assert run_in(tmp_path / "run", load_config(long), resume=True).stopped == ""
     assert len(Run(tmp_path / "run").rows()) == 6
@@ -176,18 +176,18 @@ def test_a_run_of_two_processes_does_not_go_on_in_one(tiny: Tiny, tmp_path: Path
     with pytest.raises(RunError) as raised:
         run_in(tmp_path / "run", config, resume=True)
     assert str(raised.value) == (
-        f"{tmp_path / 'run'}: was trained by 2 processes, and cannot go on with one process: a step would have other faces"
+        f"{tmp_path / 'run'}: was trained by 2 processes and cannot be resumed by one process: the batches would differ"
     )
     assert raised.value.hint == "torchrun --nproc-per-node=2"
 
 
 def test_the_end_of_an_epoch_saves_what_is_due_whatever_it_costs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     saved: list[object] = []
-    monkeypatch.setattr(checkpointing.CheckpointWriter, "last", lambda _, state: saved.append(state))
+    monkeypatch.setattr(checkpointing.BackgroundWriter, "save", lambda _, state: saved.append(state))
     state: Any = object()
     template: Any = None
     for save_minutes in (1e-9, 5.0):
-        writer = checkpointing.CheckpointWriter(Run(tmp_path), template, save_minutes)
+        writer = checkpointing.BackgroundWriter(Run(tmp_path), template, save_minutes)
         writer._cost = 10.0  # seconds
         writer.epoch_end(state)
     assert saved == [state]
@@ -197,7 +197,7 @@ def test_what_is_kept_for_writing_is_a_copy_on_the_host_of_what_is_held_in_two_p
     wide = torch.rand(2, 3, 4, 4).to(memory_format=torch.channels_last)
     model = torch.nn.BatchNorm1d(2)
     state = {"weights": model.state_dict(), "step": 3, "best": None, "both": [(wide, 0.5), wide]}
-    copied = checkpointing._on_host({"model": state["weights"], "training": state}, {})
+    copied = checkpointing._to_host({"model": state["weights"], "training": state}, {})
     assert copied["model"] is copied["training"]["weights"] is not state["weights"]
     assert copied["model"]._metadata == model.state_dict()._metadata  # type: ignore[attr-defined]  # torch's stub
     (first, half), second = copied["training"]["both"]

@@ -89,7 +89,7 @@ def test_folds_that_are_there_are_not_overwritten_and_not_trained_again(facecls:
     assert first.out.splitlines()[-1] == str(out / "report.html")
     assert [line.split()[0] for line in first.out.splitlines()[:5]] == ["fold", "1", "2", "mean", "deviation"]
     assert facecls("cross-validate", config, "--folds", "2", "--out", out).err.endswith(
-        f"error: {out}: already holds folds\n\nhint: go on with them with --resume, or name another with --out\n"
+        f"error: {out}: already holds folds\n\nhint: resume them with --resume, or name another with --out\n"
     )
     again = facecls("cross-validate", config, "--folds", "2", "--out", out, "--resume")
     assert "fold 1 of 2: done already\nfold 2 of 2: done already\n" in again.err and "epoch 1/1" not in again.err
@@ -117,7 +117,7 @@ def test_a_cross_validation_goes_on_at_the_fold_and_step_where_it_was(
     assert stopped.err.endswith(command)
     gone_on = facecls(*command.split()[1:])
     assert gone_on.code == 0
-    assert "fold 1 of 2: done already\n" in gone_on.err and "going on from epoch 1, step 2" in gone_on.err
+    assert "fold 1 of 2: done already\n" in gone_on.err and "resuming at epoch 1, step 2" in gone_on.err
     for fold in ("fold-1", "fold-2"):
         one, two = read(whole / fold).weights, read(non_finite / fold).weights
         assert all(torch.equal(one[name], two[name]) for name in one)
@@ -132,8 +132,8 @@ def test_a_fold_that_was_killed_before_its_first_last_pt_starts_anew(facecls: Fa
     result = facecls("cross-validate", config, "--folds", "2", "--out", out, "--resume")
     assert result.code == 0
     assert "fold 1 of 2: done already\n" in result.err
-    assert f"{fold.folder}: there is no last.pt to go on from, so training starts anew\n" in result.err
-    assert [row["epoch"] for row in fold.rows()] == [0] and read(fold.best).calibration is not None
+    assert f"{fold.folder}: there is no last.pt to resume from, training starts anew\n" in result.err
+    assert [row.epoch for row in fold.rows()] == [0] and read(fold.best).calibration is not None
 
 
 def test_another_number_of_folds_is_refused(facecls: Facecls, tiny: Tiny, tmp_path: Path) -> None:
@@ -141,9 +141,7 @@ def test_another_number_of_folds_is_refused(facecls: Facecls, tiny: Tiny, tmp_pa
     facecls("cross-validate", config, "--folds", "2", "--out", out)
     result = facecls("cross-validate", config, "--folds", "3", "--out", out, "--resume")
     assert result.code == 1
-    assert result.err == (
-        f"error: {out}: began with 2 folds, and cannot go on with 3\n\nhint: --folds 2, or name another with --out\n"
-    )
+    assert result.err == (f"error: {out}: holds 2 folds, got --folds 3\n\nhint: use --folds 2, or name another with --out\n")
 
 
 def test_a_config_that_says_itself_what_val_is_is_refused(facecls: Facecls, tiny: Tiny, trained: Path, tmp_path: Path) -> None:
@@ -151,7 +149,7 @@ def test_a_config_that_says_itself_what_val_is_is_refused(facecls: Facecls, tiny
     result = facecls("cross-validate", config, "--folds", "2", "--out", tmp_path / "cv")
     assert result.code == 1 and not (tmp_path / "cv").exists()
     assert result.err == (
-        f"error: data.split_file: `{trained / 'split.csv'}` says what val is, and so do the folds\n"
-        "error: split.by_name.val: `_01` says what val is, and so do the folds\n"
-        "\nhint: leave it out: cross-validation makes each fold val in turn\n"
+        f"error: data.split_file: `{trained / 'split.csv'}` and the folds both define val\n"
+        "error: split.by_name.val: `_01` and the folds both define val\n"
+        "\nhint: leave it out: cross-validation validates on each fold in turn\n"
     )

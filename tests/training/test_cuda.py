@@ -20,7 +20,7 @@ from facecls.data.sampler import TrainLoader
 from facecls.device import resolve_device
 from facecls.faces.geometry import Geometry
 from facecls.progress import Progress
-from facecls.run import Run
+from facecls.run import EpochMetrics, Run
 from facecls.training import checkpointing
 from facecls.training.distributed import SingleProcess
 from facecls.training.signals import Interrupted
@@ -81,11 +81,11 @@ def test_a_step_never_waits_for_the_gpu(tiny: Tiny, no_waiting: Callable[[], Non
     assert not state.non_finite().item() and not state.running.non_finite().item()
 
 
-def ends_well(run: Run, config: Config) -> list[dict[str, Any]]:
+def ends_well(run: Run, config: Config) -> list[EpochMetrics]:
     """The rows of a run that has gone through all its epochs, and left finite weights in float32."""
     rows = run.rows()
-    assert [row["epoch"] for row in rows] == list(range(config.train.epochs))
-    assert all(math.isfinite(row[name]) for row in rows for name in ("train_loss", "val_loss", "images_per_second"))
+    assert [row.epoch for row in rows] == list(range(config.train.epochs))
+    assert all(math.isfinite(getattr(row, name)) for row in rows for name in ("train_loss", "val_loss", "images_per_second"))
     held = [tensor for tensor in weights(run.folder).values() if tensor.is_floating_point()]
     assert all(tensor.dtype == torch.float32 and tensor.isfinite().all() for tensor in held)
     return rows
@@ -101,7 +101,7 @@ def test_every_store_trains_and_is_scored(tiny: Tiny, tmp_path: Path, facecls: C
     assert evaluation.code == 0, evaluation.err
     told = json.loads(evaluation.out)
     # One image at most may stand so near to two classes that another batch's kernel tips it over.
-    assert told["accuracy"] == pytest.approx(result.best["val_accuracy"], abs=1.01 / told["n"])
+    assert told["accuracy"] == pytest.approx(result.best.val_accuracy, abs=1.01 / told["n"])
     evaluation = facecls("eval", run.best, "--device", "cpu", "--format", "json")
     assert evaluation.code == 0, evaluation.err
 
@@ -112,7 +112,7 @@ def test_each_precision_learns(tiny: Tiny, tmp_path: Path, precision: str) -> No
     run = Run(tmp_path / "run")
     run_in(run.folder, config)
     rows = ends_well(run, config)
-    assert rows[-1]["train_loss"] < rows[0]["train_loss"]
+    assert rows[-1].train_loss < rows[0].train_loss
     assert json.loads(run.environment.read_text())["device"] == f"{DEVICE}, {precision}"
 
 
@@ -127,7 +127,7 @@ def test_fp16_leaves_out_its_first_steps_and_learns_all_the_same(
     run_in(run.folder, config)
     rows = ends_well(run, config)
     assert read_plain(run.last)["training"]["scaler"]["scale"] < high
-    assert rows[-1]["train_loss"] < rows[0]["train_loss"]
+    assert rows[-1].train_loss < rows[0].train_loss
     assert "not finite" not in capfd.readouterr().err
 
 
@@ -145,7 +145,7 @@ def test_a_resumed_run_ends_about_where_an_unbroken_one_does(
             run_in(non_finite.folder, config)
     run_in(non_finite.folder, config, resume=True)
     one, two = ends_well(whole, config), ends_well(non_finite, config)
-    assert [row["train_loss"] for row in two] == pytest.approx([row["train_loss"] for row in one], rel=0.02)
+    assert [row.train_loss for row in two] == pytest.approx([row.train_loss for row in one], rel=0.02)
     steps = [read_plain(run.last)["training"]["average"]["updates"] for run in (whole, non_finite)]
     assert steps[0] == steps[1]
 
@@ -156,10 +156,10 @@ def test_what_is_written_has_left_the_gpu(tiny: Tiny, tmp_path: Path, monkeypatc
     config = load_config(tiny(device=DEVICE))
     state = build_state(config, 4, resolve_device(DEVICE, "auto"), lambda _: None)
     template: Any = Checkpoint(("a", "b"), Geometry(32), config.model, config.head, config, {}, {})
-    writer = checkpointing.CheckpointWriter(Run(tmp_path), template, 5.0)
+    writer = checkpointing.BackgroundWriter(Run(tmp_path), template, 5.0)
     before = torch.cuda.memory_allocated()
-    writer.best(state, 32)
-    writer.last(state)
+    writer.keep_best(state, 32)
+    writer.save(state)
     writer.wait()
     assert torch.cuda.memory_allocated() == before
     best, last = held

@@ -21,7 +21,7 @@ from facecls.data.load import LoadedSplit
 from facecls.errors import DeviceError, TrainingError
 from facecls.run import Run
 from facecls.training.distributed import DistributedGroup, SingleProcess
-from facecls.training.train import _refuse_other_images
+from facecls.training.train import _check_same_data
 from tests.training.runs import run_in
 
 Tiny = Callable[..., Path]
@@ -49,12 +49,12 @@ def test_two_processes_give_the_losses_of_one_with_the_same_batch(tiny: Tiny, tm
     )
     for one, both in zip(Run(tmp_path / "one").rows(), Run(tmp_path / "two").rows(), strict=True):
         for figure in ("train_loss", "val_loss", "val_accuracy", "train_accuracy"):
-            assert both[figure] == pytest.approx(one[figure], abs=1e-5)
+            assert getattr(both, figure) == pytest.approx(getattr(one, figure), abs=1e-5)
     weights = [read_plain(tmp_path / name / "best.pt")["weights"]["head.weight"] for name in ("one", "two")]
     assert torch.allclose(weights[0], weights[1], atol=1e-5)
     assert said.stdout.splitlines()[-1] == str(tmp_path / "two" / "best.pt")
     assert said.stdout.count("epoch 1/2") == 1
-    assert "2 processes: batch norm goes by the 8 faces of each process in a step" in said.stderr
+    assert "2 processes: batch norm uses the 8 images of each process in a step" in said.stderr
 
 
 def test_a_worker_that_is_killed_ends_the_run_with_words_and_it_goes_on_from_last(tiny: Tiny, tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ def test_a_worker_that_is_killed_ends_the_run_with_words_and_it_goes_on_from_las
     os.kill(_rank_1_of(process.pid), signal.SIGKILL)
     _, err = process.communicate(timeout=120)
     assert process.returncode != 0
-    assert "error: process 0 lost another process of the team" in err or "Signal 9 (SIGKILL)" in err
+    assert "error: rank 0 lost the connection to another rank" in err or "Signal 9 (SIGKILL)" in err
     done = read_plain(run.last)["training"]["epoch"]
     assert done >= 1
     epochs = f"train.epochs={done + 2}"
@@ -110,11 +110,11 @@ def test_each_process_takes_a_device_of_its_own(monkeypatch: pytest.MonkeyPatch)
     [
         (
             "auto",
-            "device: `auto`: process 2 of this machine has no CUDA device of its own, there are 2",
+            "device: `auto`: local rank 2 has no CUDA device of its own, this machine has 2",
             "torchrun --nproc-per-node=2, or `device: cpu`",
         ),
-        ("cuda:1", "device: `cuda:1` is one device for all processes", "use `device: cuda`: each takes its own"),
-        ("mps", "device: `mps` is one device for all processes", "use `device: cpu`, or go without torchrun"),
+        ("cuda:1", "device: `cuda:1` is one device for all processes", "use `device: cuda`, which gives each its own"),
+        ("mps", "device: `mps` is one device for all processes", "use `device: cpu`, or do not use torchrun"),
     ],
 )
 def test_a_process_without_a_device_of_its_own_is_an_error(
@@ -128,12 +128,12 @@ def test_a_process_without_a_device_of_its_own_is_an_error(
 def test_a_process_that_found_other_images_ends_the_run(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     other = [Path(), "another hash"]  # the run's folder, then what it is to train on and to be scored by
     monkeypatch.setattr(SingleProcess, "size", 2)
-    monkeypatch.setattr(SingleProcess, "gather", lambda _, mine: [mine, other.pop(0)])
+    monkeypatch.setattr(SingleProcess, "all_gather", lambda _, mine: [mine, other.pop(0)])
     with pytest.raises(TrainingError) as raised:
         run_in(tmp_path / "run", load_config(tiny()))
-    assert str(raised.value) == "data.root: of 2 processes, number 1 found other images or splits than number 0"
+    assert str(raised.value) == "data.root: rank 1 of 2 has other images or splits than rank 0"
     assert raised.value.hint == (
-        "give every machine the same files; where only the splits differ, the same split.csv as data.split_file"
+        "give every machine the same files; if only the splits differ, the same split.csv as data.split_file"
     )
     assert not Run(tmp_path / "run").config.exists()
 
@@ -145,7 +145,7 @@ def test_what_a_process_trains_on_is_told_by_classes_paths_labels_and_splits() -
         class Two(SingleProcess):
             size = 2
 
-            def gather(self, mine: Any) -> list[Any]:
+            def all_gather(self, mine: Any) -> list[Any]:
                 said.append(mine)
                 return [mine, mine]
 
@@ -153,7 +153,7 @@ def test_what_a_process_trains_on_is_told_by_classes_paths_labels_and_splits() -
             LoadedSplit(name, ImageList(Paths.of("faces", paths), np.array(labels, np.int32)), np.empty(len(labels)))  # type: ignore[arg-type]  # no store is needed
             for name, (paths, labels) in splits.items()
         ]
-        _refuse_other_images(Two(), classes, held)
+        _check_same_data(Two(), classes, held)
         return said[0]
 
     one = told(("a", "b"), train=(["a/1", "b/1"], [0, 1]), val=(["a/2"], [0]))

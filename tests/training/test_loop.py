@@ -25,9 +25,9 @@ from facecls.evaluation.infer import infer
 from facecls.evaluation.metrics import score
 from facecls.open_set.outputs import Outputs
 from facecls.progress import Progress
-from facecls.run import Run
-from facecls.training import step
-from facecls.training.loop import Loop, epochs_that_fit, rank_key
+from facecls.run import EpochMetrics, Run
+from facecls.training import schedule, step
+from facecls.training.loop import Loop, epoch_line, epochs_that_fit, rank_key
 from facecls.training.signals import Interrupted
 from facecls.training.state import TrainingState
 from tests.training.runs import EVERYTHING, run_in, same, weights
@@ -41,9 +41,9 @@ def test_the_network_learns_what_it_is_shown(tiny: Tiny, tmp_path: Path) -> None
     )
     result = run_in(tmp_path / "run", config)
     rows = Run(tmp_path / "run").rows()
-    assert rows[-1]["train_loss"] < 0.8 * rows[0]["train_loss"]
-    assert result.best["val_accuracy"] >= 0.5
-    assert read_plain(tmp_path / "run" / "best.pt")["metrics"] == result.best
+    assert rows[-1].train_loss < 0.8 * rows[0].train_loss
+    assert result.best.val_accuracy >= 0.5
+    assert read_plain(tmp_path / "run" / "best.pt")["metrics"] == result.best.to_plain()
 
 
 def test_two_runs_of_one_config_give_the_same_weights(tiny: Tiny, tmp_path: Path) -> None:
@@ -79,7 +79,7 @@ def test_a_resumed_run_ends_with_the_weights_of_an_unbroken_one(
     run_in(tmp_path / "broken", config, resume=True)
     assert same(weights(tmp_path / "unbroken"), weights(tmp_path / "broken"))
     told = ("epoch", "step", "lr", "train_loss", "val_loss", "val_accuracy")
-    one, two = ([[row[key] for key in told] for row in Run(tmp_path / name).rows()] for name in ("unbroken", "broken"))
+    one, two = ([[getattr(row, key) for key in told] for row in Run(tmp_path / name).rows()] for name in ("unbroken", "broken"))
     assert one == two
 
 
@@ -100,7 +100,7 @@ def test_ctrl_c_saves_and_prints_the_command_that_goes_on(tiny: Tiny, tmp_path: 
 
 def test_resume_with_no_run_starts_anew_and_says_so(tiny: Tiny, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     run_in(tmp_path / "run", load_config(tiny()), resume=True)
-    assert f"{tmp_path / 'run'}: there is no last.pt to go on from, so training starts anew" in capfd.readouterr().err
+    assert f"{tmp_path / 'run'}: there is no last.pt to resume from, training starts anew" in capfd.readouterr().err
 
 
 def test_resume_of_a_run_that_was_killed_before_its_first_last_pt_starts_anew(
@@ -111,8 +111,8 @@ def test_resume_of_a_run_that_was_killed_before_its_first_last_pt_starts_anew(
     whole = weights(run.folder)
     run.last.unlink()
     run_in(run.folder, config, resume=True)
-    assert f"{run.folder}: there is no last.pt to go on from, so training starts anew" in capfd.readouterr().err
-    assert same(weights(run.folder), whole) and [row["epoch"] for row in run.rows()] == [0, 1]
+    assert f"{run.folder}: there is no last.pt to resume from, training starts anew" in capfd.readouterr().err
+    assert same(weights(run.folder), whole) and [row.epoch for row in run.rows()] == [0, 1]
 
 
 def test_what_may_change_is_said_and_what_may_not_is_named(
@@ -122,12 +122,12 @@ def test_what_may_change_is_said_and_what_may_not_is_named(
     with pytest.raises(RunError) as raised:
         run_in(tmp_path / "run", load_config(tiny(), ["optimizer.lr=0.5", "train.epochs=3"]), resume=True)
     assert raised.value.problems == (
-        f"{tmp_path / 'run'}: the config is not the run's",
-        "optimizer.lr: was 0.003 when the run began, is 0.5",
+        f"{tmp_path / 'run'}: the config differs from the run's",
+        "optimizer.lr: the run has 0.003, got 0.5",
     )
     assert load_config(Run(tmp_path / "run").config).train.epochs == 2
     run_in(tmp_path / "run", load_config(tiny(), ["train.epochs=3"]), resume=True)
-    assert "train.epochs: 2 before, 3 from here on" in capfd.readouterr().err
+    assert "train.epochs: changed from 2 to 3" in capfd.readouterr().err
     assert load_config(Run(tmp_path / "run").config).train.epochs == 3
     assert len(Run(tmp_path / "run").rows()) == 3
 
@@ -135,8 +135,8 @@ def test_what_may_change_is_said_and_what_may_not_is_named(
 def test_a_best_is_replaced_only_by_a_better_one(tiny: Tiny, tmp_path: Path) -> None:
     run_in(tmp_path / "run", load_config(tiny(train={"epochs": 6, "batch_size": 8})))
     rows = Run(tmp_path / "run").rows()
-    best = max(rows, key=lambda row: (row["val_accuracy"], -row["val_loss"]))
-    assert read_plain(tmp_path / "run" / "best.pt")["metrics"] == best
+    best = max(rows, key=lambda row: (row.val_accuracy, -row.val_loss))
+    assert read_plain(tmp_path / "run" / "best.pt")["metrics"] == best.to_plain()
     # An older and better best than anything to come stays where it is.
     plain = read_plain(tmp_path / "run" / "best.pt")
     plain["metrics"] = {**plain["metrics"], "val_accuracy": 1.1}
@@ -148,7 +148,7 @@ def test_a_best_is_replaced_only_by_a_better_one(tiny: Tiny, tmp_path: Path) -> 
 def test_a_run_in_use_is_left_alone(tiny: Tiny, tmp_path: Path) -> None:
     run = Run(tmp_path / "run")
     run.open()
-    with run.lock(), pytest.raises(RunError, match="another process trains in this folder"):
+    with run.lock(), pytest.raises(RunError, match="another process trains in this directory"):
         run_in(run.folder, load_config(tiny()))
 
 
@@ -165,11 +165,11 @@ def test_a_loss_that_is_not_finite_goes_back_and_halves_the_rate(
     monkeypatch.setattr(functional, "cross_entropy", once_broken)
     run_in(tmp_path / "run", load_config(tiny(train={"epochs": 3, "batch_size": 16})))
     assert (
-        "the loss was not finite in epoch 2, step 2: going on from epoch 2, step 0, with 0.5 of the learning rate"
+        "the loss was not finite in epoch 2, step 2: rolled back to epoch 2, step 0, with 0.5 of the learning rate"
         in capfd.readouterr().err
     )
     assert all(tensor.isfinite().all() for tensor in weights(tmp_path / "run").values())
-    assert [row["epoch"] for row in Run(tmp_path / "run").rows()] == [0, 1, 2]
+    assert [row.epoch for row in Run(tmp_path / "run").rows()] == [0, 1, 2]
 
 
 def test_a_loss_that_stays_not_finite_is_an_error_that_names_a_way_out(
@@ -179,10 +179,8 @@ def test_a_loss_that_stays_not_finite_is_an_error_that_names_a_way_out(
     monkeypatch.setattr(functional, "cross_entropy", lambda *a, **k: plain_cross_entropy(*a, **k) * float("inf"))
     with pytest.raises(TrainingError) as raised:
         run_in(tmp_path / "run", load_config(tiny()))
-    assert str(raised.value) == (
-        "the loss is not finite in epoch 1, step 1, nor was it with half, a quarter and an eighth of the learning rate"
-    )
-    assert raised.value.hint == "try a lower rate (--set optimizer.lr=0.0003) or --set precision=fp32"
+    assert str(raised.value) == ("the loss is not finite in epoch 1, step 1, also with 1/2, 1/4 and 1/8 of the learning rate")
+    assert raised.value.hint == "use a lower rate (--set optimizer.lr=0.0003) or --set precision=fp32"
 
 
 def broken_gradient(monkeypatch: pytest.MonkeyPatch, step: int, seconds: float = 0.0) -> None:
@@ -210,26 +208,37 @@ def test_a_weight_that_is_not_finite_is_not_saved_to_be_gone_back_to(
 ) -> None:
     broken_gradient(monkeypatch, at)
     run_in(tmp_path / "run", load_config(tiny(train={"epochs": 3, "batch_size": 16, "save_minutes": save_minutes})))
-    assert f"a weight was not finite in epoch 2, step {at - 2}: going on from epoch" in capfd.readouterr().err
+    assert f"a weight was not finite in epoch 2, step {at - 2}: rolled back to epoch" in capfd.readouterr().err
     assert all(tensor.isfinite().all() for tensor in weights(tmp_path / "run").values())
-    assert [row["epoch"] for row in Run(tmp_path / "run").rows()] == [0, 1, 2]
+    assert [row.epoch for row in Run(tmp_path / "run").rows()] == [0, 1, 2]
 
 
 def test_a_setback_does_not_forget_the_time_that_it_took(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     broken_gradient(monkeypatch, 4, seconds=1.0)
     run_in(tmp_path / "run", load_config(tiny(train={"epochs": 2, "batch_size": 16})))
     first, last = Run(tmp_path / "run").rows()
-    assert last["seconds"] > first["seconds"] + 1.0
+    assert last.seconds > first.seconds + 1.0
+
+
+def metrics(val_accuracy: float, val_loss: float) -> EpochMetrics:
+    return EpochMetrics(0, 10, 32, 0.1, 1.0, 0.5, val_loss, val_accuracy, 0.5, 100.0, 0.0, 1.0)
+
+
+def test_the_line_of_an_epoch_fits_100_columns() -> None:
+    row = EpochMetrics(119, 10, 112, 0.1, 2.4731, 1.0, 5.0771, 1.0, 1.0, 1224.4, 0.5, 9249.0)
+    line = epoch_line(row, 120, is_best=True)
+    assert line == "epoch 120/120  lr 0.1000  loss 2.473  val loss 5.077  acc 100.0%  F1 100.0%  1224 img/s  9249s  best"
+    assert len(line) <= 100
 
 
 def test_a_figure_that_is_no_number_is_worse_than_any() -> None:
-    nothing, poor = ({"image_size": 32, "val_loss": loss} for loss in (float("nan"), 1e9))
+    nothing, poor = (metrics(0.5, loss) for loss in (float("nan"), 1e9))
     assert rank_key(poor, "val_loss") > rank_key(nothing, "val_loss")
 
 
 def test_of_epochs_with_the_same_accuracy_the_one_with_the_lower_loss_is_better() -> None:
     figures = [(0.9, 0.3), (0.9, 0.2), (0.8, 0.1), (0.9, float("nan"))]
-    rows = [{"image_size": 32, "val_accuracy": accuracy, "val_loss": loss} for accuracy, loss in figures]
+    rows = [metrics(accuracy, loss) for accuracy, loss in figures]
     assert max(rows, key=lambda row: rank_key(row, "val_accuracy")) is rows[1]
     assert max(rows[2:], key=lambda row: rank_key(row, "val_accuracy")) is rows[3]
 
@@ -267,14 +276,14 @@ def test_the_speed_counts_the_wait_for_the_last_steps_of_an_epoch(
     run_in(tmp_path / "run", load_config(tiny(train={"epochs": 1, "batch_size": 16})))
     (row,) = Run(tmp_path / "run").rows()
     # 40 faces in two steps, with a look after each and one at the end.
-    assert 40 / row["images_per_second"] > 3 * 0.2
+    assert 40 / row.images_per_second > 3 * 0.2
 
 
 def test_patience_ends_a_run_that_gets_no_better(tiny: Tiny, tmp_path: Path) -> None:
     config = load_config(tiny(optimizer={"lr": 1e-12}, train={"epochs": 50, "batch_size": 16, "patience": 3}))
     result = run_in(tmp_path / "run", config)
     assert result.stopped == "no better val_accuracy in 3 epochs"
-    assert len(Run(tmp_path / "run").rows()) == result.best["epoch"] + 1 + 3
+    assert len(Run(tmp_path / "run").rows()) == result.best.epoch + 1 + 3
 
 
 def test_a_time_budget_plans_the_epochs_that_fit(tiny: Tiny) -> None:
@@ -291,7 +300,7 @@ def test_the_epochs_that_fit_are_the_most_of_all_numbers_that_do(tiny: Tiny, sta
     config = load_config(tiny(data={"image_size": 90}, train={"epochs": 60, "max_minutes": 1.0, "start_size": start}))
 
     def fits(epochs: int, done: int, seconds: float) -> bool:
-        costs = [step.resolution_at(config, epoch, epochs) ** 2 for epoch in range(epochs)]
+        costs = [schedule.resolution_at(config, epoch, epochs) ** 2 for epoch in range(epochs)]
         return seconds * sum(costs) <= 60 * sum(costs[:done])
 
     for done in (1, 2, 7, 59, 60):
@@ -302,13 +311,13 @@ def test_the_epochs_that_fit_are_the_most_of_all_numbers_that_do(tiny: Tiny, sta
 
 def test_a_plan_of_many_epochs_is_made_at_once(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     many = {"epochs": 100_000, "max_minutes": 60.0, "start_size": 32}
-    config, plain_size_at, calls = load_config(tiny(data={"image_size": 112}, train=many)), step.resolution_at, [0]
+    config, plain_size_at, calls = load_config(tiny(data={"image_size": 112}, train=many)), schedule.resolution_at, [0]
 
     def counted(*arguments: Any) -> int:
         calls[0] += 1
         return plain_size_at(*arguments)
 
-    monkeypatch.setattr(step, "resolution_at", counted)
+    monkeypatch.setattr(schedule, "resolution_at", counted)
     assert 100 < epochs_that_fit(config, 10, 10.0) < 3600  # at a second each, but for the larger images to come
     assert calls[0] < 10_000
 
@@ -316,7 +325,7 @@ def test_a_plan_of_many_epochs_is_made_at_once(tiny: Tiny, monkeypatch: pytest.M
 def test_the_rate_of_a_row_is_the_heads_where_the_backbone_has_a_share_of_it(tiny: Tiny, tmp_path: Path) -> None:
     for factor in (1.0, 0.1):
         run_in(tmp_path / f"{factor}", load_config(tiny(optimizer={"backbone_lr_factor": factor}, train={"epochs": 2})))
-    whole, share = ([row["lr"] for row in Run(tmp_path / name).rows()] for name in ("1.0", "0.1"))
+    whole, share = ([row.lr for row in Run(tmp_path / name).rows()] for name in ("1.0", "0.1"))
     assert share == whole
 
 
@@ -347,7 +356,7 @@ def test_accumulated_pieces_give_the_gradient_of_the_whole_batch(tiny: Tiny, tmp
 def test_a_model_of_one_image_size_refuses_to_start_at_another(tiny: Tiny, tmp_path: Path) -> None:
     with pytest.raises(ModelError) as raised:
         run_in(tmp_path / "run", load_config(tiny(model={"name": "mlp"}, train={"start_size": 16})))
-    assert str(raised.value) == ("train.start_size: `mlp` takes images of one size, 32 pixels, so it cannot start at 16")
+    assert str(raised.value) == ("train.start_size: `mlp` takes images of 32 pixels only, not 16")
 
 
 def test_metrics_are_json_lines(tiny: Tiny, tmp_path: Path) -> None:
@@ -362,13 +371,13 @@ def test_images_that_grow_are_scored_at_the_size_they_have(
     config = load_config(tiny(data={"image_size": 48}, train={"epochs": 6, "start_size": 32, "batch_size": 16}))
     result = run_in(tmp_path / "run", config)
     rows = Run(tmp_path / "run").rows()
-    assert [row["image_size"] for row in rows] == [32, 32, 32, 32, 48, 48]
+    assert [row.image_size for row in rows] == [32, 32, 32, 32, 48, 48]
     said = capfd.readouterr().err
-    assert "images of 32 pixels from here on, 48 at the end\n" in said
-    assert "images of 48 pixels from here on\n" in said
+    assert "image size: 32 pixels, growing to 48\n" in said
+    assert "image size: 48 pixels\n" in said
     # A smaller image's figure never beats a larger one's.
-    assert result.best["image_size"] == 48
-    assert result.best["val_accuracy"] == max(row["val_accuracy"] for row in rows[4:])
+    assert result.best.image_size == 48
+    assert result.best.val_accuracy == max(row.val_accuracy for row in rows[4:])
     assert read_plain(tmp_path / "run" / "best.pt")["geometry"]["image_size"] == 48
 
 

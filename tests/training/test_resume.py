@@ -23,7 +23,7 @@ def test_the_users_own_files_are_not_written_over(facecls: Facecls, tiny: Tiny, 
     result = facecls("train", tiny(), "--out", mine)
     assert result.code == 1
     assert result.err.endswith(
-        f"error: {mine / name}: is there already, and no run has written it\n\nhint: name another folder with --out\n"
+        f"error: {mine / name}: exists already and is not from a run\n\nhint: name another directory with --out\n"
     )
     assert (mine / name).read_text() == "# by hand\n"
     assert not (mine / "environment.json").exists()
@@ -32,7 +32,7 @@ def test_the_users_own_files_are_not_written_over(facecls: Facecls, tiny: Tiny, 
 def test_the_images_folder_is_no_runs(facecls: Facecls, tiny: Tiny, faces: Path) -> None:
     before = sorted(path.name for path in faces.iterdir())
     result = facecls("train", tiny(), "--out", faces)
-    assert result.err.endswith(f"error: {faces}: is the folder of the images\n\nhint: name another with --out\n")
+    assert result.err.endswith(f"error: {faces}: is the directory of the images\n\nhint: name another with --out\n")
     assert sorted(path.name for path in faces.iterdir()) == before
 
 
@@ -45,9 +45,9 @@ def test_a_class_called_unknown_is_refused_where_strangers_are_called_so(
     config = tiny(data={"root": str(root)}, train={"epochs": 1})
     result = facecls("train", config, "--out", tmp_path / "run")
     assert result.err == (
-        f"error: {root}: a class is called `unknown`, as are images that show none of the classes\n\n"
-        "hint: rename it; if it holds strangers, move it elsewhere and name it in unknown.strangers; "
-        "or answer always with a class: unknown.enabled=false\n"
+        f"error: {root}: a class is called `unknown`, the label of rejected images\n\n"
+        "hint: rename it; if it holds unknown people, move it elsewhere and name it in unknown.strangers; "
+        "or disable rejection: unknown.enabled=false\n"
     )
     assert facecls("train", config, "--out", tmp_path / "run", "--set", "unknown.enabled=false").code == 0
 
@@ -78,7 +78,7 @@ def test_one_that_another_process_holds_is_left(facecls: Facecls, tiny: Tiny, tm
     run.open()
     with run.lock():
         result = facecls("train", tiny(), "--out", run.folder)
-        assert "another process trains in this folder" in result.err
+        assert "another process trains in this directory" in result.err
         assert (run.folder / ".lock").exists()
 
 
@@ -120,13 +120,13 @@ def test_one_that_has_ended_says_so(facecls: Facecls, tiny: Tiny, tmp_path: Path
     )
     result = facecls("train", config, "--out", tmp_path / "run", "--resume")
     assert result.code == 0
-    assert "training has ended already; what it has learned is judged anew\n" in result.err
-    assert "going on from" not in result.err
+    assert "training has ended already; calibrating again\n" in result.err
+    assert "resuming at" not in result.err
 
 
 def test_folds_do_not_lie_in_a_training(facecls: Facecls, tiny: Tiny, trained: Path) -> None:
     result = facecls("cross-validate", tiny(), "--folds", "2", "--out", trained)
-    assert result.err.endswith(f"error: {trained}: holds the run of one training\n\nhint: name another with --out\n")
+    assert result.err.endswith(f"error: {trained}: holds the run of a single training\n\nhint: name another with --out\n")
     assert not (trained / "fold-1").exists()
 
 

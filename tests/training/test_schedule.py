@@ -7,8 +7,9 @@ import torch
 from torch import nn
 
 from facecls.config.schema import OptimizerConfig, ScheduleConfig
-from facecls.training.ema import Average, NoAverage, build_average
-from facecls.training.schedule import build_optimizer, learning_rate
+from facecls.training.ema import EMA, NoAverage, build_average
+from facecls.training.optimizer import build_optimizer
+from facecls.training.schedule import learning_rate
 
 
 def test_one_cycle_is_torchs_one_cycle() -> None:
@@ -63,11 +64,11 @@ def test_biases_and_norms_are_not_decayed(name: str) -> None:
 def test_the_average_follows_its_formula_with_its_statistics() -> None:
     model = nn.BatchNorm1d(1)
     average = build_average(model, 0.5)
-    assert isinstance(average, Average)
+    assert isinstance(average, EMA)
     expected = 0.0
     for number in range(20):
         model.running_mean = torch.full((1,), float(number))
-        average = average if number else Average(model, 0.5)
+        average = average if number else EMA(model, 0.5)
         decay = min(0.5, (1 + number) / (10 + number))
         expected = decay * expected + (1 - decay) * number
         average.update(model)

@@ -20,7 +20,7 @@ from facecls.models.classifier import FaceClassifier
 from facecls.progress import Progress
 from facecls.run import Run
 from facecls.training.distributed import SingleProcess
-from facecls.training.step import ramp, resolution_at
+from facecls.training.schedule import ramp, resolution_at
 from facecls.training.train import train
 
 Tiny = Callable[..., Path]
@@ -36,14 +36,14 @@ def weights(config: Config, folder: Path) -> dict[str, torch.Tensor]:
 
 def small_memory(monkeypatch: pytest.MonkeyPatch, most: int) -> None:
     """A device that holds `most` faces while training."""
-    plain = FaceClassifier.forward
+    plain = FaceClassifier.embed
 
-    def forward(self: FaceClassifier, images: torch.Tensor) -> torch.Tensor:
+    def embed(self: FaceClassifier, images: torch.Tensor) -> torch.Tensor:
         if self.training and len(images) > most:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
         return plain(self, images)
 
-    monkeypatch.setattr(FaceClassifier, "forward", forward)
+    monkeypatch.setattr(FaceClassifier, "embed", embed)
 
 
 def test_out_of_memory_halves_the_micro_batches_and_keeps_the_gradient(
@@ -64,15 +64,15 @@ def test_the_failed_pass_is_gone_before_its_memory_is_given_back(
 ) -> None:
     passed: list[weakref.ref[torch.Tensor]] = []
     alive: list[bool] = []
-    plain = FaceClassifier.forward
+    plain = FaceClassifier.embed
 
-    def forward(self: FaceClassifier, images: torch.Tensor) -> torch.Tensor:
+    def embed(self: FaceClassifier, images: torch.Tensor) -> torch.Tensor:
         if self.training and not alive:
             passed.append(weakref.ref(images))
             raise torch.OutOfMemoryError("CUDA out of memory")
         return plain(self, images)
 
-    monkeypatch.setattr(FaceClassifier, "forward", forward)
+    monkeypatch.setattr(FaceClassifier, "embed", embed)
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: alive.append(passed[-1]() is not None))
     weights(load_config(tiny(**EXACT), ["train.epochs=1"]), tmp_path / "run")
     assert alive == [False]
@@ -82,9 +82,7 @@ def test_a_device_that_holds_not_one_face_is_an_error(tiny: Tiny, tmp_path: Path
     small_memory(monkeypatch, 0)
     with pytest.raises(TrainingError) as raised:
         weights(load_config(tiny(**EXACT)), tmp_path / "run")
-    assert str(raised.value) == (
-        "cpu: its memory does not hold one face in training: CUDA out of memory. Tried to allocate 2.00 GiB"
-    )
+    assert str(raised.value) == ("cpu: not enough memory to train on one image: CUDA out of memory. Tried to allocate 2.00 GiB")
 
 
 def test_a_compiled_run_has_clean_names_and_about_the_same_weights(
@@ -129,17 +127,15 @@ def test_one_of_a_team_that_runs_out_of_memory_ends_the_run(
 ) -> None:
     monkeypatch.setattr(SingleProcess, "size", 2)
     small_memory(monkeypatch, 5)
-    with pytest.raises(TrainingError, match="cpu ran out of memory in process 0 of 2"):
+    with pytest.raises(TrainingError, match="cpu ran out of memory on rank 0 of 2"):
         weights(load_config(tiny(**EXACT), ["train.epochs=1"]), tmp_path / "run")
 
 
 def test_batch_norm_of_one_face_is_an_error(tiny: Tiny, tmp_path: Path) -> None:
     with pytest.raises(TrainingError) as raised:
         weights(load_config(tiny(model={"name": "mlp"}), ["train.batch_size=1"]), tmp_path / "run")
-    assert str(raised.value) == "batch norm has nothing to go by in a piece of one face"
-    assert raised.value.hint == (
-        "a larger train.batch_size gives each piece of a step more; `model.name: linear` has no batch norm"
-    )
+    assert str(raised.value) == "batch norm needs more than one image per micro-batch"
+    assert raised.value.hint == ("use a larger train.batch_size, or a model without batch norm (`model.name: linear`)")
 
 
 @pytest.mark.parametrize(
@@ -147,7 +143,7 @@ def test_batch_norm_of_one_face_is_an_error(tiny: Tiny, tmp_path: Path) -> None:
     [
         (["model.name=resnet81"], ModelError, "model.name: `resnet81` is not a model"),
         (["model.pretrained=nowhere.pt"], CheckpointError, "nowhere.pt: no such checkpoint"),
-        (["model.name=mlp", "train.start_size=16"], ModelError, "train.start_size: `mlp` takes images of one size"),
+        (["model.name=mlp", "train.start_size=16"], ModelError, "train.start_size: `mlp` takes images of 32 pixels only"),
         (["train.tensorboard=true"], InstallError, "train.tensorboard: tensorboard is not installed"),
     ],
 )

@@ -54,11 +54,11 @@ def test_imagenet_weights_from_the_cache_fill_our_resnet18_and_stay_where_frozen
     frozen = {name for name in theirs if name.startswith(("conv1", "bn1", "layer1"))}
     assert frozen <= same
     assert not any(name.startswith(("layer2", "layer4")) for name in same)
-    assert "resnet18 begins with ImageNet's weights and a new head" in capfd.readouterr().err
+    assert "initial weights: ImageNet, with a new head" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(
-    ("non_finite", "said"),
+    ("error", "said"),
     [
         (URLError("no network"), "<urlopen error no network>"),
         (IncompleteRead(b"half", 4), "IncompleteRead(4 bytes read, 4 more expected)"),
@@ -66,18 +66,18 @@ def test_imagenet_weights_from_the_cache_fill_our_resnet18_and_stay_where_frozen
     ],
 )
 def test_weights_that_cannot_be_fetched_are_an_error_with_a_way_out(
-    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hub: Path, non_finite: Exception, said: str
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hub: Path, error: Exception, said: str
 ) -> None:
     (file,) = hub.iterdir()
     file.unlink()
 
     def unreachable(*_: object, **__: object) -> None:
-        raise non_finite
+        raise error
 
     monkeypatch.setattr(torch.hub, "load_state_dict_from_url", unreachable)
     with pytest.raises(InstallError) as raised:
         start(tiny(model={"name": "resnet18", "pretrained": "imagenet"}), tmp_path / "run")
-    assert str(raised.value) == f"model.pretrained: the ImageNet weights of `resnet18` cannot be fetched: {said}"
+    assert str(raised.value) == f"model.pretrained: the ImageNet weights of `resnet18` cannot be downloaded: {said}"
     assert raised.value.hint == f"put {file.name} into {hub} by hand, or train with model.pretrained=none"
 
 
@@ -89,7 +89,7 @@ def test_a_damaged_file_in_the_cache_is_named(tiny: Tiny, tmp_path: Path, hub: P
         start(tiny(model={"name": "resnet18", "pretrained": "imagenet"}), tmp_path / "run")
     assert str(raised.value).startswith(f"model.pretrained: {file}: cannot be read: ")
     assert "\n" not in str(raised.value)
-    assert raised.value.hint == "delete it, and it is fetched anew"
+    assert raised.value.hint == "delete it, and it is downloaded again"
 
 
 def test_another_run_with_other_classes_lends_its_backbone(
@@ -103,7 +103,7 @@ def test_another_run_with_other_classes_lends_its_backbone(
         data={"root": str(tmp_path / "others")}, model={"pretrained": best, "freeze": "backbone"}, train={"epochs": 1}
     )
     second = start(config, tmp_path / "second")
-    assert f"the model begins with the backbone of {best} and a new head" in capfd.readouterr().err
+    assert f"initial weights: the backbone of {best}, with a new head" in capfd.readouterr().err
     averaged = read_plain(tmp_path / "first" / "best.pt")["weights"]
     backbone = [name for name in first if name.startswith("backbone.")]
     assert backbone and all(torch.equal(second[name], averaged[name]) for name in backbone)
@@ -113,7 +113,7 @@ def test_the_same_classes_take_the_head_as_well(tiny: Tiny, tmp_path: Path, capf
     start(tiny(train={"epochs": 1}), tmp_path / "first")
     best = str(tmp_path / "first" / "best.pt")
     start(tiny(model={"pretrained": best}, train={"epochs": 1}), tmp_path / "second")
-    assert f"the model begins with all weights of {best}" in capfd.readouterr().err
+    assert f"initial weights: {best}, including the head" in capfd.readouterr().err
 
 
 def test_weights_that_do_not_fit_and_files_that_are_none_are_named(tiny: Tiny, tmp_path: Path) -> None:
@@ -193,8 +193,6 @@ def test_weights_for_images_of_another_size_are_an_error_that_names_the_key(tiny
     with pytest.raises(ModelError) as raised:
         start(tiny(model={"name": "timm/windowed", "pretrained": "imagenet"}), tmp_path / "run")
     assert str(raised.value) == (
-        "model.pretrained: `timm/windowed` with ImageNet's weights does not fit a model for images of 32 pixels"
+        "model.pretrained: `timm/windowed` with ImageNet weights does not fit a model for images of 32 pixels"
     )
-    assert raised.value.hint == (
-        "set data.image_size to the size that the weights were made for, which is mostly 224 for ImageNet's"
-    )
+    assert raised.value.hint == ("set data.image_size to the size of the weights, mostly 224 for ImageNet")

@@ -1,0 +1,91 @@
+"""Resuming a run: whether it can be resumed, what changed in its config, and its state."""
+
+from typing import Any
+
+from facecls.checkpoint import read_plain
+from facecls.config.schema import Config, UnknownConfig, flat
+from facecls.errors import CheckpointError, RunError
+from facecls.run import EpochMetrics, Run
+from facecls.training.state import TrainingState
+
+MAY_CHANGE = {
+    "device",
+    "data.store",
+    "data.cache_dir",
+    "train.epochs",
+    "train.patience",
+    "train.max_minutes",
+    "train.save_minutes",
+    *(f"unknown.{key}" for key in UnknownConfig.model_fields),
+}
+
+
+def prepare(run: Run, config: Config, resume: bool) -> list[str]:
+    """Checks that training into the run directory overwrites nothing, and returns notes for the user.
+
+    Raises RunError if the directory holds a run that is not to be resumed, or files of the user's with the names of a run's,
+    and if a config key that may not change has changed.
+    """
+    if not (resume and run.last.exists()):
+        _check_no_other_files(run)
+    if run.begun and not resume:
+        raise RunError(f"{run.folder}: already holds a run", hint="continue it with --resume, or name another with --out")
+    if not resume:
+        return []
+    if not run.last.exists():
+        return [f"{run.folder}: there is no last.pt to resume from, training starts anew"]
+    before, now = flat(_training_of(run)["config"]), flat(config.model_dump(mode="json"))
+    changed = {key: (before.get(key), now.get(key)) for key in sorted(before | now) if before.get(key) != now.get(key)}
+    forbidden = [f"{key}: the run has {old!r}, got {new!r}" for key, (old, new) in changed.items() if key not in MAY_CHANGE]
+    if forbidden:
+        raise RunError(
+            f"{run.folder}: the config differs from the run's",
+            *forbidden,
+            hint=f"`facecls train {run.config} --out {run.folder} --resume` resumes with the run's own config; "
+            f"only these may change: {', '.join(sorted(MAY_CHANGE))}",
+        )
+    return [f"{key}: changed from {old!r} to {new!r}" for key, (old, new) in changed.items()]
+
+
+def _check_no_other_files(run: Run) -> None:
+    if not (run.begun or run.environment.exists()):  # the first file that a run writes
+        for path in (run.config, run.split):
+            if path.exists():
+                raise RunError(f"{path}: exists already and is not from a run", hint="name another directory with --out")
+
+
+def load(run: Run, config: Config, state: TrainingState) -> None:
+    """Sets a new state to that of last.pt, with the best epoch of best.pt.
+
+    Raises RunError if the number of processes differs, or if training has ended and best.pt is missing.
+    """
+    plain = _training_of(run)
+    before = plain["training"]["processes"]
+    if before != state.processes:
+        raise RunError(
+            f"{run.folder}: was trained by {_processes(before)} and cannot be resumed by {_processes(state.processes)}: "
+            "the batches would differ",
+            hint=f"torchrun --nproc-per-node={before}" if before > 1 else "start it without torchrun",
+        )
+    state.load_plain(plain["training"])
+    was = plain["config"]["train"]
+    # Unless one of them has changed, the number of epochs planned for a time budget stays.
+    if (was["epochs"], was["max_minutes"]) != (config.train.epochs, config.train.max_minutes):
+        state.epochs = max(config.train.epochs, state.epoch)
+    state.best = EpochMetrics(**read_plain(run.best)["metrics"]) if run.best.exists() else None
+    if state.best is None and state.ended:
+        raise RunError(
+            f"{run.best}: is missing, and training has ended",
+            hint=f"restore it, or use the weights of the last epoch: --checkpoint {run.last}",
+        )
+
+
+def _processes(number: int) -> str:
+    return "one process" if number == 1 else f"{number} processes"
+
+
+def _training_of(run: Run) -> dict[str, Any]:
+    plain = read_plain(run.last)
+    if not plain.get("training"):
+        raise CheckpointError(f"{run.last}: holds no training state", hint="training resumes from a run's last.pt")
+    return plain
