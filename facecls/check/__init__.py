@@ -1,1 +1,1 @@
-"""A look at config, data and one batch before time is spent on them."""
+"""Checks before training: a dry run of one batch, an audit of the data set, and a suggested config."""

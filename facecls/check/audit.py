@@ -1,4 +1,4 @@
-"""What is wrong with this data set: every finding with its images and what to do about it; nothing is changed."""
+"""Audit of a data set: all findings, with the images concerned and a suggested fix; nothing is changed."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import numpy as np
 
 from facecls.check.classes import few_images, imbalance, numeric_names, similar_names
 from facecls.check.copies import copies
-from facecls.check.findings import AuditedImages, Finding, Item
+from facecls.check.findings import SEVERITIES, AuditedImages, Finding, Item
 from facecls.check.images import black, blurred, colour_and_grey, flat, oblong, tiny, unreadable
 from facecls.check.shortcut import shortcut
 from facecls.checkpoint import Checkpoint
@@ -20,9 +20,7 @@ from facecls.errors import DataError
 from facecls.progress import Progress, ProgressBar
 from facecls.report.report import FindingSummary
 
-Check = Callable[[AuditedImages], Iterator[Finding]]
-
-CHECKS: tuple[Check, ...] = (
+CHECKS: tuple[Callable[[AuditedImages], Iterator[Finding]], ...] = (
     unreadable,
     similar_names,
     copies,
@@ -37,68 +35,62 @@ CHECKS: tuple[Check, ...] = (
     shortcut,
 )
 
-
-_EXAMPLES = 3  # of a finding
-_EXAMPLE_IMAGES = 4  # that one of them names
+_SUMMARY_ITEMS = 3  # items shown in a finding's summary
+_ITEM_IMAGES = 4  # images shown per item
 
 
 @dataclass(frozen=True)
 class Audit:
-    """The images that were looked at and what was found, the grave findings first."""
+    """The audited images and the findings, most severe first."""
 
     images: AuditedImages
     findings: tuple[Finding, ...]
 
-    @property
-    def grave(self) -> bool:
-        """Whether a finding is grave."""
-        return any(finding.grave for finding in self.findings)
 
+def audit(dataset: DatasetIndex, data: DataConfig, progress: ProgressBar | None = None, cache_dir: Path | None = None) -> Audit:
+    """Runs all checks on the images of all splits.
 
-def audit(found: DatasetIndex, data: DataConfig, progress: ProgressBar | None = None, cache_dir: Path | None = None) -> Audit:
-    """Looks at every image of every part.
-
-    What a look tells is kept per file (path, size, time of change) in `cache_dir` (None: the user's cache folder), so that
-    the second audit of a data set takes a fraction of the first one's time.
+    Image statistics are cached by path, size and modification time in `cache_dir` (None: the user's cache directory), which
+    makes a second audit of the same files much faster.
     """
-    paths = [path for image_list in found.splits.values() for path in image_list.paths]
+    paths = [path for image_list in dataset.splits.values() for path in image_list.paths]
+    sizes = [len(image_list.labels) for image_list in dataset.splits.values()]
     images = AuditedImages(
         root=data.root,
         paths=paths,
-        labels=np.concatenate([image_list.labels for image_list in found.splits.values()]),
-        splits=np.repeat(np.arange(len(found.splits), dtype=np.int32), [len(each.labels) for each in found.splits.values()]),
-        split_names=tuple(found.splits),
+        labels=np.concatenate([image_list.labels for image_list in dataset.splits.values()]),
+        splits=np.repeat(np.arange(len(sizes), dtype=np.int32), sizes),
+        split_names=tuple(dataset.splits),
         splits_are_folders=bool(split_folders(data.root)),
-        classes=found.classes,
+        classes=dataset.classes,
         stats=compute_image_stats(paths, progress, cache_dir),
     )
     findings = [finding for check in CHECKS for finding in check(images)]
     findings += tiny(images, data)
-    return Audit(images, tuple(sorted(findings, key=lambda finding: not finding.grave)))
+    return Audit(images, tuple(sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity))))
 
 
-def findings(checkpoint: Checkpoint, data: DataConfig, progress: Progress) -> list[FindingSummary] | None:
-    """What is wrong with the data that a run was trained on; None where that data is no longer there."""
-    data = data.model_copy(update={"on_bad_image": "skip"})  # as scoring does
+def audit_run(checkpoint: Checkpoint, data: DataConfig, progress: Progress) -> list[FindingSummary] | None:
+    """Audits the data that a run was trained on; None if the data is no longer there."""
+    data = data.model_copy(update={"on_bad_image": "skip"})  # as evaluation does
     try:
-        found = index_dataset(data, checkpoint.config.split, progress.bar)
+        dataset = index_dataset(data, checkpoint.config.split, progress.bar)
     except DataError:
         return None
-    audited = audit(found, data, progress.bar, data.cache_dir)
-    images = audited.images
+    result = audit(dataset, data, progress.bar, data.cache_dir)
     return [
         FindingSummary(
             finding.kind,
-            finding.grave,
+            finding.severity,
             finding.message,
             finding.fix,
-            tuple(_words(images, item) for item in finding.items[:_EXAMPLES]),
-            max(0, len(finding.items) - _EXAMPLES),
+            tuple(_item_text(result.images, item) for item in finding.items[:_SUMMARY_ITEMS]),
+            max(0, len(finding.items) - _SUMMARY_ITEMS),
         )
-        for finding in audited.findings
+        for finding in result.findings
     ]
 
 
-def _words(images: AuditedImages, item: Item) -> str:
-    paths = [images.paths[number].removeprefix(f"{images.root}/") for number in item.images[:_EXAMPLE_IMAGES]]
+def _item_text(images: AuditedImages, item: Item) -> str:
+    paths = [images.paths[index].removeprefix(f"{images.root}/") for index in item.images[:_ITEM_IMAGES]]
     return ", ".join([*paths, item.note] if item.note else paths)

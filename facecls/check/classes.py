@@ -1,4 +1,4 @@
-"""Classes: too few images, too uneven, names that will be mixed up."""
+"""Checks of the classes: too few images, imbalance, ambiguous names."""
 
 import unicodedata
 from collections import defaultdict
@@ -6,85 +6,85 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from facecls.check.findings import AuditedImages, Finding, Item, named
-from facecls.check.findings import images as count_images
+from facecls.check.findings import AuditedImages, Finding, Item
+from facecls.text import name_list, plural
 
 FEW = 5
-"""Images to train on, below which a class is hardly learned."""
+"""Training images; a class with fewer is hardly learned."""
 
 UNEVEN = 3.0
-"""The largest class's images to train on over the smallest's, from which on balancing pays."""
+"""Ratio of the largest to the smallest class (training images) from which on balancing pays."""
 
 
 def few_images(images: AuditedImages) -> Iterator[Finding]:
-    """Classes with few images to train on; grave where there is none."""
-    counts = images.counts("train")
+    """Classes with fewer than FEW training images; an error if one has none."""
+    counts = images.class_counts("train")
     few = [number for number in np.argsort(counts, kind="stable").tolist() if counts[number] < FEW]
     if few:
         yield Finding(
             "few images",
-            bool(counts[few[0]] == 0),
-            f"{len(few)} {'class has' if len(few) == 1 else 'classes have'} fewer than {FEW} images to train on",
+            "error" if counts[few[0]] == 0 else "warning",
+            f"{len(few)} {'class has' if len(few) == 1 else 'classes have'} fewer than {FEW} training images",
             "add images, or leave these classes out",
-            tuple(Item((), f"{images.classes[number]}: {count_images(counts[number])}") for number in few),
+            tuple(Item((), f"{images.classes[number]}: {plural(counts[number], 'image')}") for number in few),
         )
 
 
 def imbalance(images: AuditedImages) -> Iterator[Finding]:
-    """Classes of very different sizes."""
-    counts = images.counts("train")
+    """Classes that differ in size by UNEVEN times or more."""
+    counts = images.class_counts("train")
     smallest, largest = int(counts.argmin()), int(counts.argmax())
     if counts[smallest] == 0 or counts[largest] < UNEVEN * counts[smallest]:
         return
-    ratio, most = counts[largest] / counts[smallest], counts[largest] / counts.sum()
+    ratio, majority = counts[largest] / counts[smallest], counts[largest] / counts.sum()
     yield Finding(
         "imbalance",
-        False,
-        f"`{images.classes[largest]}` has {ratio:.1f} times the images of `{images.classes[smallest]}` "
-        f"({counts[largest]} and {counts[smallest]}); who always says the largest is right {most:.1%} of the time",
+        "warning",
+        f"`{images.classes[largest]}` has {ratio:.1f} times the training images of `{images.classes[smallest]}` "
+        f"({counts[largest]} and {counts[smallest]}); always predicting the largest class has an accuracy of {majority:.1%}",
         "train with --set data.balance=sampler (or loss) and --set train.best=val_macro_f1, and compare macro F1",
         tuple(
-            Item((), f"{images.classes[number]}: {count_images(counts[number])}")
+            Item((), f"{images.classes[number]}: {plural(counts[number], 'image')}")
             for number in np.argsort(-counts, kind="stable")
         ),
     )
 
 
 def numeric_names(images: AuditedImages) -> Iterator[Finding]:
-    """Classes called 1, 2, 10, which whoever sorts names as text numbers in another order (1, 10, 2)."""
+    """Class names such as 1, 2, 10 whose numeric order differs from their text order (1, 10, 2)."""
     numbers = [name for name in images.classes if name.isdecimal()]
     as_text = sorted(numbers)
     if as_text == sorted(numbers, key=int):
         return
     yield Finding(
         "numeric names",
-        False,
-        f"classes are called by numbers that sort otherwise as text ({named(as_text, 3)}): here they are in the order of the "
-        "numbers, in torchvision's ImageFolder and other tools in that of the text",
-        "compare classes by name, never by number, or fill the names up with zeros",
+        "info",
+        f"class names are numbers whose text order ({name_list(as_text, 3)}) is not their numeric order; facecls sorts them as "
+        "numbers, torchvision's ImageFolder and other tools as text",
+        "compare classes by name, not by index, or pad the names with zeros",
         tuple(Item((), name) for name in numbers),
     )
 
 
 def similar_names(images: AuditedImages) -> Iterator[Finding]:
-    """Classes whose names differ only in case, in surrounding spaces or in Unicode's form: one class under two names."""
-    alike: defaultdict[str, list[str]] = defaultdict(list)
+    """Class names that differ only in case, surrounding spaces or Unicode form: probably one class under two names."""
+    by_key: defaultdict[str, list[str]] = defaultdict(list)
     for name in images.classes:
-        alike[unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold()).strip()].append(name)
-    found = [names for names in alike.values() if len(names) > 1]
-    if found:
+        by_key[unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold()).strip()].append(name)
+    groups = [names for names in by_key.values() if len(names) > 1]
+    if groups:
         yield Finding(
             "similar names",
-            True,
-            f"{len(found)} group{'s' * (len(found) != 1)} of classes differ only in case or Unicode form: "
-            + "; ".join(" and ".join(f"`{_visible(name)}`" for name in names) for names in found[:5]),
+            "error",
+            f"{plural(len(groups), 'group')} of class names that differ only in case, spaces or Unicode form: "
+            + "; ".join(" and ".join(f"`{_escaped(name)}`" for name in names) for names in groups[:5]),
             "put the images of each group into one folder",
-            tuple(Item((), " / ".join(_visible(name) for name in names)) for names in found),
+            tuple(Item((), " / ".join(_escaped(name) for name in names)) for names in groups),
         )
 
 
-def _visible(name: str) -> str:
-    """The name; where it is not in Unicode's composed form, with its parts spelled out, or both would look the same."""
+def _escaped(name: str) -> str:
+    """The name; with its code points escaped if it is not in Unicode's composed form, as it would look like another."""
     if name.isascii() or name == unicodedata.normalize("NFC", name):
         return name
     return name.encode("ascii", "backslashreplace").decode()

@@ -1,4 +1,4 @@
-"""A training's first steps on one batch, to know that it runs, how long an epoch will take, and in how much memory."""
+"""Dry run: a few training steps on one batch, to measure loss, time per epoch and memory."""
 
 import sys
 import time
@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import nn
 
 from facecls import seeding
 from facecls.config.schema import Config
@@ -28,62 +27,55 @@ from facecls.training.state import TrainingState, build_state
 from facecls.training.step import TrainStep
 from facecls.training.transfer import load_pretrained
 
-_STEPS = 3  # that are timed, after one that is not
+_TIMED_STEPS = 3  # after one warm-up step
 
 
 @dataclass(frozen=True)
 class DryRun:
-    """What one batch, forward and backward, has shown; times in seconds, memory in bytes."""
+    """Measurements of one batch, forward and backward; times in seconds, memory in bytes."""
 
     device: str
     threads: int
     parameters: int
     multiply_adds: int  # for one image of `data.image_size`
-    faces: int  # in the batch
+    faces: int  # images in the batch
     loss: float
-    steps: int  # of an epoch
-    step_seconds: dict[int, float]  # by the side of the images: `train.start_size`, if there is one, and `data.image_size`
-    epoch_seconds: float  # of the last epoch, scoring with it
+    steps: int  # per epoch
+    step_seconds: dict[int, float]  # by image side in pixels: `train.start_size` (if set) and `data.image_size`
+    epoch_seconds: float  # of the last epoch, with validation
     training_seconds: float  # of all epochs
-    reading_seconds: float  # of decoding all faces once
-    peak_bytes: (
-        int | None
-    )  # of the GPU, or, without one, of this process, during these steps; None where the system does not say
-    faces_bytes: int  # of all decoded faces
-    store: str  # where they will be kept
-    store_why: str  # empty where the config says so
+    reading_seconds: float  # to decode all images once
+    peak_bytes: int | None  # of the GPU, or without one of this process; None if the system does not report it
+    faces_bytes: int  # of all decoded images
+    store: str
+    store_why: str  # empty if the config names the store
     notes: tuple[str, ...] = ()
-
-    @property
-    def finite(self) -> bool:
-        """Whether the loss is a number."""
-        return bool(np.isfinite(self.loss))
 
 
 def dry_run_batch(config: Config, dataset: DatasetIndex, device: Device, progress: Progress) -> DryRun:
-    """Trains on one batch a few times, in memory only.
+    """Trains a new model on one batch for a few steps, in memory only.
 
-    The time of an epoch is that of its steps and of scoring `val`, without what a disk or the network may add. Raises
-    ModelError as a training would, and DataError where fewer than two images of the batch can be read.
+    An epoch's time is that of its steps and of the validation; waiting for a disk or network is not included. Raises
+    ModelError as training does, and DataError if fewer than two images of the batch can be read.
     """
     notes: list[str] = []
     classes = len(dataset.classes)
     image_list = dataset.splits["train"]
-    at_once = config.train.batch_size * config.train.accumulate
-    steps = steps_per_epoch(len(image_list.labels), at_once)
+    steps = steps_per_epoch(len(image_list.labels), config.train.batch_size * config.train.accumulate)
     order = torch.randperm(len(image_list.labels), generator=seeding.generator("order", config.seed, 0)).numpy()
-    chosen = np.array_split(order, steps)[0]  # of an epoch's steps, none is larger
+    chosen = np.array_split(order, steps)[0]  # the first batch is the largest
     geometry = Geometry(config.data.image_size, config.data.crop, config.data.fit)
     sample = image_list.take(chosen)
-    begun = time.perf_counter()
+    start = time.perf_counter()
     faces, bad = read_into_memory(sample.paths, geometry, lambda _: None)
-    reading = (time.perf_counter() - begun) / len(chosen)
-    kept = np.setdiff1d(np.arange(len(chosen)), [index for index, _ in bad])
-    if len(kept) < 2:
+    reading = (time.perf_counter() - start) / len(chosen)
+    readable = np.setdiff1d(np.arange(len(chosen)), [index for index, _ in bad])
+    if len(readable) < 2:
         raise DataError(
-            f"{len(kept)} of {len(chosen)} images of the first batch can be read", *(str(error) for _, error in bad[:5])
+            f"only {len(readable)} of {len(chosen)} images of the first batch can be read",
+            *(str(error) for _, error in bad[:5]),
         )
-    split = LoadedSplit("train", sample.take(kept), faces.take(kept))
+    split = LoadedSplit("train", sample.take(readable), faces.take(readable))
 
     state = build_state(
         config, classes, device, lambda model: notes.extend(load_pretrained(model, config.model, dataset.classes))
@@ -101,18 +93,20 @@ def dry_run_batch(config: Config, dataset: DatasetIndex, device: Device, progres
     (batch,) = TrainLoader(split, len(split), config.seed, device).epoch(0)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device.torch_device)
-    sizes = sorted({resolution_at(config, 0, state.epochs), config.data.image_size})
-    loss, step_seconds = _timed_steps(train_step, state, batch, sizes)
+    sides = sorted({resolution_at(config, 0, state.epochs), config.data.image_size})
+    loss, step_seconds = _timed_steps(train_step, state, batch, sides)
     peak = _peak_bytes(device)
-    scoring = _timed(lambda: infer(state.averaged, split, device)) / len(split)
-    scoring *= len(dataset.splits["val"].labels) if "val" in dataset.splits else 0
-    epochs = [
-        steps * _seconds_at(resolution_at(config, epoch, state.epochs), step_seconds) + scoring for epoch in range(state.epochs)
+    counts = {name: len(image_list.labels) for name, image_list in dataset.splits.items()}
+    validation = _timed(lambda: infer(state.averaged, split, device)) / len(split) * counts.get("val", 0)
+    epoch_seconds = [
+        steps * _seconds_at(resolution_at(config, epoch, state.epochs), step_seconds) + validation
+        for epoch in range(state.epochs)
     ]
-    needed = sum(len(each.labels) for name, each in dataset.splits.items() if name != "test") * 3 * config.data.image_size**2
+    decoded = sum(count for name, count in counts.items() if name != "test")  # training does not read test
+    faces_bytes = decoded * 3 * config.data.image_size**2
     store, why = config.data.store, ""
     if store == "auto":
-        store, why = choose_store(needed, measure_available(config.data.cache_dir, device.torch_device))
+        store, why = choose_store(faces_bytes, measure_available(config.data.cache_dir, device.torch_device))
     return DryRun(
         device=str(device),
         threads=torch.get_num_threads(),
@@ -122,11 +116,11 @@ def dry_run_batch(config: Config, dataset: DatasetIndex, device: Device, progres
         loss=loss,
         steps=steps,
         step_seconds=step_seconds,
-        epoch_seconds=epochs[-1],
-        training_seconds=sum(epochs),
-        reading_seconds=reading * sum(len(each.labels) for name, each in dataset.splits.items() if name != "test"),
+        epoch_seconds=epoch_seconds[-1],
+        training_seconds=sum(epoch_seconds),
+        reading_seconds=reading * decoded,
         peak_bytes=peak,
-        faces_bytes=needed,
+        faces_bytes=faces_bytes,
         store=store,
         store_why=why,
         notes=tuple(notes),
@@ -134,30 +128,29 @@ def dry_run_batch(config: Config, dataset: DatasetIndex, device: Device, progres
 
 
 def _timed_steps(train_step: TrainStep, state: TrainingState, batch: Batch, sizes: list[int]) -> tuple[float, dict[int, float]]:
-    """The loss of the first step, and the seconds of one at each size."""
+    """The loss of the first step, and the fastest step's seconds at each image size."""
     losses, seconds = [], {}
-    model: nn.Module = state.model
-    model.train()
+    state.model.train()
 
     def step(size: int) -> None:
         state.running.sums.zero_()
         train_step.step(state, batch, size)
-        losses.append(state.running.read()[0])  # which waits for the device
+        losses.append(state.running.read()[0])  # waits for the device
 
     for size in sizes:
         step(size)
-        seconds[size] = min(_timed(lambda size=size: step(size)) for _ in range(_STEPS))  # type: ignore[misc]  # mypy cannot infer it
+        seconds[size] = min(_timed(lambda size=size: step(size)) for _ in range(_TIMED_STEPS))  # type: ignore[misc]  # mypy cannot infer it
     return losses[0], seconds
 
 
 def _timed(call: Callable[[], object]) -> float:
-    begun = time.perf_counter()
+    start = time.perf_counter()
     call()
-    return time.perf_counter() - begun
+    return time.perf_counter() - start
 
 
 def _seconds_at(size: int, measured: dict[int, float]) -> float:
-    """A step's seconds on images of `size` pixels, between those that were measured as their areas are."""
+    """A step's seconds at `size` pixels, interpolated linearly in image area."""
     sizes = sorted(measured)
     return float(np.interp(size**2, [side**2 for side in sizes], [measured[side] for side in sizes]))
 
@@ -167,7 +160,7 @@ def _peak_bytes(device: Device) -> int | None:
         return int(torch.cuda.max_memory_allocated(device.torch_device))
     if sys.platform == "win32":
         return None
-    import resource  # which Windows does not have
+    import resource  # not on Windows
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else 1024 * peak

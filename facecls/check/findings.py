@@ -1,35 +1,34 @@
-"""What an audit finds, and the images it looks at."""
+"""Findings of a data set audit, and the images they are about."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from facecls.data.duplicates.image_stats import ImageStats
 
-Numbers = NDArray[np.int64]  # of images
+Severity = Literal["error", "warning", "info"]
+"""error: training fails or its metrics are wrong; warning: worth fixing; info: worth knowing."""
+
+SEVERITIES: tuple[Severity, ...] = get_args(Severity)
 
 
 @dataclass(frozen=True)
 class Item:
-    """One thing that a finding lists: an image, copies that belong together, or a class (no images, its name in `note`)."""
+    """One entry of a finding: an image, a set of copies, or a class (no images, its name in `note`)."""
 
-    images: tuple[int, ...]
+    images: tuple[int, ...]  # indices into AuditedImages
     note: str = ""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that is wrong, or worth knowing, about a data set.
-
-    grave: it makes a training fail, or its figures untrue.
-    """
+    """A problem or a noteworthy property of a data set."""
 
     kind: str
-    grave: bool
+    severity: Severity
     message: str
     fix: str
     items: tuple[Item, ...] = ()
@@ -37,14 +36,14 @@ class Finding:
 
 @dataclass(frozen=True)
 class AuditedImages:
-    """All images of a data set, of all its parts, and what looking at them has told."""
+    """The N images of all splits of a data set, with their statistics."""
 
     root: Path
     paths: list[str]
     labels: NDArray[np.int32]  # (N,)
-    splits: NDArray[np.int32]  # (N,) numbers of `part_names`
+    splits: NDArray[np.int32]  # (N,) indices into `split_names`
     split_names: tuple[str, ...]
-    splits_are_folders: bool  # not drawn by chance
+    splits_are_folders: bool  # rather than chosen at random
     classes: tuple[str, ...]
     stats: ImageStats
 
@@ -53,11 +52,11 @@ class AuditedImages:
 
     @property
     def readable(self) -> NDArray[np.bool_]:
-        """Which images can be read, (N,)."""
+        """Which images can be decoded, (N,)."""
         return self.column("readable").astype(bool)
 
     def column(self, field: str) -> NDArray[Any]:
-        """A column of the table of looks, (N,)."""
+        """A column of the image statistics, (N,)."""
         return np.asarray(self.stats.table[field])
 
     def class_of(self, image: int) -> str:
@@ -66,19 +65,7 @@ class AuditedImages:
     def split_of(self, image: int) -> str:
         return self.split_names[int(self.splits[image])]
 
-    def counts(self, split: str) -> Numbers:
-        """How many images of each class a part holds, (C,)."""
+    def class_counts(self, split: str) -> NDArray[np.int64]:
+        """The number of images of each class in a split, (C,)."""
         members = self.splits == self.split_names.index(split)
         return np.bincount(self.labels[members], minlength=len(self.classes))
-
-
-def images(count: int | np.integer[Any]) -> str:
-    """`1 image`, `2 images`."""
-    return f"{count} image{'' if count == 1 else 's'}"
-
-
-def named(names: Iterable[str], most: int = 5) -> str:
-    """The first few of some names, in backticks, and how many more there are."""
-    listed = list(names)
-    rest = f" and {len(listed) - most} more" if len(listed) > most else ""
-    return ", ".join(f"`{name}`" for name in listed[:most]) + rest

@@ -1,120 +1,124 @@
-"""Images that cannot be read, or show too little."""
+"""Checks of single images: unreadable, too dark, flat, blurred, oblong, tiny, grey among coloured."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from facecls.check.findings import AuditedImages, Finding, Item, named
-from facecls.check.findings import images as count_images
+from facecls.check.findings import AuditedImages, Finding, Item
 from facecls.config.schema import DataConfig
 from facecls.data.duplicates.image_stats import WORKING_SIDE
 from facecls.data.duplicates.match import FLAT_SPREAD
+from facecls.text import name_list, plural
 
 BLACK = 16.0
-"""Mean grey, of 0..255, below which an image is nearly black. The darkest 0.1 % of LFW's and FER2013's begin at 25."""
+"""Mean grey level (0 to 255) below which an image is nearly black. Those of LFW and FER2013 are above 25, but for 0.1 %."""
 
 BLURRED = 0.004
-"""Sharpness below which an image of 112 pixels or more is blurred, as by a Gaussian of 2 % of its side.
+"""Sharpness below which an image of 112 pixels or more is blurred, as by a Gaussian whose sigma is 2 % of its side.
 
-Images smaller by a factor k have k cubed times the sharpness. LFW's blurriest has 0.0125, FER2013's 0.1 where 0.05 is the
-limit.
+The limit of an image smaller by a factor k is k cubed times as high. The minimum of LFW is 0.0125, that of FER2013 is 0.1
+at a limit of 0.05.
 """
 
 TINY = 24
-"""Pixels of the shorter side below which hardly anybody is known again."""
+"""Shorter side in pixels below which people can hardly be recognised."""
 
 ENLARGED = 4.0
-"""How many times an image may be enlarged to `data.image_size` before it counts as tiny, too."""
+"""Enlargement to `data.image_size` above which an image also counts as tiny."""
 
 OBLONG = 3.0
-"""Longer over shorter side, above which cropping leaves too little and stretching distorts too much."""
+"""Aspect ratio above which cropping leaves too little and stretching distorts too much."""
 
 GREY = 2.0
-"""Mean distance of a pixel's largest from its smallest channel, of 0..255, below which an image is grey."""
+"""Mean difference of a pixel's largest and smallest channel (0 to 255) below which an image is grey."""
 
 MIXED = 0.05
-"""The share of grey (or of coloured) images from which on a data set counts as mixed."""
+"""Share of grey (or of coloured) images from which a data set counts as mixed."""
 
 MIXED_CLASS = 0.2
-"""The share of them in one class, from which on it counts as mixed whatever their share is in all."""
+"""Share of them in one class from which a data set counts as mixed, whatever their share in all images."""
 
-_SEVERAL = 3  # images of a class that are no accident
+_SEVERAL = 3  # images of a class below which MIXED_CLASS does not apply
 
-_LOOK = "look at each, and remove those that nobody could tell"
+_REVIEW = "look at each, and remove those in which nobody can be recognised"
 
 
 def unreadable(images: AuditedImages) -> Iterator[Finding]:
-    """Files that are missing, damaged, cut short, no images, too large: whatever decoding refuses."""
+    """Files that cannot be decoded: missing, damaged, truncated, too large, or not an image."""
     reasons = images.stats.reasons
     if reasons:
         yield Finding(
             "unreadable",
-            True,
-            f"{count_images(len(reasons))} cannot be read",
-            "mend or remove them, or train without them: --set data.on_bad_image=skip",
+            "error",
+            f"{plural(len(reasons), 'image')} cannot be read",
+            "repair or remove them, or train without them: --set data.on_bad_image=skip",
             tuple(Item((index,), reasons[index]) for index in sorted(reasons)),
         )
 
 
 def black(images: AuditedImages) -> Iterator[Finding]:
-    """Images with next to no light."""
-    found = images.readable & (images.column("mean") < BLACK)
-    yield from _each(
-        images, "black", found, "nearly black", _LOOK, lambda index: f"mean {images.column('mean')[index]:.0f} of 255"
-    )
+    """Images that are nearly black."""
+    mean = images.column("mean")
+    found = images.readable & (mean < BLACK)
+    yield from _finding(images, "black", found, "nearly black", _REVIEW, "mean {:.0f} of 255", mean)
 
 
 def flat(images: AuditedImages) -> Iterator[Finding]:
-    """Images of nearly one colour that is not black."""
-    found = images.readable & (images.column("spread") < FLAT_SPREAD) & (images.column("mean") >= BLACK)
-    fix = "remove them: there is nothing in them"
+    """Images of nearly uniform colour other than black."""
     spread = images.column("spread")
-    yield from _each(images, "flat", found, "nearly of one colour", fix, lambda index: f"spread {spread[index]:.1f} of 255")
+    found = images.readable & (spread < FLAT_SPREAD) & (images.column("mean") >= BLACK)
+    fix = "remove them: they show nothing"
+    yield from _finding(images, "flat", found, "nearly of one colour", fix, "standard deviation {:.1f} of 255", spread)
 
 
 def blurred(images: AuditedImages) -> Iterator[Finding]:
-    """Images without fine detail at the size at which a model sees them."""
+    """Images without fine detail at a size of at most WORKING_SIDE pixels."""
     shorter = np.minimum(np.minimum(images.column("width"), images.column("height")), WORKING_SIDE)
     least = BLURRED * (WORKING_SIDE / np.maximum(shorter, 1)) ** 3
     found = images.readable & (images.column("spread") >= FLAT_SPREAD) & (images.column("sharpness") < least)
-    # Below the size at which a face can be told anyway, the fine detail of a blurred one is the image's own.
+    # In images below TINY pixels the measure does not separate blurred from sharp; `tiny` reports them.
     found &= shorter >= TINY
-    sharpness = images.column("sharpness") / least
-    yield from _each(images, "blurred", found, "blurred", _LOOK, lambda index: f"{sharpness[index]:.0%} of the least sharpness")
+    relative = images.column("sharpness") / least
+    yield from _finding(images, "blurred", found, "blurred", _REVIEW, "sharpness {:.0%} of the limit", relative)
 
 
 def oblong(images: AuditedImages) -> Iterator[Finding]:
-    """Images much longer than wide, or wider than long."""
+    """Images of an extreme aspect ratio."""
     width, height = images.column("width"), images.column("height")
     ratio = np.maximum(width, height) / np.maximum(np.minimum(width, height), 1)
-    yield from _each(
+    yield from _finding(
         images,
         "oblong",
         images.readable & (ratio > OBLONG),
-        f"more than {OBLONG:g} times as long as wide",
+        f"more than {OBLONG:g} times as long as wide or as wide as long",
         "crop them to the face",
-        lambda index: f"{width[index]} x {height[index]} pixels",
+        "{} x {} pixels",
+        width,
+        height,
     )
 
 
 def tiny(images: AuditedImages, data: DataConfig) -> Iterator[Finding]:
-    """Images of so few pixels, in the share that is kept, that they would be enlarged to a blur."""
+    """Images whose crop has so few pixels that enlarging it to `data.image_size` blurs it."""
     width, height = images.column("width"), images.column("height")
     shorter = np.minimum(width, height) * data.crop
     least = max(TINY, data.image_size / ENLARGED)
-    yield from _each(
+    yield from _finding(
         images,
         "tiny",
         images.readable & (shorter < least),
-        f"less than {least:g} pixels on the shorter side" + (f" of the central {data.crop:.0%}" if data.crop < 1 else ""),
-        "find larger ones, or train with a smaller data.image_size",
-        lambda index: f"{width[index]} x {height[index]} pixels",
+        f"smaller than {least:g} pixels on the shorter side" + (f" of the central {data.crop:.0%}" if data.crop < 1 else ""),
+        "use larger images, or train with a smaller data.image_size",
+        "{} x {} pixels",
+        width,
+        height,
     )
 
 
 def colour_and_grey(images: AuditedImages) -> Iterator[Finding]:
-    """Grey images among coloured ones, or the other way round: where classes differ in it, it is learned as a sign."""
+    """A mix of grey and coloured images: if the share differs between classes, a model learns colour as a shortcut."""
     grey = images.column("chroma") < GREY
     count = int((grey & images.readable).sum())
     total = int(images.readable.sum())
@@ -128,21 +132,23 @@ def colour_and_grey(images: AuditedImages) -> Iterator[Finding]:
         return
     yield Finding(
         "colour and grey",
-        False,
+        "warning",
         f"{count} of {total} images are grey; the {'grey' if count * 2 <= total else 'coloured'} ones make up "
         + ", ".join(f"{shares[number]:.0%} of `{images.classes[number]}`" for number in most if of_class[number]),
-        "where classes differ in it, make all of them grey, or a model learns the colour instead of the face",
+        "if the share differs between classes, convert all images to grey, or a model learns the colour instead of the face",
         tuple(Item((int(index),), images.class_of(int(index))) for index in np.flatnonzero(fewer)),
     )
 
 
-def _each(
-    images: AuditedImages, kind: str, found: NDArray[np.bool_], what: str, fix: str, note: Callable[[int], str]
+def _finding(
+    images: AuditedImages, kind: str, found: NDArray[np.bool_], what: str, fix: str, note: str, *values: NDArray[Any]
 ) -> Iterator[Finding]:
+    """The finding about the images where `found` (N,) is true, if any; `note` is a format for an image's `values` (N,)."""
     indices = np.flatnonzero(found).tolist()
     if indices:
-        where = np.bincount(images.labels[found], minlength=len(images.classes))
-        most = np.argsort(-where, kind="stable")
-        classes = named([images.classes[number] for number in most if where[number]], most=3)
-        message = f"{count_images(len(indices))} {'is' if len(indices) == 1 else 'are'} {what}, in {classes}"
-        yield Finding(kind, False, message, fix, tuple(Item((index,), note(index)) for index in indices))
+        per_class = np.bincount(images.labels[found], minlength=len(images.classes))
+        order = np.argsort(-per_class, kind="stable")
+        classes = name_list([images.classes[number] for number in order if per_class[number]], most=3)
+        message = f"{plural(len(indices), 'image')} {'is' if len(indices) == 1 else 'are'} {what}, in {classes}"
+        items = tuple(Item((index,), note.format(*(column[index] for column in values))) for index in indices)
+        yield Finding(kind, "warning", message, fix, items)

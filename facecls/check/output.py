@@ -1,4 +1,4 @@
-"""A check as a table for people, and as JSON and CSV for programs."""
+"""A check as a table for the terminal, as JSON and as CSV."""
 
 import json
 from pathlib import Path
@@ -7,74 +7,68 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from facecls.check.check import CheckResult, facts, relative
+from facecls.check.check import CheckResult, relative, summary_rows
 from facecls.check.findings import Finding, Item
 from facecls.files import prepare_output, write_atomic
 from facecls.text import csv_line, printable
 
-_EXAMPLES = 3  # of a finding in the table
-_HEADER = csv_line(["kind", "grave", "item", "path", "class", "split", "note", "fix"])
+_MOST = 3  # items of a finding, and images of an item, in the table
+_HEADER = csv_line(["kind", "severity", "item", "path", "class", "split", "note", "fix"])
 
 
 def to_json(result: CheckResult) -> str:
-    """A check as one JSON object; letters beyond ASCII are escaped, as file names may hold what no encoding has."""
+    """A check as one JSON object; non-ASCII characters are escaped, as file names may not be valid Unicode."""
     return json.dumps(result.to_plain(), indent=2)
 
 
 def print_check(result: CheckResult) -> None:
-    """A check as tables on stdout."""
+    """Prints a check as tables on stdout."""
     console = Console(highlight=False)
-    head = Table(Column(no_wrap=True), Column(overflow="fold"), box=None, show_header=False, pad_edge=False)
-    for name, words in facts(result):
-        head.add_row(name, Text(printable(words)))
-    console.print(head)
+    summary = Table(Column(no_wrap=True), Column(overflow="fold"), box=None, show_header=False, pad_edge=False)
+    for name, text in summary_rows(result):
+        summary.add_row(name, Text(printable(text)))
+    console.print(summary)
     console.print()
-    findings = result.audit.findings
-    if not findings:
-        console.print(f"nothing found in {len(result.audit.images):,} images")
+    if not result.audit.findings:
+        console.print(f"no findings in {len(result.audit.images):,} images")
         return
-    table = Table(
-        "", Column("finding", no_wrap=True), Column("what, where, and what to do", overflow="fold"), box=None, pad_edge=False
-    )
-    for finding in findings:
-        said = Text("\n".join(printable(line) for line in _lines(result, finding)))
-        table.add_row("grave" if finding.grave else "", finding.kind, said)
+    table = Table("severity", Column("finding", no_wrap=True), Column("details", overflow="fold"), box=None, pad_edge=False)
+    for finding in result.audit.findings:
+        details = Text("\n".join(printable(line) for line in _lines(result, finding)))
+        table.add_row(finding.severity, finding.kind, details)
         table.add_row()
     console.print(table)
 
 
 def _lines(result: CheckResult, finding: Finding) -> list[str]:
-    shown = [f"  {_words(result, item)}" for item in finding.items[:_EXAMPLES]]
-    rest = len(finding.items) - len(shown)
-    return [finding.message, *shown, *([f"  and {rest} more: --html or --csv lists all"] if rest else []), f"-> {finding.fix}"]
+    lines = [finding.message, *(f"  {_item_text(result, item)}" for item in finding.items[:_MOST])]
+    if len(finding.items) > _MOST:
+        lines.append(f"  and {len(finding.items) - _MOST:,} more: --html or --csv lists all")
+    return [*lines, f"-> {finding.fix}"]
 
 
-def _words(result: CheckResult, item: Item) -> str:
-    images = result.audit.images
-    some = [relative(images.paths[number], result.config.data.root) for number in item.images[:_EXAMPLES]]
-    rest = len(item.images) - len(some)
-    paths = ", ".join(some) + (f" and {rest} more" if rest else "")
+def _item_text(result: CheckResult, item: Item) -> str:
+    paths = ", ".join(relative(result.audit.images.paths[index], result.config.data.root) for index in item.images[:_MOST])
+    if len(item.images) > _MOST:
+        paths += f" and {len(item.images) - _MOST:,} more"
     return f"{paths} ({item.note})" if paths and item.note else paths or item.note
 
 
 def check_csv_output(path: Path) -> None:
-    """Raises RunError where a CSV file of findings would be written over something else, before time is spent on them."""
+    """Raises RunError if a CSV file of findings cannot be written to `path`, for example as it would replace another file."""
     prepare_output(path, "a CSV file of findings", _HEADER.encode())
 
 
 def write_csv(path: Path, result: CheckResult) -> None:
-    """Writes a row per image of every finding; images that belong together have the same number in `item`.
+    """Writes one row per image and finding; the images of one item share its number in column `item`.
 
-    Raises RunError where the file cannot be written.
+    Raises RunError if the file cannot be written.
     """
     images, lines = result.audit.images, [_HEADER]
     for finding in result.audit.findings:
         for number, item in enumerate(finding.items or (Item((), finding.message),), 1):
-            start = [finding.kind, "yes" if finding.grave else "no", number]
-            for each in item.images:
-                where = [images.paths[each], images.class_of(each), images.split_of(each)]
-                lines.append(csv_line([*start, *where, item.note, finding.fix]))
-            if not item.images:
-                lines.append(csv_line([*start, "", "", "", item.note, finding.fix]))
+            where = [(images.paths[index], images.class_of(index), images.split_of(index)) for index in item.images]
+            for row in where or [("", "", "")]:
+                lines.append(csv_line([finding.kind, finding.severity, number, *row, item.note, finding.fix]))
     check_csv_output(path)
     write_atomic(path, "".join(lines).encode("utf-8", "surrogateescape"))

@@ -1,85 +1,80 @@
-"""A check as one HTML file, with a small image of everything that was found; pairs stand side by side."""
+"""A check as one HTML file, with a thumbnail of every image concerned; the images of one item stand side by side."""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from facecls.check.check import CheckResult, facts, relative
+from facecls.check.check import CheckResult, relative, summary_rows
+from facecls.check.findings import Item
 from facecls.device import available_cores
 from facecls.errors import ImageError
 from facecls.faces.geometry import Geometry, read_face
-from facecls.report.page import image, render, write_page
+from facecls.report.page import image_url, render, write_page
 
 _SIDE = 112  # pixels of a thumbnail
-_SHOWN = 100  # items of a finding that the page shows
-_OF_A_GROUP = 8  # images of one item
+_MOST_ITEMS = 100  # shown of a finding
+_MOST_IMAGES = 8  # shown of an item
 
 
 @dataclass(frozen=True)
-class Thumb:
-    """An image with what it is; `source` is empty where it cannot be read."""
+class Thumbnail:
+    """An image and its caption."""
 
-    source: str
+    url: str  # empty if the image cannot be read
     path: str
-    words: str
+    label: str
 
 
 @dataclass(frozen=True)
-class Shown:
-    """An item of a finding as the page has it."""
+class PageItem:
+    """An item of a finding on the page; `more` counts the images that are not shown."""
 
-    thumbs: tuple[Thumb, ...]
+    thumbnails: tuple[Thumbnail, ...]
     note: str
     more: int
 
 
 def write_html(path: Path, result: CheckResult) -> None:
-    """Writes the page; raises RunError where it cannot be written."""
-    numbers = sorted(
-        {number for finding in result.audit.findings for item in finding.items[:_SHOWN] for number in item.images[:_OF_A_GROUP]}
-    )
+    """Writes the page; raises RunError if it cannot be written."""
+    images = result.audit.images
+    shown = {
+        index
+        for finding in result.audit.findings
+        for item in finding.items[:_MOST_ITEMS]
+        for index in item.images[:_MOST_IMAGES]
+    }
     with ThreadPoolExecutor(available_cores()) as pool:
-        sources = dict(zip(numbers, pool.map(lambda number: _source(result.audit.images.paths[number]), numbers), strict=True))
+        urls = dict(zip(shown, pool.map(lambda index: _thumbnail_url(images.paths[index]), shown), strict=True))
     findings = [
         {
-            "kind": finding.kind,
-            "grave": finding.grave,
-            "message": finding.message,
-            "fix": finding.fix,
-            "items": [_shown(result, item.images, item.note, sources) for item in finding.items[:_SHOWN]],
-            "more": max(0, len(finding.items) - _SHOWN),
+            "finding": finding,
+            "items": [_page_item(result, item, urls) for item in finding.items[:_MOST_ITEMS]],
+            "more": max(0, len(finding.items) - _MOST_ITEMS),
             "with_images": any(item.images for item in finding.items),
         }
         for finding in result.audit.findings
     ]
-    write_page(
-        path,
-        render(
-            "check.html.j2",
-            title=f"Check of {relative(str(result.config.data.root), Path('/'))}",
-            facts=facts(result),
-            findings=findings,
-            count=len(result.audit.images),
-        ),
-    )
+    title = f"Check of {relative(str(result.config.data.root), Path('/'))}"
+    html = render("check.html.j2", title=title, summary=summary_rows(result), findings=findings, count=len(images))
+    write_page(path, html)
 
 
-def _shown(result: CheckResult, numbers: tuple[int, ...], note: str, sources: dict[int, str]) -> Shown:
+def _page_item(result: CheckResult, item: Item, urls: dict[int, str]) -> PageItem:
     images = result.audit.images
-    thumbs = tuple(
-        Thumb(
-            sources[number],
-            relative(images.paths[number], result.config.data.root),
-            f"{images.class_of(number)}, {images.split_of(number)}",
+    thumbnails = tuple(
+        Thumbnail(
+            urls[index],
+            relative(images.paths[index], result.config.data.root),
+            f"{images.class_of(index)}, {images.split_of(index)}",
         )
-        for number in numbers[:_OF_A_GROUP]
+        for index in item.images[:_MOST_IMAGES]
     )
-    return Shown(thumbs, note, len(numbers) - len(thumbs))
+    return PageItem(thumbnails, item.note, len(item.images) - len(thumbnails))
 
 
-def _source(path: str) -> str:
-    """A `data:` address of an image, whole, in a square; empty where it cannot be read."""
+def _thumbnail_url(path: str) -> str:
+    """The whole image, padded to a square, as a `data:` URL; empty if it cannot be read."""
     try:
-        return image(read_face(path, Geometry(_SIDE, fit="pad")))
+        return image_url(read_face(path, Geometry(_SIDE, fit="pad")))
     except ImageError:
         return ""

@@ -1,4 +1,4 @@
-"""Whether something that is not the face tells the class: then a model learns that, and fails on other images."""
+"""Check for shortcuts: whether file and image sizes alone predict the class."""
 
 from collections.abc import Iterator
 
@@ -6,38 +6,43 @@ import numpy as np
 
 from facecls.check.findings import AuditedImages, Finding
 from facecls.data.duplicates.match import exact_pairs
+from facecls.text import name_list
 
 ABOVE_CHANCE = 0.1
-"""Balanced accuracy above chance, from which on file and image sizes count as a shortcut."""
+"""Balanced accuracy above chance from which file and image sizes count as a shortcut."""
 
-_MOST = 20_000  # images that the rule is learned from
+_MOST = 20_000  # images that the tree is fitted and scored on
 _FOLDS = 5
-_ERRORS = 4.0  # standard errors above chance, too: few images say little
+_STANDARD_ERRORS = 4.0  # that the accuracy must also lie above chance, for small data sets
 _DEPTH = 4
 
 
 def shortcut(images: AuditedImages) -> Iterator[Finding]:
-    """Learns a small tree from width, height, length of the file and format alone, and scores it on images held out."""
-    alone = images.readable.copy()
-    alone[exact_pairs(images.stats)[:, 1]] = False  # a copy would tell the class of its original
-    readable = np.flatnonzero(alone)
-    if len(readable) > _MOST:
-        readable = np.sort(np.random.default_rng(0).choice(readable, _MOST, replace=False))
-    labels = images.labels[readable]
+    """Cross-validates a small decision tree on width, height, file size and format alone.
+
+    A model can learn such a cue instead of the face, and then fails on images from another source (shortcut learning,
+    Geirhos et al. 2020).
+    """
+    usable = images.readable.copy()
+    usable[exact_pairs(images.stats)[:, 1]] = False  # a copy in another fold would give its class away
+    chosen = np.flatnonzero(usable)
+    if len(chosen) > _MOST:
+        chosen = np.sort(np.random.default_rng(0).choice(chosen, _MOST, replace=False))
+    labels = images.labels[chosen]
     counts = np.bincount(labels, minlength=len(images.classes))
     enough = np.flatnonzero(counts >= _FOLDS)
-    readable = readable[np.isin(labels, enough)]
+    chosen = chosen[np.isin(labels, enough)]
     if len(enough) < 2:
         return
-    table = images.stats.table[readable]
-    labels = images.labels[readable]
+    table = images.stats.table[chosen]
+    labels = images.labels[chosen]
     pixels = table["width"].astype(float) * table["height"]
     _, format_number = np.unique(table["format"], return_inverse=True)
     columns = {
         "width": table["width"],
         "height": table["height"],
-        "shape": table["width"] / table["height"],
-        "length of the file": table["bytes"],
+        "aspect ratio": table["width"] / table["height"],
+        "file size": table["bytes"],
         "bytes per pixel": table["bytes"] / pixels,
         "format": format_number,
     }
@@ -46,25 +51,26 @@ def shortcut(images: AuditedImages) -> Iterator[Finding]:
         return
     features = np.column_stack(list(varying.values()))
 
-    # Imported here because it takes longer to import than most data sets take to look at again.
+    # Imported here: it takes longer than the audit of most data sets whose statistics are cached.
     from sklearn.metrics import recall_score
     from sklearn.model_selection import StratifiedKFold, cross_val_predict
     from sklearn.tree import DecisionTreeClassifier
 
     tree = DecisionTreeClassifier(max_depth=_DEPTH, min_samples_leaf=_FOLDS, class_weight="balanced", random_state=0)
     folds = StratifiedKFold(_FOLDS, shuffle=True, random_state=0)
-    said = cross_val_predict(tree, features, labels, cv=folds)
-    recalls = recall_score(labels, said, average=None, zero_division=0.0)
+    predicted = cross_val_predict(tree, features, labels, cv=folds)
+    recalls = recall_score(labels, predicted, average=None, zero_division=0.0)
     accuracy, chance = float(recalls.mean()), 1 / len(enough)
     error = float(np.sqrt((chance * (1 - chance) / counts[enough]).sum()) / len(enough))
-    if accuracy - chance < max(ABOVE_CHANCE, _ERRORS * error):
+    if accuracy - chance < max(ABOVE_CHANCE, _STANDARD_ERRORS * error):
         return
     importance = tree.fit(features, labels).feature_importances_
     names = [name for name, weight in sorted(zip(varying, importance, strict=True), key=lambda pair: -pair[1]) if weight > 0.1]
     yield Finding(
         "shortcut",
-        False,
-        f"without a look at any pixel, {', '.join(names)} tell the class in {accuracy:.0%} of cases (by chance {chance:.0%})",
-        "save all images in one size, format and quality, from one kind of source, or a model may learn the source "
-        "instead of the face",
+        "warning",
+        f"a decision tree on {name_list(names)} alone, without the pixels, predicts the class with a balanced accuracy of "
+        f"{accuracy:.0%} (chance {chance:.0%})",
+        "save all images in one size, format and quality, and take them from one kind of source, or a model may learn the "
+        "source instead of the face",
     )

@@ -14,14 +14,14 @@ def check(
     format_: Annotated[Literal["table", "json"], typer.Option("--format")] = "table",
     csv: Annotated[Path | None, typer.Option(help="Also write every finding's images to a CSV file.")] = None,
     html: Annotated[Path | None, typer.Option(help="Also write a page with a thumbnail of every finding.")] = None,
-    strict: Annotated[bool, typer.Option("--strict", help="Exit 1 where a finding is grave.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit 1 if a finding is an error.")] = False,
 ) -> None:
-    """Look at config, data, model and one batch before time is spent; find what is wrong with the data."""
+    """Check config, data, model and one batch before training; list problems of the data."""
     from facecls.config.load import load_config
 
     settings = load_config(config, set_ or ())
 
-    from facecls.check.check import check as look
+    from facecls.check.check import check_config
     from facecls.check.output import check_csv_output, print_check, to_json, write_csv
     from facecls.check.page import write_html
     from facecls.progress import Progress
@@ -32,7 +32,7 @@ def check(
     if html is not None:
         check_page_output(html)
     progress = Progress()
-    result = look(settings, progress)
+    result = check_config(settings, progress)
     for note in [*result.dataset.notes, *(result.dry_run.notes if result.dry_run else ())]:
         progress.note(note)
     if format_ == "json":
@@ -43,7 +43,7 @@ def check(
         write_csv(csv, result)
     if html is not None:
         write_html(html, result)
-    if strict and result.grave:
+    if strict and result.errors:
         raise typer.Exit(1)
 
 
@@ -52,11 +52,11 @@ def init(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Default: NAME.yaml here.")] = None,
 ) -> None:
     """Write a config that fits a folder of faces, with the reasons in it."""
-    from facecls.check.suggest import suggest, summarise_folder
+    from facecls.check.suggest import suggest_config, summarise_folder
     from facecls.errors import ConfigError
     from facecls.files import write_atomic
 
-    text = suggest(summarise_folder(folder))
+    text = suggest_config(summarise_folder(folder))
     path = output or Path(f"{folder.resolve().name}.yaml")
     if path.exists():
         raise ConfigError(f"{path}: is there already", hint="name another with --output")

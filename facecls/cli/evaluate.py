@@ -66,14 +66,13 @@ def report(
     precision: Precision = None,
 ) -> None:
     """Write a page that shows how good a classifier is, where it errs and why."""
-    from facecls.check.audit import findings
+    from facecls.check.audit import audit_run
     from facecls.checkpoint import read
     from facecls.device import resolve_inference_device
     from facecls.evaluation.evaluate import evaluate_checkpoint
     from facecls.progress import Progress
     from facecls.report.page import check_page_output, write_page
-    from facecls.report.report import report as page_of
-    from facecls.report.report import title_of
+    from facecls.report.report import render_report, title_of
     from facecls.run import run_of
 
     progress, run, trained = Progress(), run_of(checkpoint), read(checkpoint)
@@ -91,7 +90,9 @@ def report(
         groups=groups,
     )
     own = trained.config.data.model_copy(update={"split_file": run.kept_split or trained.config.data.split_file})
-    told = findings(trained, own, progress)
-    scored_on = f"{len(evaluation.split):,} {split} images" if data is None else f"{len(evaluation.split):,} images of {data}"
-    write_page(path, page_of(trained, run, evaluation, target, title_of(checkpoint), scored_on, told))
+    findings = audit_run(trained, own, progress)
+    evaluated_on = (
+        f"{len(evaluation.split):,} {split} images" if data is None else f"{len(evaluation.split):,} images of {data}"
+    )
+    write_page(path, render_report(trained, run, evaluation, target, title_of(checkpoint), evaluated_on, findings))
     print(path)

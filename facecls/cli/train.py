@@ -73,7 +73,7 @@ def cross_validate(
     from facecls.device import resolve_device
     from facecls.evaluation.cross_validation import evaluate_folds
     from facecls.evaluation.tables import print_folds, print_scores
-    from facecls.report.cross_validation import folds_page
+    from facecls.report.cross_validation import render_cross_validation
     from facecls.report.page import check_page_output, write_page
     from facecls.training.cross_validation import train_folds
     from facecls.training.signals import Interrupted
@@ -91,7 +91,7 @@ def cross_validate(
             progress.note(f"\nstopped, and saved in {folder}; this goes on:\n")
             progress.note(f"    {shlex.join([*words, '--out', str(folder), '--resume'])}")
         raise typer.Exit(128 + getattr(stopped, "signal", signal.SIGINT)) from None
-    write_page(path, folds_page(validation, settings, device, folder.resolve().name))
+    write_page(path, render_cross_validation(validation, settings, device, folder.resolve().name))
     if format_ == "json":
         print(json.dumps(validation.to_plain() | {"report": str(path)}, indent=2))
         return

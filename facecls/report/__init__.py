@@ -1,1 +1,1 @@
-"""A run or an evaluation as one self-contained HTML page."""
+"""HTML reports: one self-contained page per run, cross-validation or check."""

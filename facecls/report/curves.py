@@ -1,7 +1,6 @@
-"""The charts of a report: how training went, whether probabilities mean what they say, how strangers are told apart."""
+"""The charts of a report: training curves, calibration, and open-set recognition."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,117 +9,109 @@ from facecls.evaluation.intervals import wilson
 from facecls.evaluation.result import OpenSetResult
 from facecls.open_set.scores import SCORES
 from facecls.open_set.temperature import Ints, ReliabilityBin
-from facecls.report.charts import Axis, Chart, span
+from facecls.report.charts import Axis, Chart, fit_axis
+from facecls.run import EpochMetrics
 
-_BINS = 30
-_LEAST_RATE = 1e-3
+_LOWEST_FAR = 1e-3  # where the logarithmic axis starts
 
 
-def training_curves(rows: Sequence[Mapping[str, Any]], best: int | None) -> list[Chart]:
-    """Loss, accuracy and learning rate over the epochs; `best` is the number of the epoch that was kept."""
+def training_curves(rows: Sequence[EpochMetrics], best: int | None) -> list[Chart]:
+    """Loss, accuracy and learning rate by epoch, from the rows of metrics.jsonl; `best` is the selected epoch, from 0."""
     if not rows:
         return []
-    epochs = [row["epoch"] + 1.0 for row in rows]
-    across = Axis("epoch", min(epochs), max(epochs)) if len(epochs) > 1 else Axis("epoch", epochs[0] - 1, epochs[0] + 1)
+    epochs = [row.epoch + 1.0 for row in rows]
+    around = 1 if len(epochs) == 1 else 0
+    x = Axis("epoch", min(epochs) - around, max(epochs) + around, integer=True)
 
-    def chart(title: str, lines: Mapping[str, str], *, percent: bool = False, zero: bool = False) -> Chart:
-        values = {key: [float(row[key]) for row in rows] for key in lines}
-        up = span([value for each in values.values() for value in each], "", percent=percent, zero=zero)
-        drawn = Chart(title, across, Axis("", up.low, 1.0, percent=True) if percent else up)
-        for style, (key, name) in zip(("one", "two"), lines.items(), strict=False):
-            drawn.line(name if len(lines) > 1 else "", epochs, values[key], style)
+    def chart(title: str, series: Mapping[str, str], *, percent: bool = False) -> Chart:
+        values = {key: [float(getattr(row, key)) for row in rows] for key in series}
+        fitted = fit_axis([value for each in values.values() for value in each], "", zero=True)
+        chart = Chart(title, x, Axis("", fitted.low, 1.0, percent=True) if percent else fitted)
+        for style, (key, name) in zip(("one", "two"), series.items(), strict=False):
+            chart.line(name if len(series) > 1 else "", epochs, values[key], style)
             if len(rows) == 1:
-                drawn.dot(epochs[0], values[key][0], style, name)
+                chart.point(epochs[0], values[key][0], style, name)
         if best is not None:
-            drawn.rule(best + 1.0, "kept")
-        return drawn
+            chart.vline(best + 1.0, "best")
+        return chart
 
     return [
-        chart("Loss", {"train_loss": "train, augmented", "val_loss": "val"}, zero=True),
-        chart(
-            "Accuracy",
-            {"train_accuracy": "train, augmented", "val_accuracy": "val"},
-            percent=True,
-            zero=True,
-        ),
-        chart("Learning rate", {"lr": "learning rate"}, zero=True),
+        chart("Loss", {"train_loss": "train, augmented", "val_loss": "val"}),
+        chart("Accuracy", {"train_accuracy": "train, augmented", "val_accuracy": "val"}, percent=True),
+        chart("Learning rate", {"lr": "learning rate"}),
     ]
 
 
 def reliability_diagram(before: Sequence[ReliabilityBin], after: Sequence[ReliabilityBin]) -> Chart:
-    """How often images are named right, by how sure the model is; whiskers are 95 % intervals (Wilson)."""
-    chart = Chart(
-        "How often is it right when it is so sure?",
-        Axis("how sure it is", 0, 1, percent=True),
-        Axis("named right", 0, 1, percent=True),
-    )
+    """Accuracy by confidence, before and after calibration; error bars are 95 % intervals (Wilson)."""
+    chart = Chart("Reliability diagram", Axis("confidence", 0, 1, percent=True), Axis("accuracy", 0, 1, percent=True))
+    chart.legend.append(("one", "calibrated"))
     for each in after:
         if each.accuracy is not None and each.confidence is not None:
             low, high = wilson(round(each.accuracy * each.count), each.count)
-            words = f"{each.count} images at {each.confidence:.1%} on average: {each.accuracy:.1%} right"
-            chart.bar(each.low, each.high, each.accuracy, "one", f"{words}, 95 % interval {low:.1%} to {high:.1%}")
+            tooltip = (
+                f"{each.count} images with a mean confidence of {each.confidence:.1%}: accuracy {each.accuracy:.1%}, "
+                f"95 % interval {low:.1%} to {high:.1%}"
+            )
+            chart.bar(each.low, each.high, each.accuracy, "one", tooltip)
             middle = (each.low + each.high) / 2
-            chart.line("", [middle, middle], [low, high], "whisker")
-    chart.line("perfect", [0, 1], [0, 1], "quiet")
+            chart.line("", [middle, middle], [low, high], "error-bar")
+    chart.line("perfect calibration", [0, 1], [0, 1], "reference")
     filled = [(each.confidence, each.accuracy) for each in before if each.accuracy is not None and each.confidence is not None]
     chart.line("before calibration", [x for x, _ in filled], [y for _, y in filled], "two")
-    chart.legend.insert(0, ("one", "calibrated"))
     return chart
 
 
 def confidence_histogram(calibrated: NDArray[np.float64], labels: Ints) -> Chart:
-    """How sure the model is of (N, C) probabilities: of what it names right upwards, of its mistakes downwards."""
-    sure, right = calibrated.max(axis=1), calibrated.argmax(axis=1) == labels
-    groups = {"named right": sure[right], "mistakes": sure[~right]}
-    return _histogram("How sure is it?", Axis("how sure it is", 0, 1, percent=True), groups, len(labels), 20)
+    """Confidence of (N, C) probabilities: correct predictions upwards, incorrect ones downwards, as shares of all N."""
+    confidence, correct = calibrated.max(axis=1), calibrated.argmax(axis=1) == labels
+    groups = {"correct": confidence[correct], "incorrect": confidence[~correct]}
+    return _histogram("Confidence distribution", Axis("confidence", 0, 1, percent=True), groups, len(labels), 20)
 
 
 def score_histogram(open_set: OpenSetResult) -> Chart:
-    """The scores of the known and, downwards, of strangers, with the threshold between them."""
-    everyone = np.concatenate([open_set.known_scores, open_set.impostor_scores])
-    values = [*everyone.tolist(), *([open_set.threshold.value] if open_set.threshold else [])]
-    across = span(values, SCORES[open_set.score])
-    groups = {"the known": open_set.known_scores, "strangers": open_set.impostor_scores}
-    chart = _histogram("Who scores how?", across, groups, None, _BINS)
+    """Open-set scores with the threshold: known classes upwards, impostors downwards, each as shares of their own number."""
+    scores = np.concatenate([open_set.known_scores, open_set.impostor_scores]).tolist()
+    x = fit_axis([*scores, *([open_set.threshold.value] if open_set.threshold else [])], SCORES[open_set.score])
+    groups = {"known classes": open_set.known_scores, "unknown people (impostors)": open_set.impostor_scores}
+    chart = _histogram("Score distribution", x, groups, None, 30)
     if open_set.threshold:
-        chart.rule(open_set.threshold.value, "threshold")
+        chart.vline(open_set.threshold.value, "threshold")
     return chart
 
 
-def _histogram(title: str, across: Axis, groups: Mapping[str, NDArray[np.float64]], of: int | None, bins: int) -> Chart:
-    """Bars of the first group upwards and of the second downwards, where they have any; shares of `of`, or each of its own."""
-    edges = np.linspace(across.low, across.high, bins + 1).tolist()
-    drawn = [
-        (name, style, sign * np.histogram(values, edges)[0] / (of or len(values)))
+def _histogram(title: str, x: Axis, groups: Mapping[str, NDArray[np.float64]], total: int | None, bins: int) -> Chart:
+    """The first group's bars upwards and the second's downwards; shares of `total`, or of each group's own size."""
+    edges = np.linspace(x.low, x.high, bins + 1).tolist()
+    series = [
+        (name, style, sign * np.histogram(values, edges)[0] / (total or len(values)))
         for (name, values), style, sign in zip(groups.items(), ("one", "two"), (1, -1), strict=True)
         if len(values)
     ]
-    ends = [0.0, *(float(end) for _, _, shares in drawn for end in (shares.min(), shares.max()))]
-    chart = Chart(title, across, Axis("share", 1.05 * min(ends), 1.05 * max(ends), percent=True))
-    for name, style, shares in drawn:
+    ends = [0.0, *(float(end) for _, _, shares in series for end in (shares.min(), shares.max()))]
+    chart = Chart(title, x, Axis("share of images", 1.05 * min(ends), 1.05 * max(ends), percent=True))
+    for name, style, shares in series:
         chart.legend.append((style, name))
-        for low, high, value in zip(edges, edges[1:], shares.tolist(), strict=False):
-            if value:
-                words = f"{abs(value):.1%}: {name}, {across.text(low)} to {across.text(high)}"
-                chart.bar(low, high, value, style, words)
+        for low, high, share in zip(edges, edges[1:], shares.tolist(), strict=False):
+            if share:
+                chart.bar(low, high, share, style, f"{abs(share):.1%}: {name}, {x.format(low)} to {x.format(high)}")
     return chart
 
 
 def identification_curve(open_set: OpenSetResult) -> Chart | None:
-    """Known people let in and named right, against strangers let in, at every threshold; None without strangers."""
+    """The detection and identification rate against the false accept rate at every threshold; None without impostors."""
     if open_set.rates is None:
         return None
     chart = Chart(
-        "What does turning strangers away cost?",
-        Axis("strangers given a name", _LEAST_RATE, 1, log=True, percent=True),
-        Axis("known kept and named right", 0, 1, percent=True),
+        "Open-set ROC curve",
+        Axis("false accept rate (FAR)", _LOWEST_FAR, 1, log=True, percent=True),
+        Axis("identification rate (DIR)", 0, 1, percent=True),
     )
-    far, right = open_set.rates.curve_false_accept, open_set.rates.curve_identified
-    # Steps: between two strangers nothing changes but the known.
-    chart.line("any threshold", np.repeat(far, 2)[1:].tolist(), np.repeat(right, 2)[:-1].tolist(), "one")
+    far, identified = open_set.rates.curve_false_accept, open_set.rates.curve_identified
+    # A step curve: between two impostors' scores the FAR is constant.
+    chart.line("all thresholds", np.repeat(far, 2)[1:].tolist(), np.repeat(identified, 2)[:-1].tolist(), "one")
     if open_set.false_accept is not None and open_set.identified is not None:
         share = open_set.false_accept[0]
-        words = f"the threshold in use: {share:.1%} of strangers named, {open_set.identified:.1%} of the known identified"
-        chart.dot(share, open_set.identified, "two", words)
-        chart.legend.append(("two", "the threshold in use"))
+        chart.point(share, open_set.identified, "two", f"stored threshold: FAR {share:.1%}, DIR {open_set.identified:.1%}")
+        chart.legend.append(("two", "stored threshold"))
     return chart

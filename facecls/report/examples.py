@@ -1,4 +1,4 @@
-"""The images worth looking at: sure and wrong, right and unsure, and classes that are taken for one another."""
+"""Example images of a report: confident mistakes, unconfident correct predictions, and the most confused pairs."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,107 +8,102 @@ from numpy.typing import NDArray
 
 from facecls.evaluation.evaluate import Evaluation
 from facecls.evaluation.gradcam import overlay
-from facecls.evaluation.result import ClosedSetResult
 
-Heat = Callable[[NDArray[np.int64]], NDArray[np.float32]]  # numbers of images (B,) to heat maps (B, S, S) in [0, 1]
+Heatmaps = Callable[[NDArray[np.int64]], NDArray[np.float32]]  # image indices (B,) to Grad-CAM maps (B, S, S) in [0, 1]
 
-CASES = 12  # of each kind
+EXAMPLES = 12  # of mistakes, and of correct predictions
 PAIRS = 6
 
 
 @dataclass(frozen=True)
 class Example:
-    """An image with what it shows and what was said of it."""
+    """An image with its true and its predicted class."""
 
     face: NDArray[np.uint8]  # (S, S, 3)
-    heat: NDArray[np.uint8] | None  # (S, S, 3), the face under its heat map; None where there is no map
+    overlay: NDArray[np.uint8] | None  # (S, S, 3), the face with its heat map; None if there is none
     path: str
     true: str
-    named: str
-    probability: float  # calibrated, of the named class
-    known: bool
+    predicted: str
+    probability: float  # calibrated, of the predicted class
+    accepted: bool  # not rejected as unknown
 
 
 @dataclass(frozen=True)
-class Pair:
-    """A mistake, beside the most typical image of the class that it shows and of the one that it was taken for."""
+class ExamplePair:
+    """The most confident mistake of a confused pair, and the most confident correct image of both classes, if any."""
 
     mistake: Example
-    own: Example | None
-    other: Example | None
-    count: int
-    share: float
+    typical_true: Example | None
+    typical_predicted: Example | None
+    count: int  # mistakes
+    support: int  # images of the true class
 
 
 @dataclass(frozen=True)
-class Gallery:
-    """What the page shows; `without_heat` says why there are no heat maps, if there are none."""
+class Examples:
+    """The example images of a report."""
 
-    mistakes: tuple[Example, ...]  # the surest first
-    hits: tuple[Example, ...]  # the least sure first
-    pairs: tuple[Pair, ...]
-    without_heat: str = ""
+    mistakes: tuple[Example, ...]  # most confident first
+    correct: tuple[Example, ...]  # least confident first
+    pairs: tuple[ExamplePair, ...]
+    no_heatmaps: str = ""  # why there are no heat maps; empty if there are
 
 
 class ExampleImages:
-    """The images of an evaluation, from which cases are taken by number."""
+    """The images of an evaluation, made into examples by index."""
 
-    def __init__(self, evaluation: Evaluation, probabilities: NDArray[np.float64], heat: Heat | None) -> None:
+    def __init__(self, evaluation: Evaluation, probabilities: NDArray[np.float64], heatmaps: Heatmaps | None) -> None:
         self.evaluation = evaluation
         self.classes = evaluation.closed_set.scores.classes
-        self.probabilities = probabilities
-        self.heat = heat
+        self.heatmaps = heatmaps
         self.labels = evaluation.split.image_list.labels
-        self.named = evaluation.outputs.logits.argmax(axis=1)
-        self.sure = probabilities[np.arange(len(self.named)), self.named]
+        self.predicted = evaluation.outputs.logits.argmax(axis=1)
+        self.confidence = probabilities[np.arange(len(self.predicted)), self.predicted]
         self._made: dict[int, Example] = {}
 
-    def cases(self, numbers: Sequence[int]) -> list[Example]:
-        """The images with these numbers; each is made once."""
-        missing = np.array([number for number in dict.fromkeys(numbers) if number not in self._made], np.int64)
+    def examples(self, indices: Sequence[int]) -> list[Example]:
+        """The images with these indices; each is made once."""
+        missing = np.array([index for index in dict.fromkeys(indices) if index not in self._made], np.int64)
         if len(missing):
             faces = self.evaluation.split.faces[missing]
-            warm = [None] * len(missing) if self.heat is None else overlay(faces, self.heat(missing))
-            for number, face, heat in zip(missing.tolist(), faces, warm, strict=True):
-                self._made[number] = self._case(number, face, heat)
-        return [self._made[number] for number in numbers]
+            overlays = [None] * len(missing) if self.heatmaps is None else overlay(faces, self.heatmaps(missing))
+            for index, face, overlaid in zip(missing.tolist(), faces, overlays, strict=True):
+                self._made[index] = Example(
+                    face=face,
+                    overlay=overlaid,
+                    path=self.evaluation.split.image_list.paths[index],
+                    true=self.classes[self.labels[index]],
+                    predicted=self.classes[self.predicted[index]],
+                    probability=float(self.confidence[index]),
+                    accepted=bool(self.evaluation.open_set.verdicts[index]),
+                )
+        return [self._made[index] for index in indices]
 
-    def _case(self, number: int, face: NDArray[np.uint8], heat: NDArray[np.uint8] | None) -> Example:
-        return Example(
-            face=face,
-            heat=heat,
-            path=self.evaluation.split.image_list.paths[number],
-            true=self.classes[self.labels[number]],
-            named=self.classes[self.named[number]],
-            probability=float(self.sure[number]),
-            known=bool(self.evaluation.open_set.verdicts[number]),
-        )
-
-    def typical(self, label: int) -> list[Example]:
-        """The surest of the images of a class that are named right; none where there is none."""
-        right = np.flatnonzero((self.labels == label) & (self.named == label))
-        return self.cases([int(right[self.sure[right].argmax()])]) if len(right) else []
+    def most_confident(self, true: int, predicted: int) -> Example | None:
+        """The most confident image of class `true` with the prediction `predicted`; None if there is none."""
+        indices = np.flatnonzero((self.labels == true) & (self.predicted == predicted))
+        return self.examples([int(indices[self.confidence[indices].argmax()])])[0] if len(indices) else None
 
 
-def gallery(album: ExampleImages, without_heat: str = "") -> Gallery:
-    """Chooses the images to show."""
-    right = album.named == album.labels
-    wrong_by_sureness = sorted(np.flatnonzero(~right).tolist(), key=lambda number: -album.sure[number])
-    right_by_doubt = sorted(np.flatnonzero(right).tolist(), key=lambda number: album.sure[number])
-    return Gallery(
-        mistakes=tuple(album.cases(wrong_by_sureness[:CASES])),
-        hits=tuple(album.cases(right_by_doubt[:CASES])),
-        pairs=tuple(_pairs(album, album.evaluation.closed_set)),
-        without_heat=without_heat,
+def select_examples(images: ExampleImages, no_heatmaps: str = "") -> Examples:
+    """Selects the examples of a report."""
+    correct = images.predicted == images.labels
+    mistakes = sorted(np.flatnonzero(~correct).tolist(), key=lambda index: -images.confidence[index])
+    unconfident = sorted(np.flatnonzero(correct).tolist(), key=lambda index: images.confidence[index])
+    return Examples(
+        mistakes=tuple(images.examples(mistakes[:EXAMPLES])),
+        correct=tuple(images.examples(unconfident[:EXAMPLES])),
+        pairs=tuple(_pairs(images)),
+        no_heatmaps=no_heatmaps,
     )
 
 
-def _pairs(album: ExampleImages, closed_set: ClosedSetResult) -> list[Pair]:
+def _pairs(images: ExampleImages) -> list[ExamplePair]:
     pairs = []
-    for pair in closed_set.pairs[:PAIRS]:
-        own, other = album.classes.index(pair.true), album.classes.index(pair.predicted)
-        mistaken = np.flatnonzero((album.labels == own) & (album.named == other))
-        (mistake,) = album.cases([int(mistaken[album.sure[mistaken].argmax()])])
-        first = next(iter(album.typical(own)), None)
-        pairs.append(Pair(mistake, first, next(iter(album.typical(other)), None), pair.count, pair.share))
+    for pair in images.evaluation.closed_set.pairs[:PAIRS]:
+        true, predicted = images.classes.index(pair.true), images.classes.index(pair.predicted)
+        mistake = images.most_confident(true, predicted)
+        assert mistake is not None
+        typical = images.most_confident(true, true), images.most_confident(predicted, predicted)
+        pairs.append(ExamplePair(mistake, *typical, pair.count, round(pair.count / pair.share)))
     return pairs

@@ -1,4 +1,4 @@
-"""A confusion matrix to the cells of a drawing: all of a few classes, and of many the image and the part that matters."""
+"""Confusion matrices as cells to draw: all classes, and the most confused ones of many."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,64 +7,60 @@ import numpy as np
 
 from facecls.open_set.temperature import Ints
 
-NAMED = 25  # up to so many classes every row has its name and every cell its number
-_WORST = 20  # of more classes, those that are confused most are shown so
+LABELLED = 25  # classes up to which rows and columns have names and cells have counts
+_MOST_CONFUSED = 20  # classes in the second, labelled matrix of larger class lists
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell that is not empty."""
+    """A non-empty cell."""
 
     row: int
     column: int
     count: int
     share: float  # of the images of the true class
-    words: str
+    tooltip: str
 
     @property
-    def right(self) -> bool:
+    def correct(self) -> bool:
         return self.row == self.column
 
 
 @dataclass(frozen=True)
 class Matrix:
-    """A drawing of C classes; row the true class, column the one that was named."""
+    """A confusion matrix of C classes; rows are true classes, columns predicted ones."""
 
     classes: tuple[str, ...]
     cells: tuple[Cell, ...]
-    named: bool  # whether there is room for names and numbers
+    labelled: bool
 
     @property
     def longest(self) -> int:
-        """Letters of the longest name, as far as it is shown."""
+        """Characters of the longest class name; the page truncates names to 18."""
         return min(18, max(len(name) for name in self.classes))
 
 
-def whole(confusion: Ints, classes: Sequence[str]) -> Matrix:
-    """The matrix with all classes."""
-    support = np.maximum(confusion.sum(axis=1), 1)
-    cells = (
-        Cell(
-            int(i),
-            int(j),
-            int(confusion[i, j]),
-            float(confusion[i, j] / support[i]),
-            f"{classes[i]}: {confusion[i, j]} of {support[i]} named right"
+def confusion_matrix(confusion: Ints, classes: Sequence[str]) -> Matrix:
+    """The matrix of all classes from counts (C, C)."""
+    support = np.maximum(confusion.sum(axis=1), 1).tolist()
+    cells = []
+    for i, j in np.argwhere(confusion).tolist():
+        count = int(confusion[i, j])
+        what = (
+            f"{classes[i]}: {count} of {support[i]} correct"
             if i == j
-            else f"{classes[i]} taken for {classes[j]}: {confusion[i, j]} of {support[i]}",
+            else f"{classes[i]} as {classes[j]}: {count} of {support[i]}"
         )
-        for i, j in np.argwhere(confusion)
-    )
-    return Matrix(tuple(classes), tuple(cells), len(classes) <= NAMED)
+        cells.append(Cell(i, j, count, count / support[i], what))
+    return Matrix(tuple(classes), tuple(cells), len(classes) <= LABELLED)
 
 
-def worst(confusion: Ints, classes: Sequence[str]) -> Matrix | None:
-    """The classes with the most mistakes to or from them, in their order; None where all are shown anyway or none errs."""
+def most_confused(confusion: Ints, classes: Sequence[str]) -> Matrix | None:
+    """The classes with the most mistakes to or from them; None if the full matrix is labelled or there are no mistakes."""
     mistakes = confusion - np.diag(np.diag(confusion))
-    number = mistakes.sum(axis=0) + mistakes.sum(axis=1)
-    if len(classes) <= NAMED or not number.any():
+    per_class = mistakes.sum(axis=0) + mistakes.sum(axis=1)
+    if len(classes) <= LABELLED or not per_class.any():
         return None
-    order = np.argsort(-number, kind="stable")[:_WORST]
-    chosen = np.sort(order[number[order] > 0])
-    split = whole(confusion[np.ix_(chosen, chosen)], [classes[n] for n in chosen])
-    return split if len(chosen) > 1 else None
+    order = np.argsort(-per_class, kind="stable")[:_MOST_CONFUSED]
+    chosen = np.sort(order[per_class[order] > 0])
+    return confusion_matrix(confusion[np.ix_(chosen, chosen)], [classes[n] for n in chosen])

@@ -1,4 +1,4 @@
-"""A trained classifier to a page: what it was trained on, how good it is, where it errs and why."""
+"""The HTML page of a run: what was trained, how good it is, and which images it gets wrong."""
 
 import csv
 import json
@@ -15,230 +15,215 @@ from numpy.typing import NDArray
 
 from facecls import __version__
 from facecls.checkpoint import Checkpoint
+from facecls.config.schema import Config
 from facecls.device import Device
 from facecls.errors import ModelError
 from facecls.evaluation.evaluate import Evaluation
 from facecls.evaluation.gradcam import GradCam
-from facecls.evaluation.result import ClosedSetResult
+from facecls.evaluation.metrics import Metrics
 from facecls.models.classifier import FaceClassifier, count_parameters
 from facecls.open_set.calibration import describe, explain_threshold
 from facecls.open_set.temperature import probabilities, reliability
 from facecls.report import curves, matrix
 from facecls.report.charts import Chart
-from facecls.report.examples import ExampleImages, Gallery, Heat, gallery
+from facecls.report.examples import ExampleImages, Examples, Heatmaps, select_examples
 from facecls.report.page import percent, render
-from facecls.run import Run
-
-Fact = tuple[str, str]
+from facecls.run import EpochMetrics, Run
 
 
 @dataclass(frozen=True)
 class FindingSummary:
-    """A finding as the page tells it."""
+    """A finding of `facecls check`, as the page lists it."""
 
     kind: str
-    grave: bool
+    severity: str  # error, warning or info
     message: str
     fix: str
-    examples: tuple[str, ...]  # images below the data's root, or names of classes
-    more: int
+    examples: tuple[str, ...]  # image paths relative to the data root, or class names
+    more: int  # items that `examples` leaves out
 
 
-def report(
+def render_report(
     checkpoint: Checkpoint,
     run: Run,
     evaluation: Evaluation,
     device: Device,
     title: str,
-    scored_on: str,
-    told: Sequence[FindingSummary] | None,
+    evaluated_on: str,
+    findings: Sequence[FindingSummary] | None,
 ) -> str:
-    """The page of one training as HTML; `run` is the folder of its checkpoint, of which what is there is shown.
+    """The page of one run as HTML; files that `run` lacks are left out.
 
-    `scored_on` says in words which images were scored, `told` what is odd about the data, if that is known.
+    `evaluated_on` describes the images of the evaluation; `findings` is None if the training data was not audited.
     """
-    calibration = checkpoint.calibration_for()
     model = checkpoint.build(device)
-    heat, without_heat = heat_of(model, checkpoint, evaluation, device)
-    calibrated = calibration.probabilities(evaluation.outputs.logits)
-    rows = [row.to_plain() for row in run.rows()]
-    best = checkpoint.metrics.get("epoch")
-    words = [] if checkpoint.calibration is None else describe(checkpoint.calibration)
-    return page(
+    heatmaps, no_heatmaps = heatmaps_of(model, checkpoint, evaluation, device)
+    calibrated = checkpoint.calibration_for().probabilities(evaluation.outputs.logits)
+    rows = run.rows()
+    return render_evaluation(
         title=title,
-        subtitle=f"{checkpoint.model.name} on {len(checkpoint.classes)} classes, scored on {scored_on}",
+        subtitle=f"{checkpoint.model.name} on {len(checkpoint.classes)} classes, evaluated on {evaluated_on}",
         evaluation=evaluation,
-        logits=evaluation.outputs.logits,
         calibrated=calibrated,
-        shown=gallery(ExampleImages(evaluation, calibrated, heat), without_heat),
-        facts=facts(checkpoint, run, model, rows, scored_on),
-        config=yaml.safe_dump(checkpoint.config.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
-        training=curves.training_curves(rows, best),
-        calibration=words[0] if words else "The training has not ended, so nothing is calibrated yet.",
-        findings=told,
+        examples=select_examples(ExampleImages(evaluation, calibrated, heatmaps), no_heatmaps),
+        summary=run_summary(checkpoint, run, model, rows, evaluated_on),
+        config=checkpoint.config,
+        training=curves.training_curves(rows, checkpoint.metrics.get("epoch")),
+        calibration="not calibrated: the training has not ended"
+        if checkpoint.calibration is None
+        else describe(checkpoint.calibration)[0],
+        findings=findings,
     )
 
 
-def page(
+def render_evaluation(
     *,
     title: str,
     subtitle: str,
     evaluation: Evaluation,
-    logits: NDArray[np.float32],
     calibrated: NDArray[np.float64],
-    shown: Gallery,
-    facts: Sequence[Fact],
-    config: str,
+    examples: Examples,
+    summary: Sequence[tuple[str, str]],
+    config: Config,
     training: Sequence[Chart],
     calibration: str,
     findings: Sequence[FindingSummary] | None,
     folds: Sequence[Mapping[str, Any]] = (),
 ) -> str:
-    """An evaluation as HTML, with what the caller knows of its training."""
+    """An evaluation, its calibrated probabilities (N, C) and details of the training as HTML."""
     closed_set, labels = evaluation.closed_set, evaluation.split.image_list.labels
-    scores = closed_set.scores
+    metrics = closed_set.scores
+    uncalibrated = probabilities(evaluation.outputs.logits)
     return render(
         "report.html.j2",
         title=title,
         subtitle=subtitle,
         tiles=_tiles(evaluation),
-        facts=facts,
-        config=config,
+        summary=summary,
+        config=yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
         folds=folds,
-        curves=training,
+        training=training,
         calibration=calibration,
-        reliability=curves.reliability_diagram(reliability(probabilities(logits), labels), reliability(calibrated, labels)),
+        reliability=curves.reliability_diagram(reliability(uncalibrated, labels), reliability(calibrated, labels)),
         confidence=curves.confidence_histogram(calibrated, labels),
         ece=closed_set.ece,
         brier=closed_set.brier,
-        unknown=_unknown(evaluation),
-        matrix=matrix.whole(scores.confusion, scores.classes),
-        worst=matrix.worst(scores.confusion, scores.classes),
-        rows=_class_rows(closed_set),
-        groups=evaluation.groups,
-        gallery=shown,
+        open_set=_open_set(evaluation),
+        matrix=matrix.confusion_matrix(metrics.confusion, metrics.classes),
+        most_confused=matrix.most_confused(metrics.confusion, metrics.classes),
+        per_class=[(each, _confused_with(metrics, number)) for number, each in enumerate(metrics.per_class)],
+        subgroups=evaluation.groups,
+        examples=examples,
         findings=findings,
         skipped=evaluation.skipped,
         footer=f"facecls {__version__}, {time.strftime('%Y-%m-%d %H:%M')}",
     )
 
 
-def heat_of(model: FaceClassifier, checkpoint: Checkpoint, evaluation: Evaluation, device: Device) -> tuple[Heat | None, str]:
-    """What makes the heat maps of an evaluation's images, or None and why there are none."""
+def heatmaps_of(
+    model: FaceClassifier, checkpoint: Checkpoint, evaluation: Evaluation, device: Device
+) -> tuple[Heatmaps | None, str]:
+    """A function that computes the heat maps of an evaluation's images, or None and the reason."""
     try:
         cam = GradCam(model, device, checkpoint.geometry.image_size, checkpoint.model.name)
     except ModelError as error:
-        return None, f"Where the network looked cannot be shown: {error}."
-    named = evaluation.outputs.logits.argmax(axis=1)
-    return (lambda numbers: cam(evaluation.split.faces[numbers], named[numbers])), ""
+        return None, f"There are no Grad-CAM heat maps: {error}."
+    predicted = evaluation.outputs.logits.argmax(axis=1)
+    return (lambda indices: cam(evaluation.split.faces[indices], predicted[indices])), ""
 
 
-def facts(
-    checkpoint: Checkpoint, run: Run, model: FaceClassifier, rows: Sequence[Mapping[str, Any]], scored_on: str
-) -> list[Fact]:
-    """What was trained on what, as far as the checkpoint and its folder tell."""
-    config = checkpoint.config
-    environment = json.loads(run.environment.read_text(encoding="utf-8")) if run.environment.exists() else {}
-    known: list[Fact] = [("images", str(config.data.root)), ("scored on", scored_on)]
+def run_summary(
+    checkpoint: Checkpoint, run: Run, model: FaceClassifier, rows: Sequence[EpochMetrics], evaluated_on: str
+) -> list[tuple[str, str]]:
+    """Data, model, training and environment of a run, as far as its files are there: (name, text)."""
+    summary = [("data", str(checkpoint.config.data.root)), ("evaluated on", evaluated_on)]
     if run.split.exists():
         with run.split.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
             counts = Counter(row["split"] for row in csv.DictReader(file))
-        known.append(("counts", ", ".join(f"{count:,} {split}" for split, count in counts.items())))
+        summary.append(("splits", ", ".join(f"{count:,} {split}" for split, count in counts.items())))
     head = checkpoint.head.name + (f", margin {checkpoint.head.margin:g}" if checkpoint.head.name != "linear" else "")
     geometry = checkpoint.geometry
-    split = "the whole image" if geometry.crop == 1 else f"the central {geometry.crop:.0%} of an image"
-    known += [
-        ("network", f"{checkpoint.model.name}, {count_parameters(model):,} parameters, head {head}"),
-        ("it sees", f"{split} at {geometry.image_size} x {geometry.image_size} pixels"),
+    crop = "the whole image" if geometry.crop == 1 else f"the central {geometry.crop:.0%} of an image"
+    summary += [
+        ("model", f"{checkpoint.model.name}, {count_parameters(model):,} parameters, head {head}"),
+        ("input", f"{crop} at {geometry.image_size} x {geometry.image_size} pixels"),
     ]
     if rows:
-        minutes = rows[-1]["seconds"] / 60
-        kept = f", the one of epoch {checkpoint.metrics['epoch'] + 1} kept" if "epoch" in checkpoint.metrics else ""
-        known.append(("training", f"{len(rows)} epochs in {minutes:.1f} minutes{kept}"))
-    if environment:
+        best = f", best epoch {checkpoint.metrics['epoch'] + 1}" if "epoch" in checkpoint.metrics else ""
+        summary.append(("training", f"{len(rows)} epochs in {rows[-1].seconds / 60:.1f} minutes{best}"))
+    if run.environment.exists():
+        environment = json.loads(run.environment.read_text(encoding="utf-8"))
         versions = ", ".join(f"{name} {version}" for name, version in environment["versions"].items())
-        known += [
-            ("computed on", f"{environment['device']}, threads: {environment['threads']}, {environment['processor']}"),
+        summary += [
+            ("device", f"{environment['device']}, threads: {environment['threads']}, {environment['processor']}"),
             ("versions", f"Python {environment['python']}, {versions}"),
         ]
-    return known
+    return summary
 
 
-def _tiles(evaluation: Evaluation) -> list[dict[str, str]]:
+def _tiles(evaluation: Evaluation) -> list[tuple[str, str, str]]:
+    """The headline figures: (name, value, detail)."""
     closed_set, open_set = evaluation.closed_set, evaluation.open_set
-    scores = closed_set.scores
-
-    def tile(name: str, value: str, words: str) -> dict[str, str]:
-        return {"name": name, "value": value, "words": words}
-
-    def between(name: str) -> str:
-        low, high = closed_set.intervals[name]
-        return f"{percent(low)} to {percent(high)}"
-
+    metrics = closed_set.scores
+    interval = {name: f"{percent(low)} to {percent(high)}" for name, (low, high) in closed_set.intervals.items()}
     tiles = [
-        tile("accuracy", percent(scores.accuracy), between("accuracy")),
-        tile("balanced accuracy", percent(scores.balanced_accuracy), between("balanced_accuracy")),
-        tile("macro F1", percent(scores.macro_f1), between("macro_f1")),
-        tile("calibration error", f"{closed_set.ece[1]:.3f}", f"{closed_set.ece[0]:.3f} before calibration"),
-        tile("images scored", f"{scores.n:,}", f"{len(scores.classes)} classes"),
+        ("accuracy", percent(metrics.accuracy), interval["accuracy"]),
+        ("balanced accuracy", percent(metrics.balanced_accuracy), interval["balanced_accuracy"]),
+        ("macro F1", percent(metrics.macro_f1), interval["macro_f1"]),
+        ("calibration error (ECE)", f"{closed_set.ece[1]:.3f}", f"{closed_set.ece[0]:.3f} before calibration"),
+        ("images", f"{metrics.n:,}", f"of {len(metrics.classes)} classes"),
     ]
     if closed_set.roc_auc is not None:
-        tiles.insert(3, tile("ROC-AUC", f"{closed_set.roc_auc:.3f}", "one against the rest"))
+        tiles.insert(3, ("ROC AUC", f"{closed_set.roc_auc:.3f}", "one-vs-rest"))
     if open_set.false_accept is not None:
-        share, low, high = open_set.false_accept
-        tiles.append(tile("strangers named", percent(share), f"{percent(low)} to {percent(high)}, of {open_set.impostors:,}"))
+        far, low, high = open_set.false_accept
+        impostors = f"{percent(low)} to {percent(high)}, {open_set.impostors:,} impostors"
+        tiles.append(("false accept rate (FAR)", percent(far), impostors))
     if open_set.accepted is not None:
-        tiles.append(tile("known kept", percent(open_set.accepted), f"{percent(open_set.identified)} kept and right"))
+        tiles.append(
+            ("true accept rate (TAR)", percent(open_set.accepted), f"{percent(open_set.identified)} accepted and correct (DIR)")
+        )
     return tiles
 
 
-def _unknown(evaluation: Evaluation) -> dict[str, Any] | None:
+def _open_set(evaluation: Evaluation) -> dict[str, Any] | None:
+    """Text, table and charts of open-set recognition; None without a threshold and impostors."""
     open_set = evaluation.open_set
     if open_set.threshold is None and open_set.rates is None:
         return None
-    words = [] if open_set.threshold is None else [explain_threshold(open_set.threshold)]
+    text = [] if open_set.threshold is None else [explain_threshold(open_set.threshold)]
     if open_set.false_accept is not None:
-        share, low, high = open_set.false_accept
-        whose = "strangers"
+        far, low, high = open_set.false_accept
+        which = ""
         if open_set.threshold is not None and open_set.threshold.source == "strangers":
-            whose = "strangers that set it" if evaluation.impostors_set_threshold else "other strangers"
-        words.append(
-            f"Of {open_set.impostors:,} {whose}, {percent(share)} were given a name "
-            f"(95 % interval {percent(low)} to {percent(high)}); of the known, {percent(open_set.accepted)} were kept, "
-            f"and {percent(open_set.identified)} kept and named right."
+            which = (
+                " that set the threshold" if evaluation.impostors_set_threshold else " other than those that set the threshold"
+            )
+        text.append(
+            f"{percent(far)} of {open_set.impostors:,} impostors{which} were accepted (false accept rate, FAR; 95 % interval "
+            f"{percent(low)} to {percent(high)}). {percent(open_set.accepted)} of the images of known classes were accepted "
+            f"(true accept rate, TAR), {percent(open_set.identified)} were accepted and classified correctly (detection and "
+            "identification rate, DIR)"
         )
         if open_set.expected is not None:
             low, high = open_set.expected
-            words.append(f"By how the threshold was set, {percent(low)} to {percent(high)} of them were to be expected.")
+            text.append(f"given how the threshold was set, a FAR of {percent(low)} to {percent(high)} is expected")
     return {
-        "words": words,
+        "text": text,
         "points": open_set.rates.points if open_set.rates else (),
         "curve": curves.identification_curve(open_set),
         "histogram": curves.score_histogram(open_set),
     }
 
 
-def _class_rows(closed_set: ClosedSetResult) -> list[dict[str, Any]]:
-    scores = closed_set.scores
-    rows = []
-    for number, each in enumerate(scores.per_class):
-        mistakes = scores.confusion[number].copy()
-        mistakes[number] = 0
-        others = np.argsort(-mistakes, kind="stable")[:2]
-        confused = ", ".join(f"{scores.classes[other]} ({mistakes[other]})" for other in others if mistakes[other])
-        rows.append(
-            {
-                "name": each.name,
-                "recall": each.recall,
-                "precision": each.precision,
-                "f1": each.f1,
-                "support": each.support,
-                "confused": confused,
-            }
-        )
-    return rows
+def _confused_with(metrics: Metrics, number: int) -> str:
+    """The two classes that a class is most often predicted as instead, with their counts."""
+    mistakes = metrics.confusion[number].copy()
+    mistakes[number] = 0
+    most = np.argsort(-mistakes, kind="stable")[:2]
+    return ", ".join(f"{metrics.classes[other]} ({mistakes[other]})" for other in most if mistakes[other])
 
 
 def title_of(path: Path) -> str:
-    """What a page is called: the run folder's name, or that of the file."""
+    """The title of a checkpoint's page: the name of its run folder."""
     return (path.parent if path.suffix == ".pt" else path).resolve().name or "facecls"

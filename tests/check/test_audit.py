@@ -1,4 +1,4 @@
-"""The audit names what is wrong with a data set, and is quiet where nothing is."""
+"""The audit reports the problems of a data set, and nothing if there are none."""
 
 import shutil
 import unicodedata
@@ -18,24 +18,24 @@ from tests.conftest import write_noise
 Noise = Callable[..., Path]
 
 
-def audited(root: Path, cache: Path, split: SplitConfig | None = None, **keys: object) -> Audit:
+def audit_folder(root: Path, cache: Path, split: SplitConfig | None = None, **keys: object) -> Audit:
     data = DataConfig.model_validate({"root": root, "image_size": 32, **keys})
     return audit(index_dataset(data, split or SplitConfig()), data, cache_dir=cache)
 
 
-def finding(found: Audit, kind: str) -> Finding:
-    (one,) = [each for each in found.findings if each.kind == kind]
+def finding(result: Audit, kind: str) -> Finding:
+    (one,) = [each for each in result.findings if each.kind == kind]
     return one
 
 
-def names(found: Audit, kind: str) -> list[set[str]]:
+def names(result: Audit, kind: str) -> list[set[str]]:
     """The file names in each item of a finding."""
-    return [{Path(found.images.paths[n]).name for n in item.images} for item in finding(found, kind).items]
+    return [{Path(result.images.paths[n]).name for n in item.images} for item in finding(result, kind).items]
 
 
 @pytest.fixture
 def copied(faces: Path, tmp_path: Path) -> Path:
-    """The drawn faces, free to be spoilt."""
+    """A copy of the demo faces that a test may change."""
     return Path(shutil.copytree(faces, tmp_path / "faces"))
 
 
@@ -43,8 +43,8 @@ def first_of(folder: Path) -> Path:
     return sorted(folder.iterdir())[0]
 
 
-def test_nothing_is_found_in_the_drawn_faces(faces: Path, tmp_path: Path) -> None:
-    assert audited(faces, tmp_path).findings == ()
+def test_the_demo_faces_have_no_findings(faces: Path, tmp_path: Path) -> None:
+    assert audit_folder(faces, tmp_path).findings == ()
 
 
 def test_unreadable_images_are_listed_with_their_reason(noise: Noise, tmp_path: Path) -> None:
@@ -52,83 +52,86 @@ def test_unreadable_images_are_listed_with_their_reason(noise: Noise, tmp_path: 
     (root / "ada" / "empty.png").write_bytes(b"")
     whole = (root / "bob" / "bob0.png").read_bytes()
     (root / "bob" / "cut.png").write_bytes(whole[: len(whole) // 2])
-    found = audited(root, tmp_path)
-    bad = finding(found, "unreadable")
-    assert bad.grave and bad.message == "2 images cannot be read"
-    assert bad.fix == "mend or remove them, or train without them: --set data.on_bad_image=skip"
-    reasons = {Path(found.images.paths[item.images[0]]).name: item.note for item in bad.items}
+    result = audit_folder(root, tmp_path)
+    bad = finding(result, "unreadable")
+    assert bad.severity == "error" and bad.message == "2 images cannot be read"
+    assert bad.fix == "repair or remove them, or train without them: --set data.on_bad_image=skip"
+    reasons = {Path(result.images.paths[item.images[0]]).name: item.note for item in bad.items}
     assert reasons == {"empty.png": "is empty", "cut.png": "is cut short"}
 
 
-def test_a_image_in_two_classes_is_grave_and_named_with_both(copied: Path, tmp_path: Path) -> None:
+def test_an_image_in_two_classes_is_an_error_that_names_both(copied: Path, tmp_path: Path) -> None:
     one, other = sorted(copied.iterdir())[:2]
     source = first_of(one)
     shutil.copy(source, other / f"again{source.suffix}")
-    found = audited(copied, tmp_path)
-    two = finding(found, "two labels")
-    assert two.grave and two.message == "1 group of identical images lies in more than one class"
+    result = audit_folder(copied, tmp_path)
+    two = finding(result, "two labels")
+    assert two.severity == "error" and two.message == "1 group of identical images in more than one class"
     assert two.items[0].note == f"{one.name} / {other.name}"
-    assert names(found, "two labels") == names(found, "duplicates") == [{source.name, f"again{source.suffix}"}]
+    assert names(result, "two labels") == names(result, "duplicates") == [{source.name, f"again{source.suffix}"}]
 
 
-def test_a_near_duplicate_in_two_parts_is_a_leak(copied: Path, tmp_path: Path) -> None:
-    (tmp_path / "parts").mkdir()
-    copied.rename(tmp_path / "parts" / "train")
-    for person in (tmp_path / "parts" / "train").iterdir():
-        held = tmp_path / "parts" / "val" / person.name
+def test_a_near_duplicate_in_two_splits_is_a_leak(copied: Path, tmp_path: Path) -> None:
+    (tmp_path / "splits").mkdir()
+    copied.rename(tmp_path / "splits" / "train")
+    for person in (tmp_path / "splits" / "train").iterdir():
+        held = tmp_path / "splits" / "val" / person.name
         held.mkdir(parents=True)
         for path in sorted(person.iterdir())[:3]:
             path.rename(held / path.name)
-    source = first_of(first_of(tmp_path / "parts" / "train"))
+    source = first_of(first_of(tmp_path / "splits" / "train"))
     with Image.open(source) as image:
-        image.convert("RGB").save(tmp_path / "parts" / "val" / source.parent.name / "again.jpg", quality=60)
-    found = audited(tmp_path / "parts", tmp_path)
-    leak = finding(found, "leak, near")
-    assert leak.grave and leak.items[0].note == "train / val"
-    assert leak.fix == "take them out of one of the folders: what was trained on cannot be scored by"
-    assert names(found, "leak, near") == [{source.name, "again.jpg"}]
+        image.convert("RGB").save(tmp_path / "splits" / "val" / source.parent.name / "again.jpg", quality=60)
+    result = audit_folder(tmp_path / "splits", tmp_path)
+    leak = finding(result, "leak, near")
+    assert leak.severity == "error" and leak.items[0].note == "train / val"
+    assert leak.fix == "remove them from one of the folders: images that were trained on must not be evaluated on"
+    assert names(result, "leak, near") == [{source.name, "again.jpg"}]
 
 
 def test_a_split_by_groups_has_no_leaks(copied: Path, tmp_path: Path) -> None:
     for person in copied.iterdir():
         for path in sorted(person.iterdir())[:6]:
             shutil.copy(path, person / f"again{path.name}")
-    parted = audited(copied, tmp_path, SplitConfig(group="none"))
-    assert "leak" in {each.kind for each in parted.findings}
-    grouped = audited(copied, tmp_path, SplitConfig(group="near_duplicates"), cache_dir=tmp_path)
+    ungrouped = audit_folder(copied, tmp_path, SplitConfig(group="none"))
+    assert "leak" in {each.kind for each in ungrouped.findings}
+    grouped = audit_folder(copied, tmp_path, SplitConfig(group="near_duplicates"), cache_dir=tmp_path)
     assert not {"leak", "leak, near"} & {each.kind for each in grouped.findings}
     assert finding(grouped, "duplicates").message == "24 images are copies of another, pixel for pixel"
 
 
-def test_small_and_uneven_classes_are_found(noise: Noise, tmp_path: Path) -> None:
-    found = audited(noise(ada=40, bob=5), tmp_path)
-    assert finding(found, "few images").message == "1 class has fewer than 5 images to train on"
-    assert [item.note for item in finding(found, "few images").items] == ["bob: 4 images"]
-    assert finding(found, "imbalance").message == (
-        "`ada` has 8.0 times the images of `bob` (32 and 4); who always says the largest is right 88.9% of the time"
+def test_small_and_imbalanced_classes_are_found(noise: Noise, tmp_path: Path) -> None:
+    result = audit_folder(noise(ada=40, bob=5), tmp_path)
+    assert finding(result, "few images").message == "1 class has fewer than 5 training images"
+    assert [item.note for item in finding(result, "few images").items] == ["bob: 4 images"]
+    assert finding(result, "imbalance").message == (
+        "`ada` has 8.0 times the training images of `bob` (32 and 4); always predicting the largest class has an accuracy of "
+        "88.9%"
     )
 
 
-def test_numbers_that_sort_otherwise_as_text_are_found(noise: Noise, tmp_path: Path) -> None:
-    found = audited(noise(**{"1": 6, "2": 6, "10": 6}), tmp_path)
-    assert finding(found, "numeric names").message == (
-        "classes are called by numbers that sort otherwise as text (`1`, `10`, `2`): here they are in the order of the "
-        "numbers, in torchvision's ImageFolder and other tools in that of the text"
+def test_numbers_whose_text_order_differs_are_found(noise: Noise, tmp_path: Path) -> None:
+    result = audit_folder(noise(**{"1": 6, "2": 6, "10": 6}), tmp_path)
+    assert finding(result, "numeric names").message == (
+        "class names are numbers whose text order (`1`, `10`, `2`) is not their numeric order; facecls sorts them as "
+        "numbers, torchvision's ImageFolder and other tools as text"
     )
-    assert "numeric names" not in {each.kind for each in audited(noise(tmp_path / "b", **{"1": 6, "2": 6}), tmp_path).findings}
+    assert "numeric names" not in {
+        each.kind for each in audit_folder(noise(tmp_path / "b", **{"1": 6, "2": 6}), tmp_path).findings
+    }
 
 
-def test_names_that_differ_only_in_case_or_unicode_form_are_grave(noise: Noise, tmp_path: Path) -> None:
-    composed, parted = unicodedata.normalize("NFC", "zoë"), unicodedata.normalize("NFD", "zoë")
-    found = audited(noise(Ada=6, ada=6, **{composed: 6, parted: 6}), tmp_path)
-    similar = finding(found, "similar names")
-    assert similar.grave
+def test_names_that_differ_only_in_case_or_unicode_form_are_an_error(noise: Noise, tmp_path: Path) -> None:
+    composed, decomposed = unicodedata.normalize("NFC", "zoë"), unicodedata.normalize("NFD", "zoë")
+    result = audit_folder(noise(Ada=6, ada=6, **{composed: 6, decomposed: 6}), tmp_path)
+    similar = finding(result, "similar names")
+    assert similar.severity == "error"
     assert similar.message == (
-        "2 groups of classes differ only in case or Unicode form: `Ada` and `ada`; `zoe\\u0308` and `zoë`"
+        "2 groups of class names that differ only in case, spaces or Unicode form: `Ada` and `ada`; `zoe\\u0308` and `zoë`"
     )
 
 
-def test_images_that_show_too_little_are_found(copied: Path, tmp_path: Path) -> None:
+def test_images_without_a_recognisable_face_are_found(copied: Path, tmp_path: Path) -> None:
     person = first_of(copied)
     with Image.open(first_of(person)) as image:
         original = image.convert("RGB")
@@ -137,11 +140,11 @@ def test_images_that_show_too_little_are_found(copied: Path, tmp_path: Path) -> 
     original.crop((0, 0, original.width, original.height // 5)).save(person / "oblong.png")
     original.resize((12, 12)).save(person / "tiny.png")
     Image.new("RGB", (60, 60), (90, 80, 70)).save(person / "flat.png")
-    found = audited(copied, tmp_path)
+    result = audit_folder(copied, tmp_path)
     for kind in ("blurred", "black", "oblong", "tiny", "flat"):
-        assert {f"{kind}.png"} in names(found, kind), kind
-        assert not finding(found, kind).grave
-        assert finding(found, kind).message.startswith("1 image is "), kind
+        assert {f"{kind}.png"} in names(result, kind), kind
+        assert finding(result, kind).severity == "warning"
+        assert finding(result, kind).message.startswith("1 image is "), kind
 
 
 def test_grey_images_among_coloured_ones_are_found(copied: Path, tmp_path: Path) -> None:
@@ -150,25 +153,25 @@ def test_grey_images_among_coloured_ones_are_found(copied: Path, tmp_path: Path)
         with Image.open(path) as image:
             grey = image.convert("L")
         grey.save(path)
-    found = audited(copied, tmp_path)
-    assert finding(found, "colour and grey").message == (
+    result = audit_folder(copied, tmp_path)
+    assert finding(result, "colour and grey").message == (
         f"13 of 48 images are grey; the grey ones make up 100% of `{one.name}`, 8% of `charlie`"
     )
-    assert len(finding(found, "colour and grey").items) == 13
+    assert len(finding(result, "colour and grey").items) == 13
 
 
-def test_a_size_that_tells_the_class_is_a_shortcut(tmp_path: Path) -> None:
-    chance = np.random.default_rng(0)
+def test_an_image_size_that_predicts_the_class_is_a_shortcut(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
     for number in range(60):
-        write_noise(tmp_path / "faces" / "masked" / f"a{number}.png", (40, int(chance.integers(30, 40))))
-        write_noise(tmp_path / "faces" / "open" / f"b{number}.png", (40, int(chance.integers(36, 46))))
-    message = finding(audited(tmp_path / "faces", tmp_path), "shortcut").message
-    assert message.startswith("without a look at any pixel, ") and message.endswith("% of cases (by chance 50%)")
+        write_noise(tmp_path / "faces" / "masked" / f"a{number}.png", (40, int(rng.integers(30, 40))))
+        write_noise(tmp_path / "faces" / "open" / f"b{number}.png", (40, int(rng.integers(36, 46))))
+    message = finding(audit_folder(tmp_path / "faces", tmp_path), "shortcut").message
+    assert " alone, without the pixels, predicts the class with " in message and message.endswith("% (chance 50%)")
 
 
-def test_a_size_that_tells_nothing_is_no_shortcut(tmp_path: Path) -> None:
-    chance = np.random.default_rng(0)
+def test_an_image_size_that_predicts_nothing_is_no_shortcut(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
     for number in range(60):
         for person in ("ada", "bob"):
-            write_noise(tmp_path / "faces" / person / f"{person}{number}.png", (40, int(chance.integers(30, 46))))
-    assert "shortcut" not in {each.kind for each in audited(tmp_path / "faces", tmp_path).findings}
+            write_noise(tmp_path / "faces" / person / f"{person}{number}.png", (40, int(rng.integers(30, 46))))
+    assert "shortcut" not in {each.kind for each in audit_folder(tmp_path / "faces", tmp_path).findings}

@@ -20,8 +20,8 @@ Tiny = Callable[..., Path]
 
 
 @pytest.fixture
-def spoilt(faces: Path, tmp_path: Path) -> Path:
-    """The drawn faces with one in two classes and one that cannot be read."""
+def spoiled(faces: Path, tmp_path: Path) -> Path:
+    """The demo faces with one image in two classes and one that cannot be read."""
     root = Path(shutil.copytree(faces, tmp_path / "faces"))
     one, other = sorted(root.iterdir())[:2]
     source = sorted(one.iterdir())[0]
@@ -34,75 +34,75 @@ def snapshot(root: Path) -> dict[str, bytes]:
     return {str(path): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
 
 
-def test_check_tells_what_a_training_will_take_and_finds_nothing(facecls: Facecls, tiny: Tiny, tmp_path: Path) -> None:
+def test_check_summarises_the_training_and_finds_nothing(facecls: Facecls, tiny: Tiny, tmp_path: Path) -> None:
     result = facecls("check", tiny(data={"cache_dir": str(tmp_path)}), "--strict")
     assert result.code == 0
     assert re.findall(r"^(\w+(?: \w+)?)  ", result.out, re.M) == ["data", "config", "model", "one batch", "time", "memory"]
-    assert "nothing found in 48 images" in result.out
+    assert "no findings in 48 images" in result.out
 
 
-def test_check_prints_json_that_a_program_can_read(facecls: Facecls, tiny: Tiny, tmp_path: Path, spoilt: Path) -> None:
-    before = snapshot(spoilt)
-    result = facecls("check", tiny(data={"root": str(spoilt), "cache_dir": str(tmp_path)}), "--format", "json")
+def test_check_prints_json(facecls: Facecls, tiny: Tiny, tmp_path: Path, spoiled: Path) -> None:
+    before = snapshot(spoiled)
+    result = facecls("check", tiny(data={"root": str(spoiled), "cache_dir": str(tmp_path)}), "--format", "json")
     assert result.code == 0
     plain = json.loads(result.out)
-    assert plain["grave"] == 2 and plain["parts"]["train"] + plain["parts"]["val"] == 50
+    assert plain["errors"] == 2 and plain["splits"]["train"] + plain["splits"]["val"] == 50
     assert {"unreadable", "two labels", "duplicates"} <= {each["kind"] for each in plain["findings"]}
     two = next(each for each in plain["findings"] if each["kind"] == "two labels")
     assert [image["class"] for image in two["items"][0]["images"]] == plain["classes"][:2]
-    dry_run = plain["rehearsal"]
-    assert dry_run["steps"] == round(plain["parts"]["train"] / 16) and dry_run["loss"] > 0
+    dry_run = plain["dry_run"]
+    assert dry_run["steps"] == round(plain["splits"]["train"] / 16) and dry_run["loss"] > 0
     assert dry_run["epoch_seconds"] > dry_run["steps"] * dry_run["step_seconds"]["32"]
     assert dry_run["training_seconds"] == pytest.approx(2 * dry_run["epoch_seconds"])
     assert dry_run["faces_bytes"] == 50 * 3 * 32**2
-    assert snapshot(spoilt) == before
+    assert snapshot(spoiled) == before
 
 
 def test_the_batch_is_as_large_as_the_steps_of_a_training(facecls: Facecls, tiny: Tiny, tmp_path: Path) -> None:
-    for batch_size, words, faces, steps in ((32, "40 faces a step", 40, 1), (12, "13 or 14 faces a step", 14, 3)):
+    for batch_size, text, faces, steps in ((32, "40 images per step", 40, 1), (12, "13 or 14 images per step", 14, 3)):
         config = tiny(data={"cache_dir": str(tmp_path)}, train={"batch_size": batch_size}, split={"val": 0.17})
-        assert words in facecls("check", config).out
-        dry_run = json.loads(facecls("check", config, "--format", "json").out)["rehearsal"]
+        assert text in facecls("check", config).out
+        dry_run = json.loads(facecls("check", config, "--format", "json").out)["dry_run"]
         assert (dry_run["faces"], dry_run["steps"]) == (faces, steps)
 
 
-def test_no_more_threads_are_started_than_this_process_may_use_cores(
+def test_thread_pools_are_no_larger_than_the_available_cores(
     facecls: Facecls, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plain, pools = ThreadPoolExecutor.__init__, []
+    init, pools = ThreadPoolExecutor.__init__, []
 
-    def noted(pool: ThreadPoolExecutor, max_workers: int | None = None, *more: Any, **named: Any) -> None:
+    def recording_init(pool: ThreadPoolExecutor, max_workers: int | None = None, *args: Any, **kwargs: Any) -> None:
         pools.append(max_workers)
-        plain(pool, max_workers, *more, **named)
+        init(pool, max_workers, *args, **kwargs)
 
-    monkeypatch.setattr(ThreadPoolExecutor, "__init__", noted)
+    monkeypatch.setattr(ThreadPoolExecutor, "__init__", recording_init)
     monkeypatch.setattr("psutil.Process.cpu_affinity", lambda _: [0, 1, 5], raising=False)
     facecls("check", tiny(data={"cache_dir": str(tmp_path)}), "--html", tmp_path / "page.html")
     assert len(pools) >= 4 and set(pools) == {3}
 
 
-def test_strict_ends_with_1_where_a_finding_is_grave(facecls: Facecls, tiny: Tiny, tmp_path: Path, spoilt: Path) -> None:
-    config = tiny(data={"root": str(spoilt), "cache_dir": str(tmp_path)})
+def test_strict_exits_1_if_a_finding_is_an_error(facecls: Facecls, tiny: Tiny, tmp_path: Path, spoiled: Path) -> None:
+    config = tiny(data={"root": str(spoiled), "cache_dir": str(tmp_path)})
     result = facecls("check", config, "--strict")
     assert result.code == 1
-    assert "grave  two labels" in result.out
+    assert re.search(r"^error +two labels ", result.out, re.M)
 
 
 def test_the_csv_file_has_a_row_for_every_image_of_a_finding(
-    facecls: Facecls, tiny: Tiny, tmp_path: Path, spoilt: Path
+    facecls: Facecls, tiny: Tiny, tmp_path: Path, spoiled: Path
 ) -> None:
-    facecls("check", tiny(data={"root": str(spoilt), "cache_dir": str(tmp_path)}), "--csv", tmp_path / "found.csv")
-    with (tmp_path / "found.csv").open(newline="") as file:
+    facecls("check", tiny(data={"root": str(spoiled), "cache_dir": str(tmp_path)}), "--csv", tmp_path / "findings.csv")
+    with (tmp_path / "findings.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     two = [row for row in rows if row["kind"] == "two labels"]
-    assert len(two) == 2 and {row["item"] for row in two} == {"1"} and {row["grave"] for row in two} == {"yes"}
+    assert len(two) == 2 and {row["item"] for row in two} == {"1"} and {row["severity"] for row in two} == {"error"}
     assert all(Path(row["path"]).exists() for row in rows if row["path"])
 
 
-def test_the_page_needs_nothing_else_and_shows_names_as_text(
-    facecls: Facecls, tiny: Tiny, tmp_path: Path, spoilt: Path
+def test_the_page_loads_nothing_from_outside_and_escapes_names(
+    facecls: Facecls, tiny: Tiny, tmp_path: Path, spoiled: Path
 ) -> None:
-    facecls("check", tiny(data={"root": str(spoilt), "cache_dir": str(tmp_path)}), "--html", tmp_path / "page.html")
+    facecls("check", tiny(data={"root": str(spoiled), "cache_dir": str(tmp_path)}), "--html", tmp_path / "page.html")
     page = (tmp_path / "page.html").read_text()
     assert page.count("data:image/webp;base64,") >= 4
     assert "&lt;b&gt;cut &amp;amp; short.png" in page and "<b>cut" not in page
@@ -110,15 +110,15 @@ def test_the_page_needs_nothing_else_and_shows_names_as_text(
 
 
 def test_classes_that_cannot_be_split_are_a_finding_and_the_rest_is_still_found(
-    facecls: Facecls, tiny: Tiny, tmp_path: Path, spoilt: Path
+    facecls: Facecls, tiny: Tiny, tmp_path: Path, spoiled: Path
 ) -> None:
-    (spoilt / "lonely").mkdir()
-    shutil.copy(next(path for path in spoilt.rglob("again*")), spoilt / "lonely")
-    result = facecls("check", tiny(data={"root": str(spoilt), "cache_dir": str(tmp_path)}), "--format", "json")
+    (spoiled / "lonely").mkdir()
+    shutil.copy(next(path for path in spoiled.rglob("again*")), spoiled / "lonely")
+    result = facecls("check", tiny(data={"root": str(spoiled), "cache_dir": str(tmp_path)}), "--format", "json")
     plain = json.loads(result.out)
-    assert plain["findings"][0]["kind"] == "no split" and plain["findings"][0]["grave"]
-    assert plain["findings"][0]["message"] == (f"a training could not begin: {spoilt / 'lonely'}: has 1 image, a split needs 2")
-    assert plain["rehearsal"] is not None and plain["parts"] == {"train": 51}
+    assert plain["findings"][0]["kind"] == "no split" and plain["findings"][0]["severity"] == "error"
+    assert plain["findings"][0]["message"] == (f"training cannot start: {spoiled / 'lonely'}: has 1 image, a split needs 2")
+    assert plain["dry_run"] is not None and plain["splits"] == {"train": 51}
 
 
 def test_a_folder_that_is_missing_is_an_error(facecls: Facecls, tiny: Tiny, tmp_path: Path) -> None:
@@ -127,28 +127,28 @@ def test_a_folder_that_is_missing_is_an_error(facecls: Facecls, tiny: Tiny, tmp_
     assert result.err.startswith(f"error: {tmp_path / 'nowhere'}: no such folder")
 
 
-def test_growing_images_are_timed_at_both_ends(facecls: Facecls, tiny: Tiny, tmp_path: Path) -> None:
+def test_a_resolution_ramp_is_timed_at_both_ends(facecls: Facecls, tiny: Tiny, tmp_path: Path) -> None:
     config = tiny(data={"cache_dir": str(tmp_path), "image_size": 48}, train={"start_size": 16})
-    dry_run = json.loads(facecls("check", config, "--format", "json").out)["rehearsal"]
+    dry_run = json.loads(facecls("check", config, "--format", "json").out)["dry_run"]
     assert list(dry_run["step_seconds"]) == ["16", "48"]
 
 
-@pytest.mark.skipif(sys.platform == "darwin", reason="macOS refuses names that are no UTF-8")
-def test_names_that_no_encoding_has_can_be_shown_and_written(
-    facecls: Facecls, tiny: Tiny, tmp_path: Path, spoilt: Path
+@pytest.mark.skipif(sys.platform == "darwin", reason="macOS refuses names that are not UTF-8")
+def test_names_that_are_not_valid_unicode_can_be_shown_and_written(
+    facecls: Facecls, tiny: Tiny, tmp_path: Path, spoiled: Path
 ) -> None:
-    one, other = sorted(spoilt.iterdir())[:2]
-    one.rename(spoilt / "a\r")
-    other.rename(os.fsdecode(os.fsencode(spoilt) + b"/\xff\n"))
-    config = tiny(data={"root": str(spoilt), "cache_dir": str(tmp_path)})
-    for further in ((), ("--format", "json"), ("--csv", tmp_path / "a.csv"), ("--html", tmp_path / "a.html")):
-        result = facecls("check", config, *further)
+    one, other = sorted(spoiled.iterdir())[:2]
+    one.rename(spoiled / "a\r")
+    other.rename(os.fsdecode(os.fsencode(spoiled) + b"/\xff\n"))
+    config = tiny(data={"root": str(spoiled), "cache_dir": str(tmp_path)})
+    for options in ((), ("--format", "json"), ("--csv", tmp_path / "a.csv"), ("--html", tmp_path / "a.html")):
+        result = facecls("check", config, *options)
         assert result.code == 0 and "udcff" in result.out, result.err
     with (tmp_path / "a.csv").open(newline="", encoding="utf-8", errors="surrogateescape") as file:
         assert {row["class"] for row in csv.DictReader(file, strict=True)} >= {"a\r", "\udcff\n"}
 
 
-def test_findings_take_no_other_files_place(facecls: Facecls, tiny: Tiny, tmp_path: Path) -> None:
+def test_findings_do_not_overwrite_other_files(facecls: Facecls, tiny: Tiny, tmp_path: Path) -> None:
     config, table = tiny(), tmp_path / "findings.csv"
     before = config.read_text()
     result = facecls("check", config, "--csv", config)
@@ -165,11 +165,11 @@ def test_findings_take_no_other_files_place(facecls: Facecls, tiny: Tiny, tmp_pa
     assert "already exists and is not an HTML page" in facecls("check", config, "--html", tmp_path / "pipe").err
 
 
-def test_a_class_called_unknown_is_grave(facecls: Facecls, tiny: Tiny, faces: Path, tmp_path: Path) -> None:
+def test_a_class_called_unknown_is_an_error(facecls: Facecls, tiny: Tiny, faces: Path, tmp_path: Path) -> None:
     root = tmp_path / "faces"
     shutil.copytree(faces, root)
     min(root.iterdir()).rename(root / "unknown")
     config = tiny(data={"root": str(root)})
-    found = json.loads(facecls("check", config, "--format", "json").out)["findings"]
-    assert [each["grave"] for each in found if each["kind"] == "unknown"] == [True]
+    findings = json.loads(facecls("check", config, "--format", "json").out)["findings"]
+    assert [each["severity"] for each in findings if each["kind"] == "unknown"] == ["error"]
     assert facecls("check", config, "--strict").code == 1

@@ -1,4 +1,4 @@
-"""Configs that are written for a folder of faces."""
+"""Configs suggested for a folder of faces."""
 
 import os
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from facecls.check.suggest import FolderSummary, suggest
+from facecls.check.suggest import FolderSummary, suggest_config
 from facecls.config.load import load_config
 from facecls.config.schema import AugmentConfig, Config
 from tests.conftest import Result
@@ -15,20 +15,20 @@ from tests.conftest import Result
 Facecls = Callable[..., Result]
 
 
-def load(look: FolderSummary, folder: Path) -> Config:
+def load(summary: FolderSummary, folder: Path) -> Config:
     path = folder / "suggested.yaml"
-    path.write_text(suggest(look))
+    path.write_text(suggest_config(summary))
     return load_config(path)
 
 
-def test_a_written_config_trains(facecls: Facecls, faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_suggested_config_trains(facecls: Facecls, faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert facecls("init", faces).out == "faces.yaml\n"
     small = ("--set", "train.epochs=1", "--set", "data.image_size=32", "--set", "model.name=cnn")
     assert facecls("train", "faces.yaml", "--out", "run", *small).code == 0
 
 
-def test_a_config_that_is_there_is_not_overwritten(facecls: Facecls, faces: Path, tmp_path: Path) -> None:
+def test_an_existing_config_is_not_overwritten(facecls: Facecls, faces: Path, tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text("precious")
     result = facecls("init", faces, "--output", tmp_path / "mine.yaml")
     assert (result.code, result.err) == (
@@ -39,7 +39,7 @@ def test_a_config_that_is_there_is_not_overwritten(facecls: Facecls, faces: Path
 
 
 @pytest.mark.parametrize(
-    ("look", "lines"),
+    ("summary", "lines"),
     [
         (
             FolderSummary(Path("people"), [f"p{n}" for n in range(40)], [5] * 40, 92, False),
@@ -56,16 +56,16 @@ def test_a_config_that_is_there_is_not_overwritten(facecls: Facecls, faces: Path
         (FolderSummary(Path("gaze"), ["looks_left", "looks_right"], [50, 50], 200, True), ["flip_changes_class: true"]),
     ],
 )
-def test_the_recipe_follows_from_classes_images_and_size(look: FolderSummary, lines: list[str], tmp_path: Path) -> None:
-    text = suggest(look)
+def test_the_config_depends_on_classes_images_and_size(summary: FolderSummary, lines: list[str], tmp_path: Path) -> None:
+    text = suggest_config(summary)
     assert all(line in text for line in lines)
-    assert ("split:" in text) != look.has_val
-    assert load(look, tmp_path)
+    assert ("split:" in text) != summary.has_val
+    assert load(summary, tmp_path)
     assert max(map(len, text.splitlines())) <= 128
 
 
 @pytest.mark.parametrize(
-    ("classes", "handed"),
+    ("classes", "flip_changes_class"),
     [
         (["looks_left", "looks_right"], True),
         (["LeftEye", "ahead", "rightEye"], True),
@@ -74,13 +74,15 @@ def test_the_recipe_follows_from_classes_images_and_size(look: FolderSummary, li
         (["ahead", "left or right"], False),
     ],
 )
-def test_only_class_names_of_both_sides_forbid_mirroring(classes: list[str], handed: bool, tmp_path: Path) -> None:
+def test_only_class_names_of_both_sides_make_a_flip_change_the_class(
+    classes: list[str], flip_changes_class: bool, tmp_path: Path
+) -> None:
     config = load(FolderSummary(Path("gaze"), classes, [50] * len(classes), 200, True), tmp_path)
-    assert config.data.flip_changes_class == handed
+    assert config.data.flip_changes_class == flip_changes_class
     assert config.augment.flip == AugmentConfig().flip
 
 
-def test_a_class_called_unknown_is_no_stranger(tmp_path: Path) -> None:
+def test_a_class_called_unknown_disables_rejection(tmp_path: Path) -> None:
     assert not load(FolderSummary(Path("a"), ["ada", "unknown"], [50, 50], 96, True), tmp_path).unknown.enabled
     assert load(FolderSummary(Path("a"), ["ada", "bela"], [50, 50], 96, True), tmp_path).unknown.enabled
 
@@ -94,7 +96,7 @@ def test_a_config_needs_a_folder(facecls: Facecls, faces: Path, tmp_path: Path, 
     )
 
 
-def test_one_class_is_refused_at_once(facecls: Facecls, tmp_path: Path) -> None:
+def test_a_single_class_is_refused(facecls: Facecls, tmp_path: Path) -> None:
     (tmp_path / "one" / "ada").mkdir(parents=True)
     Image.new("RGB", (50, 60)).save(tmp_path / "one" / "ada" / "1.png")
     result = facecls("init", tmp_path / "one", "--output", tmp_path / "one.yaml")
@@ -105,7 +107,7 @@ def test_one_class_is_refused_at_once(facecls: Facecls, tmp_path: Path) -> None:
     assert not (tmp_path / "one.yaml").exists()
 
 
-def test_unreadable_images_do_not_hinder_a_look(facecls: Facecls, tmp_path: Path) -> None:
+def test_unreadable_images_are_skipped(facecls: Facecls, tmp_path: Path) -> None:
     for name in ("ada", "bela"):
         (tmp_path / "two" / name).mkdir(parents=True)
         Image.new("RGB", (50, 60)).save(tmp_path / "two" / name / "1.png")
@@ -115,8 +117,8 @@ def test_unreadable_images_do_not_hinder_a_look(facecls: Facecls, tmp_path: Path
 
 
 @pytest.mark.parametrize("name", ["it's mine", "2024", "true", 'a "b"', "plain", "a: b", "#1", "a 😀", os.fsdecode(b"caf\xe9")])
-def test_any_folder_name_comes_back(name: str, tmp_path: Path) -> None:
-    look = FolderSummary(Path(name), ["a", "b"], [50, 50], 64, False)
+def test_any_folder_name_is_read_back(name: str, tmp_path: Path) -> None:
+    summary = FolderSummary(Path(name), ["a", "b"], [50, 50], 64, False)
     path = tmp_path / "suggested.yaml"
-    path.write_text(suggest(look), encoding="utf-8")
+    path.write_text(suggest_config(summary), encoding="utf-8")
     assert load_config(path).data.root == Path(name)

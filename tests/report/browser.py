@@ -1,4 +1,4 @@
-"""A page in headless Chromium: what it looks like after its scripts, and what it complains of."""
+"""Opens a page in headless Chromium; returns the DOM after its scripts and the console messages."""
 
 import os
 import re
@@ -13,22 +13,22 @@ _OPTIONS = [
     *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
     *("--disable-background-networking", "--disable-component-update", "--disable-default-apps", "--disable-extensions"),
     *("--enable-logging=stderr", "--virtual-time-budget=2000", "--dump-dom"),
-    "--host-resolver-rules=MAP * ~NOTFOUND",  # Chromium itself has nothing to ask anybody either
+    "--host-resolver-rules=MAP * ~NOTFOUND",  # no network access
 ]
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What came of opening a page."""
+class OpenedPage:
+    """A page after its scripts have run."""
 
     dom: str
     console: list[str]
 
 
-def open_page(page: Path, workspace: Path) -> Seen:
+def open_page(page: Path, workspace: Path) -> OpenedPage:
     """Opens a page with a fresh profile below `workspace`."""
     assert CHROMIUM is not None
     command = [CHROMIUM, *_OPTIONS, f"--user-data-dir={workspace / 'profile'}", page.as_uri()]
-    home = os.environ | {"HOME": str(workspace)}  # else the settings of whoever runs the tests come in
+    home = os.environ | {"HOME": str(workspace)}  # not the user's own settings
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True, env=home)
-    return Seen(done.stdout, re.findall(r"CONSOLE.*?\] (.*), source", done.stderr))
+    return OpenedPage(done.stdout, re.findall(r"CONSOLE.*?\] (.*), source", done.stderr))

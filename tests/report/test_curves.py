@@ -10,19 +10,19 @@ from facecls.report.charts import Chart
 from facecls.report.curves import confidence_histogram, identification_curve, reliability_diagram
 
 
-def points(chart: Chart, *places: tuple[float, float]) -> str:
-    """Points in values of the axes as a line of the chart has them."""
-    return " ".join(f"{chart.across(x):.1f},{chart.down(y):.1f}" for x, y in places)
+def svg_points(chart: Chart, *places: tuple[float, float]) -> str:
+    """Points in axis values as the SVG points of a line."""
+    return " ".join(f"{chart.x_of(x)},{chart.y_of(y)}" for x, y in places)
 
 
-def test_the_whiskers_of_a_reliability_diagram_are_the_intervals_of_its_bars() -> None:
+def test_the_error_bars_of_a_reliability_diagram_are_wilson_intervals() -> None:
     filled, empty = ReliabilityBin(0.6, 0.8, 20, 0.7, 0.65), ReliabilityBin(0.8, 1.0, 0, None, None)
     chart = reliability_diagram([], [filled, empty])
     low, high = wilson(13, 20)
-    assert [line.points for line in chart.lines if line.style == "whisker"] == [points(chart, (0.7, low), (0.7, high))]
+    assert [line for style, line in chart.lines if style == "error-bar"] == [svg_points(chart, (0.7, low), (0.7, high))]
 
 
-def test_the_identification_curve_goes_on_level_until_the_next_stranger_is_let_in() -> None:
+def test_the_identification_curve_is_level_between_two_impostors() -> None:
     known, impostors = np.array([0.9, 0.8, 0.7, 0.2]), np.array([0.75, 0.5, 0.1, 0.1])
     rates = identification_rates(known, np.array([True, False, True, True]), impostors)
     assert (rates.curve_false_accept.tolist(), rates.curve_identified.tolist()) == ([0, 0.25, 0.5, 1], [0.25, 0.5, 0.75, 0.75])
@@ -43,24 +43,24 @@ def test_the_identification_curve_goes_on_level_until_the_next_stranger_is_let_i
     chart = identification_curve(open_set)
     assert chart is not None
     steps = ((0, 0.25), (0.25, 0.25), (0.25, 0.5), (0.5, 0.5), (0.5, 0.75), (1, 0.75))
-    assert [line.points for line in chart.lines] == [points(chart, *steps)]
+    assert [line for _, line in chart.lines] == [svg_points(chart, *steps)]
 
 
-def test_mistakes_are_drawn_downwards_also_where_nothing_was_named_right() -> None:
-    shares, labels = np.array([[0.9, 0.1], [0.2, 0.8], [0.3, 0.7]]), np.array([1, 0, 0])
-    chart = confidence_histogram(shares, labels)
-    assert chart.legend == [("two", "mistakes")]
-    assert [(bar.style, bar.y, bar.words[:15]) for bar in chart.bars] == 3 * [("two", chart.down(0), "33.3%: mistakes")]
+def test_mistakes_are_drawn_downwards_also_without_correct_predictions() -> None:
+    probabilities, labels = np.array([[0.9, 0.1], [0.2, 0.8], [0.3, 0.7]]), np.array([1, 0, 0])
+    chart = confidence_histogram(probabilities, labels)
+    assert chart.legend == [("two", "incorrect")]
+    assert [(bar.style, bar.y, bar.text[:16]) for bar in chart.bars] == 3 * [("two", chart.y_of(0), "33.3%: incorrect")]
     assert chart.y.low < -1 / 3 and chart.y.high == 0
-    drawing = '{% import "charts.html.j2" as charts %}{{ charts.draw(chart) }}'
-    drawn = Environment(loader=PackageLoader("facecls.report")).from_string(drawing).render(chart=chart)
-    assert '<span><i class="two"></i>mistakes</span>' in drawn
+    template = '{% import "charts.html.j2" as charts %}{{ charts.draw(chart) }}'
+    html = Environment(loader=PackageLoader("facecls.report")).from_string(template).render(chart=chart)
+    assert '<span><i class="two"></i>incorrect</span>' in html
 
 
-def test_what_is_named_right_is_drawn_upwards_and_mistakes_downwards() -> None:
+def test_correct_predictions_are_drawn_upwards_and_mistakes_downwards() -> None:
     chart = confidence_histogram(np.array([[0.9, 0.1], [0.2, 0.8]]), np.array([0, 0]))
-    assert chart.legend == [("one", "named right"), ("two", "mistakes")]
-    right, wrong = chart.bars
-    assert (right.style, wrong.style) == ("one", "two")
-    assert right.y < chart.down(0) == wrong.y
-    assert right.height == pytest.approx(wrong.height)
+    assert chart.legend == [("one", "correct"), ("two", "incorrect")]
+    correct, incorrect = chart.bars
+    assert (correct.style, incorrect.style) == ("one", "two")
+    assert correct.y < chart.y_of(0) == incorrect.y
+    assert correct.height == pytest.approx(incorrect.height)

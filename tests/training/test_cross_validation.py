@@ -49,7 +49,7 @@ def test_every_image_is_scored_once_by_a_network_that_did_not_see_it(
     assert plain["pooled"]["accuracy"] == pytest.approx(np.mean(accuracies))
     assert plain["report"] == str(out / "report.html")
     text = (out / "report.html").read_text()
-    assert "Fold by fold" in text and "data:image/webp" in text and "48 images, each by the fold" in text
+    assert "Cross-validation folds" in text and "data:image/webp" in text and "48 images, each by the model of the fold" in text
 
 
 def test_every_fold_is_judged_by_its_own_split_temperature_and_size(
