@@ -1,4 +1,4 @@
-"""Lets `python -m facecls` and torchrun start the same command line as `facecls`."""
+"""`python -m facecls`, which torchrun needs; the same command line as `facecls`."""
 
 from facecls.cli import main
 

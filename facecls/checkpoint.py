@@ -1,4 +1,4 @@
-"""Checkpoints: plain tensors and plain values, written whole, read without running code, enough by themselves."""
+"""Reads and writes checkpoints: plain tensors and values, written atomically and read without running code."""
 
 import io
 import pickle
@@ -25,12 +25,13 @@ from facecls.open_set.calibration import UNCALIBRATED, Calibration
 
 FORMAT = 1
 
-_HINT = "a checkpoint is the best.pt or last.pt that `facecls train` writes"
+_HINT = "use a best.pt or last.pt that `facecls train` wrote"
+_INCOMPLETE = "is not a checkpoint, or an incomplete one"
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A trained classifier and all that its use needs."""
+    """A trained classifier with everything that is needed to use it."""
 
     classes: tuple[str, ...]
     geometry: Geometry
@@ -40,23 +41,23 @@ class Checkpoint:
     weights: dict[str, Tensor]
     metrics: dict[str, Any]
     calibration: Calibration | None = None  # None until training has ended
-    calibration_flipped: Calibration | None = None  # of images that count together with their mirror images
+    calibration_flipped: Calibration | None = None  # for outputs averaged over each image and its mirror image
 
     def build(self, device: Device) -> FaceClassifier:
-        """The classifier on its device, ready to score."""
-        with torch.device("meta"):  # its first weights would only be thrown away
+        """The classifier on the device, in eval mode."""
+        with torch.device("meta"):  # no initial weights, which would be overwritten
             model = build_model(self.model, self.head, classes=len(self.classes), image_size=self.geometry.image_size)
         model.load_state_dict(self.weights, assign=True)
         device.place(model)
         return model.eval()
 
     def calibration_for(self, *, mirrored: bool = False) -> Calibration:
-        """What holds for images as they are, or `mirrored` as well; NO_JUDGEMENT until training has ended."""
+        """The calibration for outputs without or with test-time flipping; UNCALIBRATED until training has ended."""
         return (self.calibration_flipped if mirrored else None) or self.calibration or UNCALIBRATED
 
 
 def to_plain(checkpoint: Checkpoint, training: dict[str, Any] | None = None) -> dict[str, Any]:
-    """What is written to the file; `training` is what only going on needs."""
+    """The content of a checkpoint file; `training` is the state that only resuming needs."""
     return {
         "format": FORMAT,
         "facecls": __version__,
@@ -68,24 +69,24 @@ def to_plain(checkpoint: Checkpoint, training: dict[str, Any] | None = None) -> 
         "config": checkpoint.config.model_dump(mode="json"),
         "weights": checkpoint.weights,
         "metrics": checkpoint.metrics,
-        "judgement": checkpoint.calibration and _calibration_to_plain(checkpoint.calibration),
-        # The gallery is the same.
-        "judgement_mirrored": checkpoint.calibration_flipped and checkpoint.calibration_flipped.to_plain() | {"gallery": None},
+        "calibration": checkpoint.calibration and _calibration_to_plain(checkpoint.calibration),
+        # Its gallery is that of `calibration`.
+        "calibration_flipped": checkpoint.calibration_flipped and checkpoint.calibration_flipped.to_plain() | {"gallery": None},
         "training": training,
     }
 
 
 def save(path: Path, plain: dict[str, Any]) -> None:
-    """Writes the file beside, fsyncs it, renames it; raises RunError where that cannot be."""
+    """Writes a checkpoint file atomically; raises RunError if it cannot be written."""
     buffer = io.BytesIO()
     torch.save(plain, buffer)
     write_atomic(path, buffer.getbuffer())
 
 
 def read_plain(path: Path) -> dict[str, Any]:
-    """What a checkpoint file holds; never runs code from it.
+    """The content of a checkpoint file; no code in it is run.
 
-    Raises CheckpointError for a file that is missing, damaged, another program's or a newer facecls'.
+    Raises CheckpointError if the file is missing, damaged, not written by facecls, or written by a newer version.
     """
     if not path.exists():
         raise CheckpointError(f"{path}: no such checkpoint", hint=_HINT)
@@ -93,39 +94,38 @@ def read_plain(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path}: is a folder, not a checkpoint", hint=_HINT)
     try:
         _refuse_other_bytes(path)
-        # Windows does not let a file that is mapped into memory be written anew, as last.pt and best.pt are.
+        # Windows cannot replace a memory-mapped file, and training replaces last.pt and best.pt.
         mapped = sys.platform != "win32" and _is_zip(path)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of what other programs' files are like, which is said below
+            warnings.simplefilter("ignore")  # about files of other programs, which raise an error below
             plain = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except (CheckpointError, MemoryError):
         raise
     except pickle.UnpicklingError as error:
-        # torch names the first global outside its list of harmless ones in the message.
-        named = re.search(r"GLOBAL (\S+)", str(error))
-        if named is None:
-            raise CheckpointError(f"{path}: is not a checkpoint, or not a whole one", hint=_HINT) from None
-        raise CheckpointError(
-            f"{path}: holds pickled code (`{named[1]}`) that would run when it is read, so it is refused", hint=_HINT
-        ) from None
+        # The message names the first global that torch does not allow.
+        unsafe = re.search(r"GLOBAL (\S+)", str(error))
+        if unsafe is None:
+            raise CheckpointError(f"{path}: {_INCOMPLETE}", hint=_HINT) from None
+        raise CheckpointError(f"{path}: is refused: reading it would run pickled code (`{unsafe[1]}`)", hint=_HINT) from None
     except PermissionError:
         raise CheckpointError(f"{path}: permission denied") from None
-    except Exception:  # torch's reader runs over whatever bytes there are, and stumbles in many ways
-        raise CheckpointError(f"{path}: is not a checkpoint, or not a whole one", hint=_HINT) from None
-    if not isinstance(plain, dict) or not {"format", "classes", "geometry", "weights"} <= plain.keys():
-        raise CheckpointError(f"{path}: is a torch file, but no checkpoint of facecls", hint=_HINT)
+    except Exception:  # torch.load raises many kinds of errors on arbitrary bytes
+        raise CheckpointError(f"{path}: {_INCOMPLETE}", hint=_HINT) from None
+    if not isinstance(plain, dict) or not {"format", "classes", "geometry", "weights", "calibration"} <= plain.keys():
+        raise CheckpointError(f"{path}: is a torch file, but not a checkpoint of facecls", hint=_HINT)
     if plain["format"] > FORMAT:
         raise CheckpointError(
-            f"{path}: was written by facecls {plain['facecls']}, which is newer than this one ({__version__})",
+            f"{path}: was written by facecls {plain['facecls']}, which is newer than the installed {__version__}",
             hint="`pip install --upgrade facecls`",
         )
     return plain
 
 
 def read(path: Path) -> Checkpoint:
-    """The classifier in a checkpoint file, or in the best.pt of a run folder; raises CheckpointError as `read_plain`."""
+    """The classifier in a checkpoint file or in the best.pt of a run directory; raises as `read_plain` does."""
     plain = read_plain(path / "best.pt" if (path / "best.pt").exists() else path)
-    calibration = _calibration_of(plain)
+    calibration = plain["calibration"] and _calibration_from_plain(plain["calibration"])
+    flipped = plain["calibration_flipped"] and Calibration.from_plain(plain["calibration_flipped"])
     return Checkpoint(
         classes=tuple(plain["classes"]),
         geometry=Geometry(**plain["geometry"]),
@@ -135,7 +135,7 @@ def read(path: Path) -> Checkpoint:
         weights=plain["weights"],
         metrics=plain["metrics"],
         calibration=calibration,
-        calibration_flipped=_calibration_flipped_of(plain, calibration),
+        calibration_flipped=flipped and replace(flipped, gallery=calibration.gallery),
     )
 
 
@@ -147,22 +147,12 @@ def _calibration_to_plain(calibration: Calibration) -> dict[str, Any]:
     return plain
 
 
-def _calibration_of(plain: dict[str, Any]) -> Calibration | None:
-    held = plain.get("judgement")
-    if held is None or "gallery" not in held:  # a file from before there were judgements like these
-        return None
-    gallery = held["gallery"] and held["gallery"] | {
-        "vectors": held["gallery"]["vectors"].float().numpy(),
-        "labels": held["gallery"]["labels"].numpy(),
+def _calibration_from_plain(plain: dict[str, Any]) -> Calibration:
+    gallery = plain["gallery"] and plain["gallery"] | {
+        "vectors": plain["gallery"]["vectors"].float().numpy(),
+        "labels": plain["gallery"]["labels"].numpy(),
     }
-    return Calibration.from_plain(held | {"gallery": gallery})
-
-
-def _calibration_flipped_of(plain: dict[str, Any], calibration: Calibration | None) -> Calibration | None:
-    held = plain.get("judgement_mirrored")
-    if held is None or calibration is None:
-        return None
-    return replace(Calibration.from_plain(held), gallery=calibration.gallery)
+    return Calibration.from_plain(plain | {"gallery": gallery})
 
 
 def _is_zip(path: Path) -> bool:
@@ -170,14 +160,14 @@ def _is_zip(path: Path) -> bool:
 
 
 def _refuse_other_bytes(path: Path) -> None:
-    """Raises CheckpointError for what torch has not written, and where bytes have changed since it was."""
+    """Raises CheckpointError if torch did not write the file, or if its checksums do not match."""
     if _is_zip(path):
         with zipfile.ZipFile(path) as archive:
-            changed = archive.testzip()  # torch does not look at the checksums that it writes
+            changed = archive.testzip()  # torch.load does not verify the checksums
         if changed is not None:
-            raise CheckpointError(f"{path}: is damaged: it does not hold what was written to it", hint="copy it anew")
-    elif _start(path)[:1] != b"\x80":  # the first byte of a pickle, which is what torch once wrote
-        raise CheckpointError(f"{path}: is not a checkpoint, or not a whole one", hint=_HINT)
+            raise CheckpointError(f"{path}: is damaged: a checksum does not match", hint="copy the file again")
+    elif _start(path)[:1] != b"\x80":  # the first byte of a pickle, the format before torch 1.6
+        raise CheckpointError(f"{path}: {_INCOMPLETE}", hint=_HINT)
 
 
 def _start(path: Path) -> bytes:

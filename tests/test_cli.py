@@ -1,4 +1,4 @@
-"""The three commands as a person types them, and what they say to bad input."""
+"""The commands through `main()`: files and rows they write, imports, and error messages for bad input."""
 
 import csv
 import errno
@@ -38,25 +38,25 @@ def test_train_writes_the_files_of_a_run_and_prints_the_checkpoint(facecls: Face
     }
 
 
-def test_the_config_of_a_run_trains_as_it_is(facecls: Facecls, tiny: Tiny, tmp_path: Path) -> None:
+def test_the_resolved_config_of_a_run_trains_the_same_weights(facecls: Facecls, tiny: Tiny, tmp_path: Path) -> None:
     facecls("train", tiny(), "--out", tmp_path / "one", "--set", "train.epochs=1")
     facecls("train", tmp_path / "one" / "config.yaml", "--out", tmp_path / "two")
     one, two = (torch.load(tmp_path / name / "best.pt")["weights"] for name in ("one", "two"))
     assert all(torch.equal(one[name], two[name]) for name in one)
 
 
-def test_eval_prints_what_scikit_learn_says_of_predictions(facecls: Facecls, trained: Path, faces: Path) -> None:
+def test_eval_agrees_with_scikit_learn_on_the_rows_of_predict(facecls: Facecls, trained: Path, faces: Path) -> None:
     from sklearn.metrics import accuracy_score, f1_score
 
     plain = json.loads(facecls("eval", trained, "--format", "json").out)
     with (trained / "split.csv").open(newline="") as file:
         held_out = [row for row in csv.DictReader(file) if row["split"] == "val"]
     images = [faces / row["path"] for row in held_out]
-    said = json.loads(facecls("predict", *images, "--checkpoint", trained, "--format", "json").out)
-    true, named = [row["class"] for row in held_out], [row["nearest"] for row in said]
+    rows = json.loads(facecls("predict", *images, "--checkpoint", trained, "--format", "json").out)
+    true, predicted = [row["class"] for row in held_out], [row["nearest"] for row in rows]
     assert plain["n"] == len(held_out) == 12
-    assert plain["accuracy"] == pytest.approx(accuracy_score(true, named))
-    assert plain["macro_f1"] == pytest.approx(f1_score(true, named, average="macro"))
+    assert plain["accuracy"] == pytest.approx(accuracy_score(true, predicted))
+    assert plain["macro_f1"] == pytest.approx(f1_score(true, predicted, average="macro"))
     assert plain.keys() >= {"loss", "balanced_accuracy", "classes", "confusion", "per_class", "weighted_f1", "skipped"}
 
 
@@ -71,30 +71,30 @@ def test_eval_of_another_folder_maps_its_classes_by_name(facecls: Facecls, train
     assert "has no images of" in result.err
 
 
-def test_eval_shows_a_table_to_people(facecls: Facecls, trained: Path) -> None:
+def test_eval_prints_tables_by_default(facecls: Facecls, trained: Path) -> None:
     out = facecls("eval", trained).out
-    assert "balanced accuracy" in out and "true \\ named" in out
+    assert "balanced accuracy" in out and "true \\ predicted" in out
 
 
 @pytest.mark.parametrize("form", ["table", "json", "jsonl", "csv"])
-def test_predict_gives_each_image_its_row_in_order_and_an_unreadable_one_its_reason(
+def test_predict_writes_a_row_per_image_in_order_and_the_reason_for_an_unreadable_one(
     facecls: Facecls, trained: Path, faces: Path, tmp_path: Path, form: str
 ) -> None:
-    non_finite = tmp_path / "broken.jpg"
-    non_finite.write_bytes(b"")
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"")
     images = sorted(str(path) for path in faces.rglob("*.*"))[:3]
-    named = [images[0], str(non_finite), *images[1:]]
-    result = facecls("predict", *named, "--checkpoint", trained, "--top-k", "2", "--format", form)
+    paths = [images[0], str(broken), *images[1:]]
+    result = facecls("predict", *paths, "--checkpoint", trained, "--top-k", "2", "--format", form)
     assert result.code == 1
     if form == "table":
-        assert [line.split(": ")[0] for line in result.out.splitlines()] == named
-        assert f"{non_finite}: is empty" in result.out
+        assert [line.split(": ")[0] for line in result.out.splitlines()] == paths
+        assert f"{broken}: is empty" in result.out
         return
     if form == "csv":
         rows: list[dict[str, Any]] = list(csv.DictReader(result.out.splitlines()))
     else:
         rows = json.loads(result.out if form == "json" else f"[{','.join(result.out.splitlines())}]")
-    assert [row["path"] for row in rows] == named
+    assert [row["path"] for row in rows] == paths
     assert rows[1]["error"] == "is empty"
     assert not rows[1]["label"] and rows[0]["nearest"] in {path.name for path in faces.iterdir()}
     if form != "csv":
@@ -119,11 +119,11 @@ def test_predict_takes_folders_and_patterns_and_the_newest_run(
 def test_help_and_version_do_not_import_torch() -> None:
     for word in ("--help", "--version"):
         code = f"import sys; sys.argv = ['facecls', '{word}']\n{MAIN}"
-        said = subprocess.run(
+        done = subprocess.run(
             [sys.executable, "-c", code + "print('torch' in sys.modules)"], check=True, capture_output=True, text=True
         )
-        assert said.stdout.splitlines()[-1] == "False"
-    assert said.stdout.splitlines()[0] == f"facecls {__version__}"
+        assert done.stdout.splitlines()[-1] == "False"
+    assert done.stdout.splitlines()[0] == f"facecls {__version__}"
 
 
 def test_predict_does_not_import_torchvision_or_scikit_learn(trained: Path, faces: Path) -> None:
@@ -133,8 +133,8 @@ def test_predict_does_not_import_torchvision_or_scikit_learn(trained: Path, face
         "from facecls.cli import main\ntry: main()\nexcept SystemExit: pass\n"
         "print(sorted({'torchvision', 'sklearn', 'scipy', 'pandas'} & sys.modules.keys()))"
     )
-    said = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    row, imported = said.stdout.splitlines()
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    row, imported = done.stdout.splitlines()
     assert row.startswith(f"{image}: ") and row.endswith("%")
     assert imported == "[]"
 
@@ -146,7 +146,7 @@ def test_models_are_listed_with_their_size(facecls: Facecls) -> None:
     assert "resnet18" in facecls("models").out
 
 
-def test_the_schema_that_configs_name_is_the_printed_one(facecls: Facecls) -> None:
+def test_the_schema_file_of_configs_is_the_printed_schema(facecls: Facecls) -> None:
     printed = json.loads(facecls("config", "schema").out)
     shipped = Path(__file__).parent.parent / "configs" / "schema.json"
     assert json.loads(shipped.read_text()) == printed
@@ -173,7 +173,7 @@ def test_a_config_that_is_a_list_is_refused(facecls: Facecls, tmp_path: Path) ->
 
 def test_a_missing_checkpoint_is_named(facecls: Facecls) -> None:
     assert error_of(facecls("eval", "nowhere.pt")) == (
-        "error: nowhere.pt: no such checkpoint\n\nhint: a checkpoint is the best.pt or last.pt that `facecls train` writes\n"
+        "error: nowhere.pt: no such checkpoint\n\nhint: use a best.pt or last.pt that `facecls train` wrote\n"
     )
 
 
@@ -181,7 +181,7 @@ def test_a_truncated_checkpoint_is_refused(facecls: Facecls, trained: Path, tmp_
     path = tmp_path / "short.pt"
     path.write_bytes((trained / "best.pt").read_bytes()[:5000])
     assert error_of(facecls("predict", "x.jpg", "--checkpoint", path)).startswith(
-        f"error: {path}: is not a checkpoint, or not a whole one\n\nhint: "
+        f"error: {path}: is not a checkpoint, or an incomplete one\n\nhint: "
     )
 
 
@@ -191,7 +191,7 @@ def test_a_checkpoint_whose_bytes_changed_is_refused(facecls: Facecls, trained: 
     held[len(held) // 2] ^= 255
     path.write_bytes(held)
     assert error_of(facecls("predict", "x.jpg", "--checkpoint", path)) == (
-        f"error: {path}: is damaged: it does not hold what was written to it\n\nhint: copy it anew\n"
+        f"error: {path}: is damaged: a checksum does not match\n\nhint: copy the file again\n"
     )
 
 
@@ -199,33 +199,35 @@ def test_a_checkpoint_whose_bytes_changed_is_refused(facecls: Facecls, trained: 
 def test_what_is_no_checkpoint_is_refused_whatever_it_begins_with(facecls: Facecls, tmp_path: Path, text: bytes) -> None:
     path = tmp_path / "notes.pt"
     path.write_bytes(text)
-    assert error_of(facecls("eval", path)).startswith(f"error: {path}: is not a checkpoint, or not a whole one\n\nhint: ")
+    assert error_of(facecls("eval", path)).startswith(f"error: {path}: is not a checkpoint, or an incomplete one\n\nhint: ")
 
 
 def test_a_pickle_is_refused_without_a_warning(facecls: Facecls, tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
     path = tmp_path / "foreign.pt"
     path.write_bytes(pickle.dumps({"a": 1}, protocol=4))
-    assert error_of(facecls("eval", path)).startswith(f"error: {path}: is not a checkpoint, or not a whole one\n\nhint: ")
+    assert error_of(facecls("eval", path)).startswith(f"error: {path}: is not a checkpoint, or an incomplete one\n\nhint: ")
     assert not [each for each in recwarn if "pickle" in str(each.message)]
 
 
 def test_a_foreign_checkpoint_is_refused(facecls: Facecls, tmp_path: Path) -> None:
     path = tmp_path / "foreign.pt"
     torch.save({"state_dict": {}}, path)
-    assert error_of(facecls("eval", path)).startswith(f"error: {path}: is a torch file, but no checkpoint of facecls\n\nhint: ")
+    assert error_of(facecls("eval", path)).startswith(
+        f"error: {path}: is a torch file, but not a checkpoint of facecls\n\nhint: "
+    )
 
 
-@pytest.mark.parametrize(("writings", "name"), [(0, "environment.json"), (3, "best.pt")])  # the latter in a thread of its own
-def test_a_disk_that_fills_up_ends_a_training_with_words(
+@pytest.mark.parametrize(("writings", "name"), [(0, "environment.json"), (3, "best.pt")])  # best.pt is written in a thread
+def test_a_full_disk_ends_training_with_an_error(
     facecls: Facecls, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, writings: int, name: str
 ) -> None:
-    plain, done = os.fsync, [0]
+    fsync, calls = os.fsync, [0]
 
     def fill_up(file: int) -> None:
-        done[0] += 1
-        if done[0] > writings:
+        calls[0] += 1
+        if calls[0] > writings:
             raise OSError(errno.ENOSPC, "No space left on device")
-        plain(file)
+        fsync(file)
 
     monkeypatch.setattr("os.fsync", fill_up)
     result = facecls("train", tiny(), "--out", tmp_path / "run")
@@ -239,11 +241,11 @@ def test_a_disk_that_fills_up_ends_a_training_with_words(
 def test_a_run_folder_that_cannot_be_written_to_is_refused(
     facecls: Facecls, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plain = os.access  # permissions do not bind root
-    monkeypatch.setattr("os.access", lambda path, mode: path != tmp_path / "run" and plain(path, mode))
+    access = os.access  # root may write everywhere, so file permissions cannot be used here
+    monkeypatch.setattr("os.access", lambda path, mode: path != tmp_path / "run" and access(path, mode))
     result = facecls("train", tiny(), "--out", tmp_path / "run")
     assert result.code == 1
-    assert result.err.endswith(f"error: {tmp_path / 'run'}: cannot be written to\n\nhint: name another with --out\n")
+    assert result.err.endswith(f"error: {tmp_path / 'run'}: is not writable\n\nhint: name another with --out\n")
 
 
 class Evil:
@@ -255,18 +257,20 @@ def test_pickled_code_is_refused_and_named(facecls: Facecls, tmp_path: Path) -> 
     path = tmp_path / "evil.pt"
     torch.save({"format": 1, "classes": Evil()}, path)
     assert error_of(facecls("eval", path)).startswith(
-        f"error: {path}: holds pickled code (`posix.system`) that would run when it is read, so it is refused\n\nhint: "
+        f"error: {path}: is refused: reading it would run pickled code (`posix.system`)\n\nhint: "
     )
 
 
-def test_an_empty_folder_is_no_data(facecls: Facecls, tiny: Tiny, tmp_path: Path) -> None:
+def test_an_empty_data_folder_is_an_error_and_leaves_no_run(facecls: Facecls, tiny: Tiny, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     said = error_of(facecls("train", tiny(data={"root": str(tmp_path / "empty")}), "--out", tmp_path / "run"))
     assert said.startswith(f"error: {tmp_path / 'empty'}: has no class folders\n\nhint: ")
     assert not (tmp_path / "run").exists()
 
 
-def test_a_image_that_is_a_folder_is_listed(facecls: Facecls, tiny: Tiny, faces: Path, tmp_path: Path) -> None:
+def test_unreadable_images_are_all_listed_and_skipped_on_request(
+    facecls: Facecls, tiny: Tiny, faces: Path, tmp_path: Path
+) -> None:
     root = tmp_path / "faces"
     for person in faces.iterdir():
         (root / person.name).mkdir(parents=True)
@@ -286,7 +290,7 @@ def test_a_image_that_is_a_folder_is_listed(facecls: Facecls, tiny: Tiny, faces:
     assert skipped.keys() == {"gone.jpg", "empty.jpg"} and skipped["empty.jpg"] == "is empty"
 
 
-def test_a_folder_with_a_run_in_it_is_never_overwritten(facecls: Facecls, tiny: Tiny, trained: Path) -> None:
+def test_a_run_folder_is_never_overwritten(facecls: Facecls, tiny: Tiny, trained: Path) -> None:
     assert error_of(facecls("train", tiny(), "--out", trained)).endswith(
-        f"error: {trained}: already holds a run\n\nhint: go on with it with --resume, or name another with --out\n"
+        f"error: {trained}: already holds a run\n\nhint: continue it with --resume, or name another with --out\n"
     )

@@ -1,4 +1,4 @@
-"""The scripts that people and CI run."""
+"""The scripts for developers and CI."""
 
 import importlib
 import os
@@ -13,24 +13,23 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 SCRIPTS = [path for path in (*(ROOT / "scripts").iterdir(), ROOT / ".ci" / "run") if path.is_file()]
-IN_BASH = [path for path in SCRIPTS if path.read_text().startswith("#!/usr/bin/env bash")]
+BASH_SCRIPTS = [path for path in SCRIPTS if path.read_text().startswith("#!/usr/bin/env bash")]
 
-# What came after bash 3.2, which is the one that macOS has.
-NEWER = r"\b(mapfile|readarray|coproc|wait -n)\b|\b(declare|local) -[An]|\$\{[^}]*(,,|\^\^|@[A-Z]\})|\|&|&>>"
-
-
-@pytest.mark.parametrize("path", IN_BASH, ids=lambda path: path.name)
-def test_the_scripts_ask_for_no_newer_bash_than_macos_has(path: Path) -> None:
-    assert re.findall(NEWER, path.read_text()) == []
+# Syntax that bash 3.2, the version of macOS, lacks.
+NEWER_THAN_BASH_3 = r"\b(mapfile|readarray|coproc|wait -n)\b|\b(declare|local) -[An]|\$\{[^}]*(,,|\^\^|@[A-Z]\})|\|&|&>>"
 
 
-def test_a_set_up_without_python_says_so() -> None:
-    environment = os.environ | {"PYTHON": "python-of-nobody"}
+@pytest.mark.parametrize("path", BASH_SCRIPTS, ids=lambda path: path.name)
+def test_scripts_run_in_the_bash_of_macos(path: Path) -> None:
+    assert re.findall(NEWER_THAN_BASH_3, path.read_text()) == []
+
+
+def test_setup_without_python_is_an_error() -> None:
+    environment = os.environ | {"PYTHON": "missing-python"}
     done = subprocess.run([ROOT / "scripts" / "setup"], env=environment, capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
     assert done.stderr == (
-        "error: there is no python-of-nobody here, facecls needs Python 3.11 or newer\n\n"
-        "hint: PYTHON=python3.12 scripts/setup\n"
+        "error: missing-python: no such command; facecls needs Python 3.11 or newer\n\nhint: PYTHON=python3.12 scripts/setup\n"
     )
 
 
@@ -52,14 +51,14 @@ def fake(path: Path, text: str) -> Path:
 
 
 def run_in(checkout: Path, script: str, **environment: str) -> "subprocess.CompletedProcess[str]":
-    """A copy of a script, run in a checkout that is nothing but what the test puts there."""
+    """Runs a copy of a script in a folder that holds only what the test has put there."""
     (checkout / "scripts").mkdir(exist_ok=True)
     copied = shutil.copy(ROOT / "scripts" / script, checkout / "scripts")
     plain = {name: value for name, value in os.environ.items() if name != "PYTHON"}
     return subprocess.run([copied], env=plain | environment, capture_output=True, text=True, timeout=60)
 
 
-def test_a_set_up_stays_with_its_python_until_another_one_is_named(tmp_path: Path) -> None:
+def test_setup_keeps_the_python_of_the_environment_unless_another_is_requested(tmp_path: Path) -> None:
     old, new, newer = (
         str(fake(tmp_path / "bin" / file, FAKE_PYTHON.format(name=file, too_old=int(file == "python3"))))
         for file in ("python3", "python3.12", "python3.13")
@@ -68,13 +67,13 @@ def test_a_set_up_stays_with_its_python_until_another_one_is_named(tmp_path: Pat
     (tmp_path / "pyproject.toml").write_text("")
 
     def set_up(**environment: str) -> tuple[int, str, list[str]]:
-        """The exit code, what was said, and which Pythons were asked to install."""
+        """The exit code, stderr, and which Pythons ran `pip install`."""
         (tmp_path / "asked").unlink(missing_ok=True)
         done = run_in(tmp_path, "setup", PATH=path, **environment)
         asked = (tmp_path / "asked").read_text().splitlines()
         return done.returncode, done.stderr, [line.partition(":")[0] for line in asked if "pip install" in line]
 
-    anew = "setting up .venv: a minute or two, mostly for torch\n"
+    anew = "setting up .venv; takes a minute or two, mostly for torch\n"
     assert set_up() == (
         1,
         "error:  is too old, facecls needs 3.11 or newer\n\nhint: PYTHON=python3.12 scripts/setup\n",
@@ -88,7 +87,7 @@ def test_a_set_up_stays_with_its_python_until_another_one_is_named(tmp_path: Pat
     assert set_up() == (0, "", [])
 
 
-def test_a_demo_that_was_stopped_while_it_drew_draws_anew(tmp_path: Path) -> None:
+def test_an_interrupted_demo_draws_its_faces_again(tmp_path: Path) -> None:
     fake(tmp_path / "scripts" / "setup", "#!/bin/sh\n")
     draws = '#!/bin/sh\n[ "$1" = demo-faces ] || exit 3\nmkdir -p "$2" && touch "$2/{image}" && exit {code}\n'
     fake(tmp_path / ".venv" / "bin" / "facecls", draws.format(image="half", code=130))
@@ -100,19 +99,19 @@ def test_a_demo_that_was_stopped_while_it_drew_draws_anew(tmp_path: Path) -> Non
 
 
 def test_a_round_of_fuzzing_opens_nothing_wrongly(tmp_path: Path) -> None:
-    words = [sys.executable, str(ROOT / "scripts" / "fuzz"), "--seconds", "0"]
-    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    command = [sys.executable, str(ROOT / "scripts" / "fuzz"), "--seconds", "0"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.match(r"\d+ files in \d+ s: \d+ decoded, \d+ reported, 0 opened wrongly\n", done.stdout)
 
 
-def test_the_soak_starts_from_any_folder(tmp_path: Path) -> None:
-    words = [sys.executable, str(ROOT / "scripts" / "soak"), "--help"]
-    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+def test_soak_runs_from_any_folder(tmp_path: Path) -> None:
+    command = [sys.executable, str(ROOT / "scripts" / "soak"), "--help"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0 and "--kills" in done.stdout, done.stderr
 
 
-def test_the_yardstick_runs_in_the_environment_of_the_benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_baseline_runs_in_the_environment_of_the_benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     loop = tmp_path / "loop.py"
     loop.write_text(
         "import json, os\n"
@@ -121,5 +120,5 @@ def test_the_yardstick_runs_in_the_environment_of_the_benchmark(tmp_path: Path, 
     )
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7")
     monkeypatch.syspath_prepend(ROOT / "scripts" / "benchmarks")
-    peer = importlib.import_module("train").peer
-    assert peer(Namespace(loop=loop, folders=tmp_path, size=112, threads=3), []) == 5.0
+    measure_baseline = importlib.import_module("train").measure_baseline
+    assert measure_baseline(Namespace(loop=loop, folders=tmp_path, size=112, threads=3), []) == 5.0

@@ -1,4 +1,4 @@
-"""The command line: thin commands; heavy imports inside each; errors printed in one place."""
+"""The command line: one small function per command, with heavy imports inside; errors are printed in `main`."""
 
 import codecs
 import sys
@@ -15,15 +15,15 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    help="A folder of face photographs in, a trained face classifier out.",
+    help="Train face classifiers on folders of images, and use them.",
 )
 
-config_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="About configs.")
+config_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Describe the config format.")
 app.add_typer(config_app, name="config")
 
 
-def _show_version(wanted: bool) -> None:
-    if wanted:
+def _show_version(requested: bool) -> None:
+    if requested:
         from facecls import __version__
 
         print(f"facecls {__version__}")
@@ -51,8 +51,8 @@ app.command()(models.models)
 config_app.command("schema")(models.config_schema)
 
 
-def _bytes_or_backslashes(error: UnicodeError) -> tuple[str | bytes, int]:
-    """Prints a file's name that is no UTF-8 as it is, and a letter that the encoding of stdout lacks by its number."""
+def _encode_anything(error: UnicodeError) -> tuple[str | bytes, int]:
+    """Encoding error handler: bytes of a file name that is not UTF-8 stay as they are, other characters are escaped."""
     try:
         return codecs.lookup_error("surrogateescape")(error)
     except UnicodeError:
@@ -60,8 +60,8 @@ def _bytes_or_backslashes(error: UnicodeError) -> tuple[str | bytes, int]:
 
 
 def main() -> None:
-    """Runs the command line; what the user can put right is printed without a traceback, exit code 1."""
-    codecs.register_error("facecls", _bytes_or_backslashes)
+    """Runs the command line; a FaceclsError is printed as `error:` and `hint:` lines, with exit code 1."""
+    codecs.register_error("facecls", _encode_anything)
     for stream, errors in ((sys.stdin, "surrogateescape"), (sys.stdout, "facecls")):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors=errors)

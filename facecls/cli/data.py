@@ -1,22 +1,25 @@
 """The commands about data: check, init, demo-faces."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
-from facecls.cli.options import Set
+from facecls.cli.options import ConfigFile, Format, Set
 
 
 def check(
-    config: Annotated[Path, typer.Argument(help="The YAML file.")],
+    config: ConfigFile,
     set_: Set = None,
-    format_: Annotated[Literal["table", "json"], typer.Option("--format")] = "table",
-    csv: Annotated[Path | None, typer.Option(help="Also write every finding's images to a CSV file.")] = None,
-    html: Annotated[Path | None, typer.Option(help="Also write a page with a thumbnail of every finding.")] = None,
-    strict: Annotated[bool, typer.Option("--strict", help="Exit 1 if a finding is an error.")] = False,
+    format_: Format = "table",
+    csv: Annotated[Path | None, typer.Option(help="Also write the images of every finding to this CSV file.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Also write the findings with thumbnails to this HTML file.")] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if a finding is an error.")] = False,
 ) -> None:
-    """Check config, data, model and one batch before training; list problems of the data."""
+    """Check config, data and model before training.
+
+    Looks for problems in the data, and trains on one batch to estimate the time of an epoch and the memory.
+    """
     from facecls.config.load import load_config
 
     settings = load_config(config, set_ or ())
@@ -48,10 +51,10 @@ def check(
 
 
 def init(
-    folder: Annotated[Path, typer.Argument(help="Folder of faces, one folder per class in it.")],
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Default: NAME.yaml here.")] = None,
+    folder: Annotated[Path, typer.Argument(help="Folder of images: CLASS/file, or {train,val,test}/CLASS/file.")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Config file to write; default: FOLDER.yaml.")] = None,
 ) -> None:
-    """Write a config that fits a folder of faces, with the reasons in it."""
+    """Write a config that suits a folder of images."""
     from facecls.check.suggest import suggest_config, summarise_folder
     from facecls.errors import ConfigError
     from facecls.files import write_atomic
@@ -59,19 +62,19 @@ def init(
     text = suggest_config(summarise_folder(folder))
     path = output or Path(f"{folder.resolve().name}.yaml")
     if path.exists():
-        raise ConfigError(f"{path}: is there already", hint="name another with --output")
+        raise ConfigError(f"{path}: already exists", hint="choose another file with --output")
     write_atomic(path, f"# facecls train {path}\n{text}".encode("utf-8", "backslashreplace"))
     print(path)
 
 
 def demo_faces(
-    folder: Annotated[Path, typer.Argument(help="A new folder, one folder per person in it.")],
-    people: Annotated[int, typer.Option(min=1)] = 12,
-    each: Annotated[int, typer.Option(min=1, help="Images of each person.")] = 40,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
-    first_person: Annotated[int, typer.Option(min=0, help="Number of the first one: from --people on they are strangers.")] = 0,
+    folder: Annotated[Path, typer.Argument(help="New folder; gets one subfolder per person.")],
+    people: Annotated[int, typer.Option(min=1, help="Number of people.")] = 12,
+    each: Annotated[int, typer.Option(min=1, help="Images per person.")] = 40,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed.")] = 0,
+    first_person: Annotated[int, typer.Option(min=0, help="Skip this many people, to draw others than before.")] = 0,
 ) -> None:
-    """Draw synthetic faces, to try everything with no images at hand."""
+    """Draw synthetic faces, to try facecls without data."""
     from facecls.progress import Progress
     from facecls.synthetic.write import write_faces
 

@@ -1,17 +1,17 @@
-"""The commands that score a checkpoint: eval, report."""
+"""The commands that evaluate a checkpoint: eval, report."""
 
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from facecls.cli.options import Device, Precision, Tta
+from facecls.cli.options import Device, Format, Precision, Tta
 
-Checkpoint = Annotated[Path, typer.Argument(help="A best.pt, or a run folder.")]
-Data = Annotated[Path | None, typer.Option(help="Folder of classes to score on; default: the run's own data.")]
-Split = Annotated[Literal["train", "val", "test"], typer.Option(help="Which part of it.")]
-Impostors = Annotated[Path | None, typer.Option("--strangers", help="Folder of images of none of the classes.")]
-Groups = Annotated[Path | None, typer.Option(help="CSV file, `path,group` or `class,group`: accuracy by group.")]
+Checkpoint = Annotated[Path, typer.Argument(help="A best.pt or a run folder.")]
+Data = Annotated[Path | None, typer.Option(help="Folder of labelled images; default: the run's data.")]
+Split = Annotated[Literal["train", "val", "test"], typer.Option(help="Split of the data to evaluate.")]
+Impostors = Annotated[Path | None, typer.Option("--strangers", help="Folder of images of unknown people (impostors).")]
+Groups = Annotated[Path | None, typer.Option(help="CSV file path,group or class,group; adds the accuracy of each group.")]
 
 
 def eval_(
@@ -21,15 +21,18 @@ def eval_(
     impostors: Impostors = None,
     groups: Groups = None,
     tta: Tta = "none",
-    format_: Annotated[Literal["table", "json"], typer.Option("--format")] = "table",
+    format_: Format = "table",
     device: Device = "auto",
     precision: Precision = None,
 ) -> None:
-    """Score a checkpoint on images whose classes are known, and on strangers."""
+    """Evaluate a checkpoint on labelled images.
+
+    With --strangers also measures how many unknown people are accepted. The exit code is 1 if an image cannot be read.
+    """
     from facecls.checkpoint import read
     from facecls.device import resolve_inference_device
     from facecls.evaluation.evaluate import evaluate_checkpoint
-    from facecls.evaluation.tables import print_scores, scores_to_json
+    from facecls.evaluation.tables import evaluation_to_json, print_evaluation
     from facecls.progress import Progress
     from facecls.run import run_of
 
@@ -42,13 +45,13 @@ def eval_(
         split_file=run_of(checkpoint).kept_split,
         split=split,
         impostors=impostors,
-        groups=groups,
+        subgroups=groups,
         mirrored=tta == "flip",
     )
     if format_ == "json":
-        print(scores_to_json(evaluation))
+        print(evaluation_to_json(evaluation))
     else:
-        print_scores(evaluation)
+        print_evaluation(evaluation)
     if evaluation.skipped:
         raise typer.Exit(1)
 
@@ -60,12 +63,15 @@ def report(
     impostors: Impostors = None,
     groups: Groups = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The HTML file; default: report.html beside the checkpoint.")
+        Path | None, typer.Option("--output", "-o", help="HTML file to write; default: report.html in the run folder.")
     ] = None,
     device: Device = "auto",
     precision: Precision = None,
 ) -> None:
-    """Write a page that shows how good a classifier is, where it errs and why."""
+    """Write an HTML report on a checkpoint.
+
+    Shows its accuracy, calibration, rejection of unknown people, worst mistakes and problems in its data.
+    """
     from facecls.check.audit import audit_run
     from facecls.checkpoint import read
     from facecls.device import resolve_inference_device
@@ -78,7 +84,7 @@ def report(
     progress, run, trained = Progress(), run_of(checkpoint), read(checkpoint)
     target = resolve_inference_device(device, precision, trained.config.precision)
     path = output or run.folder / "report.html"
-    check_page_output(path)  # before the work
+    check_page_output(path)  # before the evaluation
     evaluation = evaluate_checkpoint(
         trained,
         target,
@@ -87,7 +93,7 @@ def report(
         split_file=run.kept_split,
         split=split,
         impostors=impostors,
-        groups=groups,
+        subgroups=groups,
     )
     own = trained.config.data.model_copy(update={"split_file": run.kept_split or trained.config.data.split_file})
     findings = audit_run(trained, own, progress)

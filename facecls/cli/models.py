@@ -1,18 +1,20 @@
-"""The commands about models and configs: models, config schema."""
+"""The commands about models and the config format: models, config schema."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
+from facecls.cli.options import Format
+
 
 def models(
-    config: Annotated[Path | None, typer.Argument(help="A config whose image size and head to count with.")] = None,
-    image_size: Annotated[int, typer.Option(min=16, help="Pixels, where no config is named.")] = 112,
-    classes: Annotated[int, typer.Option(min=2, help="How many classes the head tells apart.")] = 10,
-    format_: Annotated[Literal["table", "json"], typer.Option("--format")] = "table",
+    config: Annotated[Path | None, typer.Argument(help="YAML config whose model, head and image size to use.")] = None,
+    image_size: Annotated[int, typer.Option(min=16, help="Input side in pixels; ignored if a config is given.")] = 112,
+    classes: Annotated[int, typer.Option(min=2, help="Number of classes.")] = 10,
+    format_: Format = "table",
 ) -> None:
-    """List the models, with their parameters and multiply-adds for one image."""
+    """List the models with parameters and multiply-adds."""
     from facecls.config.load import load_config
     from facecls.config.schema import HeadConfig, ModelConfig
     from facecls.models.catalogue import list_models, models_to_json, print_models
@@ -29,7 +31,7 @@ def models(
 
 
 def config_schema() -> None:
-    """Print the JSON schema of a config, for editors."""
+    """Print the JSON schema of configs, for editors."""
     import json
 
     from facecls.config.schema import json_schema

@@ -1,13 +1,21 @@
-"""Options that several commands share."""
+"""Arguments and options that several commands share."""
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-Device = Annotated[str, typer.Option(help="auto | cpu | cuda | cuda:N | mps")]
+ConfigFile = Annotated[Path, typer.Argument(help="YAML config file.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a config value, such as optimizer.lr=0.05; repeatable."),
+]
+Format = Annotated[Literal["table", "json"], typer.Option("--format", help="Output format.")]
+Device = Annotated[str, typer.Option(help="Device to compute on: auto, cpu, cuda, cuda:N or mps.")]
 Precision = Annotated[
     Literal["auto", "fp32", "bf16", "fp16"] | None,
-    typer.Option(help="Default: as in training, where the device has it. auto: bf16 where the processor has it."),
+    typer.Option(help="Precision to compute in; default: as in training if the device supports it, else auto."),
 ]
-Tta = Annotated[Literal["none", "flip"], typer.Option(help="flip: the mean of every image and its mirror image.")]
-Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Over the file: section.key=value.")]
+Tta = Annotated[
+    Literal["none", "flip"], typer.Option(help="Test-time augmentation; flip averages each image with its mirror image.")
+]

@@ -11,26 +11,29 @@ from facecls.cli.options import Device, Precision, Tta
 
 
 def predict(
-    paths: Annotated[list[str] | None, typer.Argument(help="Images, folders, patterns; - reads paths from stdin.")] = None,
-    checkpoint: Annotated[Path | None, typer.Option(help="Default: best.pt of the newest run in runs/.")] = None,
-    top_k: Annotated[int, typer.Option(min=1, help="How many classes to name.")] = 1,
-    format_: Annotated[Literal["table", "json", "jsonl", "csv"], typer.Option("--format")] = "table",
-    output: Annotated[Path | None, typer.Option(help="Add rows to this CSV file; skip what it holds.")] = None,
-    watch: Annotated[Path | None, typer.Option(help="Name images as they arrive in this folder, until Ctrl-C.")] = None,
-    annotate: Annotated[Path | None, typer.Option(help="Write each image here with its name on it.")] = None,
-    explain: Annotated[Path | None, typer.Option(help="Write each face here beside where the network looked.")] = None,
-    unknown: Annotated[bool, typer.Option("--unknown/--no-unknown", help="Whether `unknown` is an answer.")] = True,
+    paths: Annotated[list[str] | None, typer.Argument(help="Images, folders, glob patterns, or - for paths on stdin.")] = None,
+    checkpoint: Annotated[Path | None, typer.Option(help="A best.pt or a run folder; default: newest run in runs/.")] = None,
+    top_k: Annotated[int, typer.Option(min=1, help="Number of most probable classes to print.")] = 1,
+    format_: Annotated[Literal["table", "json", "jsonl", "csv"], typer.Option("--format", help="Output format.")] = "table",
+    output: Annotated[Path | None, typer.Option(help="Append rows to this CSV file; skip images classified in it.")] = None,
+    watch: Annotated[Path | None, typer.Option(help="Classify images as they are added to this folder, until Ctrl-C.")] = None,
+    annotate: Annotated[Path | None, typer.Option(help="Folder for copies of the images with their class below.")] = None,
+    explain: Annotated[Path | None, typer.Option(help="Folder for Grad-CAM overlays: what the class rests on.")] = None,
+    unknown: Annotated[bool, typer.Option("--unknown/--no-unknown", help="Label unknown people `unknown`.")] = True,
     tta: Tta = "none",
     device: Device = "auto",
     precision: Precision = None,
 ) -> None:
-    """Name what is in images."""
+    """Classify images with a trained checkpoint.
+
+    An image that cannot be read gets a row with the reason, and the exit code is 1.
+    """
     if (watch is None) == (not paths):
-        raise typer.BadParameter("name images, or a folder with --watch")
+        raise typer.BadParameter("pass images, or a folder with --watch")
     if output is not None and format_ not in ("table", "csv"):
         raise typer.BadParameter("--output writes CSV", param_hint="--format")
     if watch is not None and format_ == "json" and output is None:
-        raise typer.BadParameter("a list of what has no end cannot be written: use jsonl", param_hint="--format")
+        raise typer.BadParameter("--watch never ends, so it cannot write one JSON list: use jsonl", param_hint="--format")
 
     from facecls.checkpoint import read
     from facecls.device import resolve_inference_device
@@ -50,7 +53,8 @@ def predict(
         trained, resolve_inference_device(device, precision, trained.config.precision), unknown=unknown, mirrored=mirrored
     )
     if format_ == "csv" and isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")  # for programs: the same bytes as with --output
-    task = PredictOptions(tuple(paths or ()), watch, output, annotate, explain, format_, min(top_k, len(predictor.classes)))
-    if predict_images(predictor, task, progress):
+        sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")  # the same bytes as --output writes
+    top_k = min(top_k, len(predictor.classes))
+    options = PredictOptions(tuple(paths or ()), watch, output, annotate, explain, format_, top_k)
+    if predict_images(predictor, options, progress):
         raise typer.Exit(1)

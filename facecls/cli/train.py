@@ -4,23 +4,28 @@ import os
 import shlex
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
-from facecls.cli.options import Set
+from facecls.cli.options import ConfigFile, Format, Set
 
 
 def train(
-    config: Annotated[Path, typer.Argument(help="The YAML file.")],
+    config: ConfigFile,
     set_: Set = None,
-    out: Annotated[Path | None, typer.Option(help="Run folder; default runs/CONFIG-DATE-TIME.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Run folder; default: runs/CONFIG-DATE-TIME.")] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from last.pt in the run folder; without --out in the newest of this config.")
+        bool, typer.Option("--resume", help="Continue from last.pt in --out, or without --out in this config's newest run.")
     ] = False,
 ) -> None:
-    """Train a classifier; writes a run folder with best.pt in it."""
+    """Train a classifier and save it as best.pt.
+
+    Ctrl-C saves and prints the command that resumes. With --out, --resume starts anew if there is nothing to continue.
+    """
     from facecls.config.load import load_config
     from facecls.progress import Progress
     from facecls.run import new_run, newest_run
@@ -28,23 +33,16 @@ def train(
     settings = load_config(config, set_ or ())
     run = newest_run(config) if resume and out is None else new_run(out, config)
 
-    from facecls.training.signals import Interrupted
     from facecls.training.train import train as train_run
 
     progress = Progress()
-    try:
+    with _resumable(["train", str(config)], set_, run.folder, run.last):
         result = train_run(settings, run, progress, resume=resume)
-    except (Interrupted, KeyboardInterrupt) as stopped:
-        if run.last.exists() and os.environ.get("RANK", "0") == "0":  # of torchrun's processes the first one speaks
-            words = ["facecls", "train", str(config), *(word for text in set_ or () for word in ("--set", text))]
-            progress.note(f"\nstopped, and saved in {run.last}; this goes on:\n")
-            progress.note(f"    {shlex.join([*words, '--out', str(run.folder), '--resume'])}")
-        raise typer.Exit(128 + getattr(stopped, "signal", signal.SIGINT)) from None
-    if result is None:  # the team's first process speaks
+    if result is None:  # ranks > 0
         return
     best = result.best
     if result.stopped:
-        progress.note(f"ended early: {result.stopped}")
+        progress.note(f"stopped early: {result.stopped}")
     progress.note(
         f"best: epoch {best.epoch + 1}, accuracy {best.val_accuracy:.1%}, macro F1 {best.val_macro_f1:.1%}, "
         f"after {best.seconds:.0f} s"
@@ -53,14 +51,19 @@ def train(
 
 
 def cross_validate(
-    config: Annotated[Path, typer.Argument(help="The YAML file.")],
-    folds: Annotated[int, typer.Option(min=2, help="So many trainings, each scored on another part of the images.")] = 5,
+    config: ConfigFile,
+    folds: Annotated[int, typer.Option(min=2, help="Number of folds; each is the validation split of one training.")] = 5,
     set_: Set = None,
-    out: Annotated[Path | None, typer.Option(help="Folder of the folds' runs; default runs/CONFIG-DATE-TIME.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on at the fold and step where it was.")] = False,
-    format_: Annotated[Literal["table", "json"], typer.Option("--format")] = "table",
+    out: Annotated[Path | None, typer.Option(help="Folder for the folds' runs; default: runs/CONFIG-DATE-TIME.")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue in --out, or without --out in this config's newest folder.")
+    ] = False,
+    format_: Format = "table",
 ) -> None:
-    """Train on every fold of small data, and say how good and how steady the recipe is."""
+    """Train and evaluate on each fold of the data in turn.
+
+    Prints the figures of each fold, their mean and standard deviation, and writes them to report.html.
+    """
     import json
 
     from facecls.config.load import load_config
@@ -72,31 +75,40 @@ def cross_validate(
 
     from facecls.device import resolve_device
     from facecls.evaluation.cross_validation import evaluate_folds
-    from facecls.evaluation.tables import print_folds, print_scores
+    from facecls.evaluation.tables import print_evaluation, print_folds
     from facecls.report.cross_validation import render_cross_validation
     from facecls.report.page import check_page_output, write_page
     from facecls.training.cross_validation import train_folds
-    from facecls.training.signals import Interrupted
 
     progress, device = Progress(epochs=sys.stderr), resolve_device(settings.device, settings.precision)
     path = folder / "report.html"
     if path.exists():
-        check_page_output(path)  # before the work
-    try:
+        check_page_output(path)  # before hours of training
+    command = ["cross-validate", str(config), "--folds", str(folds)]
+    with _resumable(command, set_, folder, folder):
         validation = evaluate_folds(train_folds(settings, folds, folder, progress, resume=resume), device, progress)
-    except (Interrupted, KeyboardInterrupt) as stopped:
-        if folder.exists():
-            words = ["facecls", "cross-validate", str(config), "--folds", str(folds)]
-            words += [word for text in set_ or () for word in ("--set", text)]
-            progress.note(f"\nstopped, and saved in {folder}; this goes on:\n")
-            progress.note(f"    {shlex.join([*words, '--out', str(folder), '--resume'])}")
-        raise typer.Exit(128 + getattr(stopped, "signal", signal.SIGINT)) from None
     write_page(path, render_cross_validation(validation, settings, device, folder.resolve().name))
     if format_ == "json":
         print(json.dumps(validation.to_plain() | {"report": str(path)}, indent=2))
         return
     print_folds(validation)
     print()
-    print_scores(validation.pooled)
+    print_evaluation(validation.pooled)
     print()
     print(path)
+
+
+@contextmanager
+def _resumable(command: list[str], set_: list[str] | None, out: Path, saved: Path) -> Iterator[None]:
+    """Exits with 128 + the signal's number on an interrupt, and prints the command that resumes if `saved` exists."""
+    from facecls.progress import Progress
+    from facecls.training.signals import Interrupted
+
+    try:
+        yield
+    except (Interrupted, KeyboardInterrupt) as error:
+        if saved.exists() and os.environ.get("RANK", "0") == "0":  # under torchrun only rank 0 prints
+            words = ["facecls", *command, *(word for pair in set_ or () for word in ("--set", pair))]
+            line = shlex.join([*words, "--out", str(out), "--resume"])
+            Progress().note(f"\ninterrupted; saved in {saved}. Resume with:\n\n    {line}")
+        raise typer.Exit(128 + getattr(error, "signal", signal.SIGINT)) from None

@@ -1,1 +1,1 @@
-"""From scores to judgement."""
+"""Evaluation: inference, metrics, confidence intervals, open-set rates, Grad-CAM and printed tables."""

@@ -1,4 +1,4 @@
-"""A cross-validation's folds put together: their spread, their images in one evaluation, and a page of it."""
+"""Evaluates the folds of a cross-validation, one by one and pooled."""
 
 import statistics
 from collections.abc import Sequence
@@ -19,12 +19,12 @@ from facecls.open_set.outputs import Outputs
 from facecls.progress import Progress
 from facecls.run import Run
 
-FIGURES = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "macro_f1": "macro F1"}
+METRICS = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "macro_f1": "macro F1"}
 
 
 @dataclass(frozen=True)
 class Fold:
-    """One fold's network on the images that it was not trained on."""
+    """The evaluation of one fold's network on the images held out from its training."""
 
     number: int  # counted from 1
     run: Run
@@ -36,38 +36,38 @@ class Fold:
         return len(self.evaluation.split)
 
     @property
-    def figures(self) -> dict[str, float]:
-        return {name: float(getattr(self.evaluation.closed_set.scores, name)) for name in FIGURES}
+    def metrics(self) -> dict[str, float]:
+        return {name: float(getattr(self.evaluation.closed_set.metrics, name)) for name in METRICS}
 
 
 @dataclass(frozen=True)
 class CrossValidation:
-    """All folds, and one evaluation of all their images, each scored once.
+    """All folds, and the pooled evaluation of all images, each predicted by the fold that held it out.
 
-    Thresholds differ from fold to fold, so the evaluation has none, nor features, which do not compare.
+    Thresholds and features are not comparable between folds, so `pooled` has neither.
     """
 
     folds: tuple[Fold, ...]
     pooled: Evaluation
-    calibrated: NDArray[np.float64]  # (N, C), each image by its own fold's temperature
+    calibrated: NDArray[np.float64]  # (N, C), by the temperature of each image's fold
 
     def spread(self, name: str) -> tuple[float, float]:
-        """The mean of a figure over the folds and its standard deviation."""
-        values = [fold.figures[name] for fold in self.folds]
+        """The mean and the sample standard deviation of a metric over the folds."""
+        values = [fold.metrics[name] for fold in self.folds]
         return statistics.mean(values), statistics.stdev(values)
 
     def to_plain(self) -> dict[str, Any]:
-        """As plain values that JSON can hold."""
+        """Plain values for JSON."""
         return {
-            "folds": [{"fold": fold.number, "n": fold.n} | fold.figures for fold in self.folds],
-            "mean": {name: self.spread(name)[0] for name in FIGURES},
-            "deviation": {name: self.spread(name)[1] for name in FIGURES},
+            "folds": [{"fold": fold.number, "n": fold.n} | fold.metrics for fold in self.folds],
+            "mean": {name: self.spread(name)[0] for name in METRICS},
+            "deviation": {name: self.spread(name)[1] for name in METRICS},
             "pooled": self.pooled.to_plain(),
         }
 
 
 def evaluate_folds(runs: Sequence[Run], device: Device, progress: Progress) -> CrossValidation:
-    """Scores each fold's best.pt on the fold's val part."""
+    """Evaluates each fold's best.pt on the fold's validation split."""
     folds = []
     for number, run in enumerate(runs, 1):
         best = checkpoint.read(run.best)
@@ -79,43 +79,36 @@ def evaluate_folds(runs: Sequence[Run], device: Device, progress: Progress) -> C
 
 
 def _pooled(folds: Sequence[Fold], calibrated: NDArray[np.float64], device: Device, progress: Progress) -> Evaluation:
-    splits = [fold.evaluation for fold in folds]
-    logits = np.concatenate([split.outputs.logits for split in splits])
-    labels = np.concatenate([split.split.image_list.labels for split in splits])
-    paths = splits[0].split.image_list.paths
-    for split in splits[1:]:
-        paths += split.split.image_list.paths
+    evaluations = [fold.evaluation for fold in folds]
+    logits = np.concatenate([each.outputs.logits for each in evaluations])
+    labels = np.concatenate([each.split.image_list.labels for each in evaluations])
+    paths = evaluations[0].split.image_list.paths
+    for each in evaluations[1:]:
+        paths += each.split.image_list.paths
     first = folds[0].checkpoint
     return Evaluation(
         closed_set=closed_set_result(logits, calibrated, labels, first.classes),
-        open_set=_pooled_open_set([split.open_set for split in splits], np.array([fold.n for fold in folds])),
-        groups=None,
+        open_set=_pooled_open_set([each.open_set for each in evaluations], [fold.n for fold in folds]),
+        subgroups=None,
         split=load_split(
             "all folds", ImageList(paths, labels), first.classes, first.config.data, progress.bar, device.torch_device
         ),
         outputs=Outputs(logits, np.zeros((len(logits), 0), np.float32)),
         impostors=None,
-        skipped=tuple(error for split in splits for error in split.skipped),
-        seconds=sum(split.seconds for split in splits),
+        skipped=tuple(error for each in evaluations for error in each.skipped),
+        seconds=sum(each.seconds for each in evaluations),
     )
 
 
-def _pooled_open_set(each: Sequence[OpenSetResult], sizes: NDArray[np.int64]) -> OpenSetResult:
+def _pooled_open_set(results: Sequence[OpenSetResult], sizes: Sequence[int]) -> OpenSetResult:
     def mean(name: str) -> float | None:
-        values = [getattr(one, name) for one in each]
+        values = [getattr(result, name) for result in results]
         return None if any(value is None for value in values) else float(np.average(values, weights=sizes))
 
     return OpenSetResult(
-        score=each[0].score,
-        threshold=None,
-        known=int(sizes.sum()),
-        accepted=mean("accepted"),
-        identified=mean("identified"),
-        impostors=0,
-        impostors_accepted=None,
-        false_accept=None,
-        expected=None,
-        rates=None,
-        known_scores=np.concatenate([one.known_scores for one in each]),
-        impostor_scores=np.empty(0),
+        results[0].score,
+        np.concatenate([result.known_scores for result in results]),
+        np.empty(0),
+        true_accept_rate=mean("true_accept_rate"),
+        identification_rate=mean("identification_rate"),
     )

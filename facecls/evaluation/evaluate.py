@@ -1,4 +1,4 @@
-"""A checkpoint against the data it was trained on, or against a folder of other images, and against strangers."""
+"""Evaluates a checkpoint on its own split or on another data set, and on impostors."""
 
 import time
 from dataclasses import dataclass
@@ -18,31 +18,32 @@ from facecls.evaluation.subgroups import SubgroupResult, read_subgroups, subgrou
 from facecls.open_set.outputs import Outputs
 from facecls.open_set.thresholds import Threshold
 from facecls.progress import Progress
+from facecls.text import name_list, plural
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """An evaluation: its figures, what they rest on, and the images that could not be read and so do not count."""
+    """Results of an evaluation, with the images and outputs they are computed from."""
 
     closed_set: ClosedSetResult
     open_set: OpenSetResult
-    groups: SubgroupResult | None
+    subgroups: SubgroupResult | None
     split: LoadedSplit
     outputs: Outputs
     impostors: LoadedSplit | None
-    skipped: tuple[ImageError, ...]
-    seconds: float  # reading and computing the part
-    impostors_set_threshold: bool = False  # the rate at which they are let in then says nothing of others
+    skipped: tuple[ImageError, ...]  # unreadable images, which do not count
+    seconds: float  # for reading the split and inference
+    impostors_set_threshold: bool = False  # if so, the false accept rate is not an estimate for other impostors
 
     @property
     def images_per_second(self) -> float:
         return len(self.split) / self.seconds
 
     def to_plain(self) -> dict[str, Any]:
-        """As plain values that JSON can hold."""
+        """Plain values for JSON."""
         return self.closed_set.to_plain() | {
-            "unknown": self.open_set.to_plain(),
-            "groups": self.groups and self.groups.to_plain(),
+            "open_set": self.open_set.to_plain(),
+            "subgroups": self.subgroups and self.subgroups.to_plain(),
             "seconds": self.seconds,
             "images_per_second": self.images_per_second,
             "skipped": [{"path": error.path, "error": error.reason} for error in self.skipped],
@@ -58,84 +59,83 @@ def evaluate_checkpoint(
     split_file: Path | None = None,
     split: str = "val",
     impostors: Path | None = None,
-    groups: Path | None = None,
+    subgroups: Path | None = None,
     mirrored: bool = False,
 ) -> Evaluation:
-    """Scores the part `split` of the run's own data, or of the folder `data` (all of it where it has no parts).
+    """Evaluates on the split `split` of the run's own data or of the folder `data` (all of it if it has no splits).
 
-    `split_file` is the run's split.csv, where it is there: without it the run's own data is split anew as it was then.
-    `strangers` is a folder of images of none of the classes, `groups` a CSV file as `groups_of` takes it; `mirrored` takes
-    the mean of every image and its mirror image, which is left off where labels are handed.
-    Raises DataError for a part that is not there, for classes that training did not have, and for groups that fit nothing.
+    `split_file` is the run's split.csv; without it the run's own data is split again as the config says. `impostors` is a
+    folder of images of unknown people, `subgroups` a CSV file for `read_subgroups`. `mirrored` averages over each image
+    and its mirror image, unless a flip changes the class. Raises DataError if the split is missing, if `data` has a class
+    that training did not have, or if `subgroups` does not fit the images.
     """
-    config = checkpoint.config
-    # As predict reads them: a run that ended while its images were growing has left smaller ones than its config names.
+    # predict decodes at this size too: a run stopped during progressive resizing has a smaller one than its config.
     size = checkpoint.geometry.image_size
-    settings = config.data.model_copy(update={"on_bad_image": "skip", "image_size": size})
+    settings = checkpoint.config.data.model_copy(update={"on_bad_image": "skip", "image_size": size})
     mirrored = flip_allowed(mirrored, settings, progress)
-    own = settings.model_copy(update={"split_file": split_file or settings.split_file})
-    image_list = _own(checkpoint, own, split) if data is None else _foreign(checkpoint, data, split, progress)
+    if data is None:
+        own = settings.model_copy(update={"split_file": split_file or settings.split_file})
+        image_list = _run_split(checkpoint, own, split)
+    else:
+        image_list = _external_split(checkpoint, data, split, progress)
     begun = time.perf_counter()
     loaded = load_split(split, image_list, checkpoint.classes, settings, progress.bar, device.torch_device)
     model = checkpoint.build(device)
     outputs = infer(model, loaded, device, mirrored=mirrored)
     seconds = time.perf_counter() - begun
     labels, calibration = loaded.image_list.labels, checkpoint.calibration_for(mirrored=mirrored)
-    others = None if impostors is None else load_unlabelled("strangers", impostors, settings, progress.bar, device.torch_device)
-    own_impostors = impostors is not None and _set_by(calibration.threshold, impostors, config.unknown.strangers)
-    if own_impostors:
-        progress.note(f"{impostors}: the threshold was set by these very strangers, so what it does to others is not seen here")
+    unknown, unknown_outputs, set_threshold = None, None, False
+    if impostors is not None:
+        unknown = load_unlabelled("impostors", impostors, settings, progress.bar, device.torch_device)
+        unknown_outputs = infer(model, unknown, device, mirrored=mirrored)
+        set_threshold = _set_on(calibration.threshold, impostors, checkpoint.config.unknown.strangers)
+    if set_threshold:
+        progress.note(f"{impostors}: the threshold was set on these images, so FAR is at its target by construction")
     return Evaluation(
         closed_set=closed_set_result(outputs.logits, calibration.probabilities(outputs.logits), labels, checkpoint.classes),
-        open_set=open_set_result(
-            calibration,
-            outputs,
-            labels,
-            None if others is None else infer(model, others, device, mirrored=mirrored),
-            others=not own_impostors,
-        ),
-        groups=None if groups is None else _by_group(groups, loaded, outputs, checkpoint.classes, progress),
+        open_set=open_set_result(calibration, outputs, labels, unknown_outputs, held_out=not set_threshold),
+        subgroups=None if subgroups is None else _by_subgroup(subgroups, loaded, outputs, checkpoint.classes, progress),
         split=loaded,
         outputs=outputs,
-        impostors=others,
-        skipped=(*loaded.skipped, *(others.skipped if others else ())),
+        impostors=unknown,
+        skipped=(*loaded.skipped, *(unknown.skipped if unknown else ())),
         seconds=seconds,
-        impostors_set_threshold=own_impostors,
+        impostors_set_threshold=set_threshold,
     )
 
 
-def _set_by(threshold: Threshold | None, impostors: Path, named: Path | None) -> bool:
-    """Whether a threshold was set by the strangers of this very folder."""
-    by_impostors = threshold is not None and threshold.source == "strangers"
-    return by_impostors and named is not None and impostors.resolve() == named.resolve()
+def _set_on(threshold: Threshold | None, impostors: Path, configured: Path | None) -> bool:
+    """Whether a threshold was set on the images in this folder."""
+    on_impostors = threshold is not None and threshold.source == "impostors"
+    return on_impostors and configured is not None and impostors.resolve() == configured.resolve()
 
 
-def _by_group(
+def _by_subgroup(
     file: Path, loaded: LoadedSplit, outputs: Outputs, classes: tuple[str, ...], progress: Progress
 ) -> SubgroupResult:
     names = read_subgroups(file, loaded.image_list, classes)
     members = [number for number, name in enumerate(names) if name is not None]
     if len(members) < len(names):
-        progress.note(f"{file}: names no group for {len(names) - len(members)} of {len(names)} images")
+        progress.note(f"{file}: lists no group for {len(names) - len(members):,} of {plural(len(names), 'image')}")
     predicted = outputs.logits.argmax(axis=1)
     return subgroup_metrics(loaded.image_list.labels[members], predicted[members], [name for name in names if name is not None])
 
 
-def _own(checkpoint: Checkpoint, settings: DataConfig, split: str) -> ImageList:
-    found = index_dataset(settings, checkpoint.config.split)
-    if found.classes != checkpoint.classes:
+def _run_split(checkpoint: Checkpoint, settings: DataConfig, split: str) -> ImageList:
+    index = index_dataset(settings, checkpoint.config.split)
+    if index.classes != checkpoint.classes:
         raise DataError(
-            f"{settings.root}: its classes are no longer those of training", hint="name the images to score with --data DIR"
+            f"{settings.root}: its classes are not those of training", hint="set the folder to evaluate on with --data DIR"
         )
-    if split not in found.splits:
-        raise DataError(f"the run has no {split} part", hint=f"its parts are {', '.join(found.splits)}")
-    return found.splits[split]
+    if split not in index.splits:
+        raise DataError(f"the run has no split `{split}`", hint=f"its splits are {name_list(index.splits)}")
+    return index.splits[split]
 
 
-def _foreign(checkpoint: Checkpoint, data: Path, split: str, progress: Progress) -> ImageList:
+def _external_split(checkpoint: Checkpoint, data: Path, split: str, progress: Progress) -> ImageList:
     splits = split_folders(data)
     if splits and split not in splits:
-        raise DataError(f"{data}: has no {split} part", hint=f"its parts are {', '.join(splits)}: choose one with --split")
+        raise DataError(f"{data}: has no split `{split}`", hint=f"choose one of {name_list(splits)} with --split")
     image_list, notes = map_to_classes(splits.get(split, data), checkpoint.classes)
     for note in notes:
         progress.note(note)

@@ -1,4 +1,4 @@
-"""One pass of a classifier: what it says of some faces; predict and eval share it, so that both say the same."""
+"""Inference of a classifier over batches of images; shared by `eval` and `predict`, so that their scores are equal."""
 
 from collections.abc import Iterable
 
@@ -17,13 +17,13 @@ from facecls.models.mkldnn import for_inference
 from facecls.open_set.outputs import Outputs
 from facecls.progress import Progress
 
-BATCH = 64  # faces at once
+BATCH = 64  # images
 
 
 def flip_allowed(wanted: bool, data: DataConfig, progress: Progress) -> bool:
-    """Whether images are to be mirrored as well: never where that would change their classes, which is said."""
+    """Whether test-time flipping is used: `wanted`, unless a flip changes the class, which is reported."""
     if wanted and data.flip_changes_class:
-        progress.note("mirroring would change the classes (data.flip_changes_class), so it is left off")
+        progress.note("test-time flipping is disabled: a flip changes the class (`data.flip_changes_class`)")
     return wanted and not data.flip_changes_class
 
 
@@ -33,14 +33,13 @@ def forward_batches(
     device: Device,
     *,
     mirrored: bool = False,
-    evaluation: bool = True,
-    featured: bool = True,
+    with_logits: bool = True,
+    with_features: bool = True,
 ) -> Outputs:
     """Runs batches of images (B, 3, S, S) in [0, 1] through the model; sets it to eval mode.
 
-    With `mirrored`, logits and features are the mean of the image's and its mirror image's. `scored` false leaves the
-    logits out, which of many classes take the most memory; `featured` false leaves the features out, which take the most
-    where they are many, as the pixels that `linear` scores.
+    With `mirrored`, logits and features are the mean over the image and its mirror image. `with_logits` and
+    `with_features` false leave them out, which saves memory with many classes or a wide backbone output.
     """
     model.eval()
     logits, features = [], []
@@ -49,15 +48,15 @@ def forward_batches(
             views = [images, images.flip(3)] if mirrored else [images]
             embedded = [model.embed(view) for view in views]
             nothing = np.zeros((len(images), 0), np.float32)
-            features.append(_mean(embedded) if featured else nothing)
-            logits.append(_mean([model.score(each) for each in embedded]) if evaluation else nothing)
+            features.append(_mean(embedded) if with_features else nothing)
+            logits.append(_mean([model.score(each) for each in embedded]) if with_logits else nothing)
     if not logits:
         return Outputs(np.zeros((0, 0), np.float32), np.zeros((0, 0), np.float32))
     return Outputs(np.concatenate(logits), np.concatenate(features))
 
 
 def _mean(views: list[Tensor]) -> NDArray[np.float32]:
-    """The mean of (B, ...) tensors in float32, on the host at once: a device would have to hold all of a large set."""
+    """The mean of (B, ...) tensors in float32, on the host: all of a large data set may not fit the device."""
     first, *others = (view.float() for view in views)
     mean: NDArray[np.float32] = (sum(others, first) / len(views)).cpu().numpy()
     return mean
@@ -71,18 +70,17 @@ def infer(
     ranks: int = 1,
     *,
     mirrored: bool = False,
-    evaluation: bool = True,
-    featured: bool = True,
+    with_logits: bool = True,
+    with_features: bool = True,
     size: int | None = None,
 ) -> Outputs:
-    """Runs all faces of a part through the model, or the share of them that process `rank` of `ranks` takes on.
+    """Runs the images of a split through the model; with several processes, those of process `rank` of `ranks`.
 
-    `mirrored`, `scored` and `featured` are as `outputs_of` takes them; `size` pixels are what a side is shrunk to, if it is
-    larger.
+    Images larger than `size` pixels are resized to it; the other options are those of `forward_batches`.
     """
     batches = (_shrunk(images, size) for images in eval_batches(split, BATCH, device, rank, ranks))
     return forward_batches(
-        for_inference(model, device), batches, device, mirrored=mirrored, evaluation=evaluation, featured=featured
+        for_inference(model, device), batches, device, mirrored=mirrored, with_logits=with_logits, with_features=with_features
     )
 
 

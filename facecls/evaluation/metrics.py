@@ -1,4 +1,4 @@
-"""Logits and labels to the standard figures, as scikit-learn counts them, and to how sure one can be of them."""
+"""Classification metrics of logits and labels, equal to scikit-learn's."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -10,13 +10,12 @@ from numpy.typing import NDArray
 from facecls.open_set.temperature import Floats, Ints, log_probabilities
 
 TOP = (3, 5, 10)
-DRAWN_AT_ONCE = 4_000_000  # counts held in memory by the bootstrap
-LOGITS_AT_ONCE = 1_000_000  # copied, at some 17 bytes each, while the true classes are looked up
+LOGITS_AT_ONCE = 1_000_000  # copied at about 17 bytes each, which bounds the memory
 
 
 @dataclass(frozen=True)
 class ClassMetrics:
-    """Figures of one class, each in [0, 1]; 0 where there is nothing to divide by."""
+    """Metrics of one class in [0, 1]; 0 where the denominator is 0."""
 
     name: str
     precision: float
@@ -27,21 +26,21 @@ class ClassMetrics:
 
 @dataclass(frozen=True)
 class Metrics:
-    """How well images were named; shares are in [0, 1]."""
+    """Metrics over N images; all but `loss` are in [0, 1]."""
 
     n: int
-    loss: float  # mean cross entropy, natural logarithm
+    loss: float  # mean cross entropy in nats
     accuracy: float
     balanced_accuracy: float  # mean recall over the classes that have images
     macro_f1: float  # mean F1 over the same classes
-    weighted_f1: float  # mean F1, each class by its number of images
-    top_k: dict[int, float]  # share whose class is among the k likeliest; only k below the number of classes
+    weighted_f1: float  # mean F1 weighted by support
+    top_k: dict[int, float]  # top-k accuracy, for k below the number of classes
     classes: tuple[str, ...]
-    confusion: NDArray[np.int64]  # (C, C), row the true class, column the predicted one
+    confusion: NDArray[np.int64]  # (C, C), rows are true classes, columns predicted ones
     per_class: tuple[ClassMetrics, ...]
 
     def to_plain(self) -> dict[str, Any]:
-        """As plain values that JSON and a checkpoint can hold; the keys of `top_k` stay numbers."""
+        """Plain values for JSON and checkpoints; the keys of `top_k` stay integers."""
         return asdict(self) | {
             "classes": list(self.classes),
             "confusion": self.confusion.tolist(),
@@ -49,12 +48,12 @@ class Metrics:
         }
 
 
-def score(logits: Floats, labels: Ints, classes: Sequence[str]) -> Metrics:
-    """The standard figures of (N, C) logits against (N,) true class numbers; N at least 1.
+def compute_metrics(logits: Floats, labels: Ints, classes: Sequence[str]) -> Metrics:
+    """The metrics of (N, C) logits against (N,) true class numbers; N at least 1.
 
-    The mean over classes is taken over those among the labels, so that a class without an image here does not pull
-    it down: scikit-learn's figures with `labels=np.unique(labels)` and `zero_division=0`. What is taken for an absent
-    class still counts against the class that it is of. Among equal logits the lowest class number comes first.
+    Macro averages are over the classes among the labels, as scikit-learn's with `labels=np.unique(labels)` and
+    `zero_division=0`, so that a class without images does not lower them. An image predicted as such a class counts as
+    an error of its true class. Ties between logits go to the lowest class number.
     """
     from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
@@ -66,7 +65,7 @@ def score(logits: Floats, labels: Ints, classes: Sequence[str]) -> Metrics:
         labels, predicted, labels=numbers, average=None, zero_division=0
     )
     present = support > 0
-    log_likelihood, rank = _of_true(logits, labels)
+    log_likelihood, rank = _true_class(logits, labels)
     return Metrics(
         n=len(labels),
         loss=-float(log_likelihood.mean()),
@@ -84,42 +83,42 @@ def score(logits: Floats, labels: Ints, classes: Sequence[str]) -> Metrics:
     )
 
 
-def _of_true(logits: Floats, labels: Ints) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """The true classes' log probability and rank, (N,) each; of some rows at a time, whose logits are copied on the way."""
+def _true_class(logits: Floats, labels: Ints) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Log probability and rank of the true classes, (N,) each; in blocks of rows, because logits are copied."""
     rows = max(1, LOGITS_AT_ONCE // logits.shape[1])
     blocks = [(logits[at : at + rows], labels[at : at + rows]) for at in range(0, len(labels), rows)]
-    likelihoods = [log_probabilities(some)[np.arange(len(true)), true] for some, true in blocks]
+    likelihoods = [log_probabilities(block)[np.arange(len(true)), true] for block, true in blocks]
     return np.concatenate(likelihoods), np.concatenate([_rank_of_true(*block) for block in blocks])
 
 
 def _rank_of_true(logits: Floats, labels: Ints) -> NDArray[np.int64]:
-    """How many classes come before the true one, (N,); all of them where the logits are no numbers."""
+    """How many classes rank before the true one, (N,); all C of them if the logits are NaN."""
     true = logits[np.arange(len(labels)), labels][:, None]
     behind = (logits < true) | ((logits == true) & (np.arange(logits.shape[1]) >= labels[:, None]))
     return np.asarray(logits.shape[1] - behind.sum(axis=1))
 
 
 def roc_auc(probabilities: Floats, labels: Ints) -> float | None:
-    """Area under the ROC curve, one class against the rest, mean over the classes among the (N,) labels.
+    """Area under the ROC curve of (N, C) probabilities, one-vs-rest, macro average over the classes among the (N,) labels.
 
-    `probabilities` are (N, C). None where all images are of one class, for which there is no rest. It is
-    scikit-learn's `roc_auc_score` over the present classes, which needs 15 s where this needs 0.1 s (10,000 images,
-    1,000 classes): the chance that an image of the class is ranked above one of the rest, ties counting half.
+    The probability that an image of the class ranks above one of the rest, ties counting half. None if all images are of
+    one class. Equal to scikit-learn's `roc_auc_score` over the present classes, but 150 times as fast on 10,000 images of
+    1,000 classes (0.1 s).
     """
     present = np.unique(labels)
     if len(present) < 2:
         return None
     areas = []
     for number in present:
-        own, column = labels == number, probabilities[:, number]
-        rest = np.sort(column[~own])
-        below, level = (np.searchsorted(rest, column[own], side=side).mean() for side in ("left", "right"))
+        positive, column = labels == number, probabilities[:, number]
+        rest = np.sort(column[~positive])
+        below, level = (np.searchsorted(rest, column[positive], side=side).mean() for side in ("left", "right"))
         areas.append((below + level) / 2 / len(rest))
     return float(np.mean(areas))
 
 
 def brier_score(probabilities: Floats, labels: Ints) -> float:
-    """The mean squared distance of (N, C) probabilities from the truth, in [0, 2] (Brier 1950)."""
+    """Mean squared distance between (N, C) probabilities and one-hot labels, in [0, 2] (Brier 1950)."""
     distance = np.array(probabilities, dtype=np.float64)
     distance[np.arange(len(labels)), labels] -= 1
     return float((distance**2).sum(axis=1).mean())
@@ -127,7 +126,7 @@ def brier_score(probabilities: Floats, labels: Ints) -> float:
 
 @dataclass(frozen=True)
 class ConfusedPair:
-    """Two classes of which one is taken for the other."""
+    """Images of one class that are predicted as another."""
 
     true: str
     predicted: str
@@ -136,7 +135,7 @@ class ConfusedPair:
 
 
 def confused_pairs(confusion: Ints, classes: Sequence[str], most: int = 10) -> list[ConfusedPair]:
-    """The commonest mistakes, by number and then by share of the true class; equal ones in the order of the classes."""
+    """The most frequent errors, by count, then by share of the true class, then in the order of the classes."""
     support = confusion.sum(axis=1)
     pairs = [
         ConfusedPair(classes[i], classes[j], int(confusion[i, j]), float(confusion[i, j] / support[i]))

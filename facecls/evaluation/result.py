@@ -1,39 +1,37 @@
-"""All that is said of a classifier's outputs for images whose classes are known, and for strangers."""
+"""Result records of an evaluation: closed-set on known classes, open-set against impostors."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from facecls.evaluation.intervals import bootstrap, wilson
-from facecls.evaluation.metrics import ConfusedPair, Metrics, brier_score, confused_pairs, roc_auc, score
+from facecls.evaluation.intervals import bootstrap_intervals, wilson_interval
+from facecls.evaluation.metrics import ConfusedPair, Metrics, brier_score, compute_metrics, confused_pairs, roc_auc
 from facecls.open_set.calibration import Calibration
 from facecls.open_set.outputs import Outputs
-from facecls.open_set.rates import Identification, identification_rates
-from facecls.open_set.scores import ScoreKind, known_scores
+from facecls.open_set.rates import IdentificationRates, identification_rates
+from facecls.open_set.scores import ScoreKind, open_set_scores
 from facecls.open_set.temperature import Floats, Ints, expected_calibration_error, probabilities
 from facecls.open_set.thresholds import Bools, Threshold
-
-PAIRS = 10
 
 
 @dataclass(frozen=True)
 class ClosedSetResult:
-    """The standard figures with how sure one can be of them, and whether the probabilities mean what they say."""
+    """Metrics on images of known classes, with confidence intervals and calibration errors."""
 
-    scores: Metrics
-    intervals: dict[str, tuple[float, float]]  # 95 %, bootstrap
-    roc_auc: float | None  # None where all images are of one class
+    metrics: Metrics
+    intervals: dict[str, tuple[float, float]]  # 95 %, by name of the metric
+    roc_auc: float | None  # one-vs-rest; None if all images are of one class
     ece: tuple[float, float]  # expected calibration error, before and after calibration
-    brier: tuple[float, float]  # likewise, in [0, 2]
-    pairs: tuple[ConfusedPair, ...]  # the commonest mistakes
+    brier: tuple[float, float]  # Brier score in [0, 2], before and after calibration
+    pairs: tuple[ConfusedPair, ...]  # the most frequent errors
 
     def to_plain(self) -> dict[str, Any]:
-        """As plain values that JSON can hold."""
-        return self.scores.to_plain() | {
-            "intervals": {name: list(interval) for name, interval in self.intervals.items()},
+        """Plain values for JSON."""
+        return self.metrics.to_plain() | {
+            "intervals": self.intervals,
             "roc_auc": self.roc_auc,
             "ece": {"before": self.ece[0], "after": self.ece[1]},
             "brier": {"before": self.brier[0], "after": self.brier[1]},
@@ -42,97 +40,97 @@ class ClosedSetResult:
 
 
 def closed_set_result(logits: Floats, calibrated: Floats, labels: Ints, classes: Sequence[str]) -> ClosedSetResult:
-    """Assesses (N, C) logits and their calibrated probabilities against (N,) true class numbers; N at least 1."""
-    scores = score(logits, labels, classes)
-    both = (probabilities(logits), calibrated)
+    """Evaluates (N, C) logits and calibrated probabilities against (N,) true class numbers; N at least 1."""
+    metrics, before = compute_metrics(logits, labels, classes), probabilities(logits)
     return ClosedSetResult(
-        scores=scores,
-        intervals=bootstrap(scores.confusion),
+        metrics=metrics,
+        intervals=bootstrap_intervals(metrics.confusion),
         roc_auc=roc_auc(calibrated, labels),
-        ece=_pair(expected_calibration_error(each, labels) for each in both),
-        brier=_pair(brier_score(each, labels) for each in both),
-        pairs=tuple(confused_pairs(scores.confusion, classes, PAIRS)),
+        ece=(expected_calibration_error(before, labels), expected_calibration_error(calibrated, labels)),
+        brier=(brier_score(before, labels), brier_score(calibrated, labels)),
+        pairs=tuple(confused_pairs(metrics.confusion, classes)),
     )
-
-
-def _pair(values: Any) -> tuple[float, float]:
-    before, after = values
-    return before, after
 
 
 @dataclass(frozen=True)
 class OpenSetResult:
-    """How well the known are told from strangers: by the threshold that is stored, and by every other."""
+    """Identification of N known images and rejection of M impostors, at the stored threshold and at all others.
+
+    Rates at the stored threshold are None without one; those of impostors are None without impostors.
+    """
 
     score: ScoreKind
-    threshold: Threshold | None  # the stored one
-    known: int
-    accepted: float | None  # share of the known that the stored threshold takes for ours
-    identified: float | None  # share of the known that it takes for ours and that are named right
-    impostors: int
-    impostors_accepted: int | None  # by the stored threshold
-    false_accept: tuple[float, float, float] | None  # share of the strangers, low and high end of its 95 % interval
-    expected: tuple[float, float] | None  # where that share was to lie, by how the threshold was set; None: no telling
-    rates: Identification | None  # None without strangers
     known_scores: NDArray[np.float64]  # (N,)
     impostor_scores: NDArray[np.float64]  # (M,)
+    threshold: Threshold | None = None  # the stored one
+    true_accept_rate: float | None = None  # TAR: share of the known images that are accepted
+    identification_rate: float | None = None  # DIR: share of the known images accepted and correctly classified
+    impostors_accepted: int | None = None
+    false_accept_rate: float | None = None  # FAR: share of the impostors that are accepted
+    false_accept_interval: tuple[float, float] | None = None  # its 95 % confidence interval (Wilson)
+    false_accept_prediction_interval: tuple[float, float] | None = None  # 95 %, see Threshold.prediction_interval
+    rates: IdentificationRates | None = None  # at all thresholds; None without impostors
 
     @property
-    def verdicts(self) -> Bools:
-        """Which of the known the stored threshold takes for ours, (N,); all where there is none."""
+    def impostors(self) -> int:
+        """Number of impostors."""
+        return len(self.impostor_scores)
+
+    @property
+    def accepted(self) -> Bools:
+        """Which of the known images the stored threshold accepts, (N,); all of them without one."""
         if self.threshold is None:
-            return np.ones(self.known, bool)
+            return np.ones(len(self.known_scores), bool)
         return self.threshold.accepts(self.known_scores)
 
     def to_plain(self) -> dict[str, Any]:
-        """As plain values that JSON can hold; the curve is there with strangers only."""
-        plain: dict[str, Any] = {
-            "score": self.score,
-            "threshold": self.threshold and self.threshold.to_plain(),
-            "accepted": self.accepted,
-            "identified": self.identified,
-        }
+        """Plain values for JSON; keys about impostors are left out if there are none."""
+
+        def values(*names: str) -> dict[str, Any]:
+            return {name: getattr(self, name) for name in names}
+
+        plain = {"score": self.score, "threshold": self.threshold and self.threshold.to_plain()}
+        plain |= values("true_accept_rate", "identification_rate")
         if self.rates is None:
             return plain
-        if self.false_accept is not None:
-            share, *interval = self.false_accept
-            plain |= {"false_accept_expected": self.expected and list(self.expected)}
-            plain |= {"strangers_accepted": self.impostors_accepted, "false_accept": share, "false_accept_interval": interval}
+        if self.threshold is not None:
+            plain |= values("impostors_accepted", "false_accept_rate", "false_accept_interval")
+            plain |= values("false_accept_prediction_interval")
         return plain | {
-            "strangers": self.impostors,
-            "points": [asdict(point) for point in self.rates.points],
+            "impostors": self.impostors,
+            "operating_points": [asdict(point) for point in self.rates.points],
             "curve": {
-                "false_accept": self.rates.curve_false_accept.tolist(),
-                "identified": self.rates.curve_identified.tolist(),
+                "false_accept_rate": self.rates.false_accept_rates.tolist(),
+                "identification_rate": self.rates.identification_rates.tolist(),
             },
         }
 
 
 def open_set_result(
-    calibration: Calibration, known: Outputs, labels: Ints, impostors: Outputs | None, *, others: bool = True
+    calibration: Calibration, known: Outputs, labels: Ints, impostors: Outputs | None, *, held_out: bool = True
 ) -> OpenSetResult:
-    """Holds a judgement against the known, of true classes `labels` (N,), and against strangers.
+    """Evaluates a calibration on known images, of true classes `labels` (N,), and on impostors.
 
-    `others`: they are not those that its threshold was set by.
+    `held_out`: the threshold was not set on these impostors.
     """
     threshold = calibration.threshold
     kind: ScoreKind = threshold.score if threshold else "probability"
-    right = known.logits.argmax(axis=1) == labels
-    ours = known_scores(kind, known, calibration.gallery)
-    theirs = np.empty(0) if impostors is None else known_scores(kind, impostors, calibration.gallery)
-    accepted = None if threshold is None else threshold.accepts(ours)
-    let_in = None if threshold is None or impostors is None else int(threshold.accepts(theirs).sum())
-    return OpenSetResult(
-        score=kind,
-        threshold=threshold,
-        known=len(ours),
-        accepted=None if accepted is None else float(accepted.mean()),
-        identified=None if accepted is None else float((accepted & right).mean()),
-        impostors=len(theirs),
-        impostors_accepted=let_in,
-        false_accept=None if let_in is None else (let_in / len(theirs), *wilson(let_in, len(theirs))),
-        expected=threshold.expected(len(theirs)) if threshold and others else None,
-        rates=None if impostors is None else identification_rates(ours, right, theirs),
-        known_scores=ours,
-        impostor_scores=theirs,
+    correct = known.logits.argmax(axis=1) == labels
+    known_scores = open_set_scores(kind, known, calibration.gallery)
+    impostor_scores = np.empty(0) if impostors is None else open_set_scores(kind, impostors, calibration.gallery)
+    rates = None if impostors is None else identification_rates(known_scores, correct, impostor_scores)
+    result = OpenSetResult(kind, known_scores, impostor_scores, threshold, rates=rates)
+    if threshold is None:
+        return result
+    accepted = result.accepted
+    result = replace(result, true_accept_rate=float(accepted.mean()), identification_rate=float((accepted & correct).mean()))
+    if impostors is None:
+        return result
+    count = int(threshold.accepts(impostor_scores).sum())
+    return replace(
+        result,
+        impostors_accepted=count,
+        false_accept_rate=count / result.impostors,
+        false_accept_interval=wilson_interval(count, result.impostors),
+        false_accept_prediction_interval=threshold.prediction_interval(result.impostors) if held_out else None,
     )

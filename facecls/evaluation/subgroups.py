@@ -1,4 +1,4 @@
-"""Which group an image belongs to, such as an age band or a camera: a CSV file that names it by image or by class."""
+"""Accuracy by subgroup, such as an age band or a camera, which a CSV file assigns to images or classes."""
 
 import csv
 import os
@@ -11,17 +11,17 @@ import numpy as np
 
 from facecls.data.listing import ImageList
 from facecls.errors import DataError
-from facecls.evaluation.intervals import wilson
+from facecls.evaluation.intervals import wilson_interval
 from facecls.open_set.temperature import Ints
 
-_HINT = "its first line is `path,group` or `class,group`, and each further line names one image or one class"
+_HINT = "the first line is `path,group` or `class,group`; each further line assigns one image or one class to a group"
 
 
 def read_subgroups(file: Path, image_list: ImageList, classes: Sequence[str]) -> list[str | None]:
-    """The group of each image; None for one that the file says nothing of.
+    """The group of each image; None for an image that the file does not list.
 
-    A path is a full one, or relative to the folder that holds the classes, to the file, or to the current folder.
-    Raises DataError for a file that is missing or has no such columns, and where it names no image or class that is there.
+    A path is absolute, or relative to the folder of the classes, to the file's folder, or to the current folder.
+    Raises DataError if the file is missing, lacks a column, or lists none of the images or classes.
     """
     column, table = _read(file)
     if column == "class":
@@ -32,12 +32,12 @@ def read_subgroups(file: Path, image_list: ImageList, classes: Sequence[str]) ->
         paths = image_list.paths
         names = [table.get(paths.name(n)) or table.get(_full(paths[n])) for n in range(len(paths))]
     if not any(names):
-        raise DataError(f"{file}: names no {'class' if column == 'class' else 'image'} that is scored", hint=_HINT)
+        raise DataError(f"{file}: lists no {'class' if column == 'class' else 'image'} that is evaluated", hint=_HINT)
     return names
 
 
 def _full(path: str | Path) -> str:
-    return os.path.abspath(path)  # noqa: PTH100 -- links stay links: what they point at may have another name
+    return os.path.abspath(path)  # noqa: PTH100 -- keeps links, whose targets may have other names
 
 
 def _read(file: Path) -> tuple[str, dict[str, str]]:
@@ -47,7 +47,7 @@ def _read(file: Path) -> tuple[str, dict[str, str]]:
             columns = rows.fieldnames or []
             column = next((name for name in ("path", "class") if name in columns), None)
             if column is None or "group" not in columns:
-                raise DataError(f"{file}: has no columns `path` or `class`, and `group`", hint=_HINT)
+                raise DataError(f"{file}: lacks the columns `path` or `class`, and `group`", hint=_HINT)
             return column, {row[column]: row["group"] for row in rows if row[column] and row["group"]}
     except FileNotFoundError:
         raise DataError(f"{file}: no such file", hint=_HINT) from None
@@ -57,42 +57,41 @@ def _read(file: Path) -> tuple[str, dict[str, str]]:
 
 @dataclass(frozen=True)
 class SubgroupMetrics:
-    """Accuracy in one group of images, with Wilson's 95 % interval."""
+    """Accuracy of one group of images."""
 
     group: str
     n: int
     accuracy: float
-    interval: tuple[float, float]
+    interval: tuple[float, float]  # 95 % (Wilson)
 
 
 @dataclass(frozen=True)
 class SubgroupResult:
-    """Accuracy by group, in the order of the groups' names."""
+    """Accuracy by group, sorted by the names of the groups."""
 
     groups: tuple[SubgroupMetrics, ...]
-    gap: float  # accuracy of the best group less that of the worst
+    gap: float  # accuracy of the best group minus that of the worst
     best: str
     worst: str
 
     def to_plain(self) -> dict[str, Any]:
-        """As plain values that JSON can hold."""
-        groups = [asdict(each) | {"interval": list(each.interval)} for each in self.groups]
-        return asdict(self) | {"groups": groups}
+        """Plain values for JSON."""
+        return asdict(self) | {"groups": [asdict(each) | {"interval": list(each.interval)} for each in self.groups]}
 
 
 def subgroup_metrics(labels: Ints, predictions: Ints, groups: Sequence[str]) -> SubgroupResult:
-    """Accuracy of (N,) predictions for each group of images, such as an age band or a camera, and the largest gap.
+    """Accuracy of (N,) predictions by group, and the largest gap between groups.
 
-    `groups` names the group of each of the N images, N at least 1. The gap of small groups is mostly chance: see
-    whether their intervals overlap.
+    `groups` holds the group of each of the N images, N at least 1. A gap between small groups may be noise: compare the
+    intervals.
     """
     assert len(labels) == len(predictions) == len(groups) > 0
-    names, member = np.unique(np.asarray(groups, dtype=str), return_inverse=True)
-    counts = np.bincount(member)
-    right = np.bincount(member, weights=labels == predictions).astype(int)
-    scores = tuple(
-        SubgroupMetrics(str(name), int(n), float(k / n), wilson(int(k), int(n)))
-        for name, n, k in zip(names, counts, right, strict=True)
+    names, members = np.unique(np.asarray(groups, dtype=str), return_inverse=True)
+    counts = np.bincount(members)
+    correct = np.bincount(members, weights=labels == predictions).astype(int)
+    by_group = tuple(
+        SubgroupMetrics(str(name), int(n), float(k / n), wilson_interval(int(k), int(n)))
+        for name, n, k in zip(names, counts, correct, strict=True)
     )
-    best, worst = max(scores, key=lambda each: each.accuracy), min(scores, key=lambda each: each.accuracy)
-    return SubgroupResult(scores, best.accuracy - worst.accuracy, best.group, worst.group)
+    best, worst = max(by_group, key=lambda each: each.accuracy), min(by_group, key=lambda each: each.accuracy)
+    return SubgroupResult(by_group, best.accuracy - worst.accuracy, best.group, worst.group)

@@ -1,157 +1,154 @@
-"""An evaluation as tables for people and JSON for programs."""
+"""Evaluations and cross-validations as printed tables and as JSON."""
 
 import json
 import os
+from collections.abc import Sequence
 
 from rich.console import Console
 from rich.table import Column, Table
 
-from facecls.evaluation.cross_validation import FIGURES, CrossValidation
+from facecls.evaluation.cross_validation import METRICS, CrossValidation
 from facecls.evaluation.evaluate import Evaluation
-from facecls.evaluation.metrics import Metrics
+from facecls.evaluation.metrics import ConfusedPair, Metrics
 from facecls.evaluation.result import OpenSetResult
 from facecls.evaluation.subgroups import SubgroupResult
 from facecls.open_set.scores import SCORES
-from facecls.text import printable
+from facecls.text import plural, printable
 
-_CONFUSION_CLASSES = 12  # up to so many classes the confusion matrix fits a terminal, if need be with numbers for names
-_NO_EDGE = 10_000  # columns of what is no terminal: a file has no edge at which lines must end
+_CONFUSION_CLASSES = 12  # the confusion matrix is printed up to so many classes
+_CONFUSION_HEAD = "true \\ predicted"
+_UNBOUNDED = 10_000  # columns of output that is no terminal, so that lines are not wrapped
 
 
-def scores_to_json(evaluation: Evaluation) -> str:
-    """An evaluation as one JSON object; letters beyond ASCII are escaped, as file names may hold what no encoding has."""
+def evaluation_to_json(evaluation: Evaluation) -> str:
+    """An evaluation as a JSON object; non-ASCII characters are escaped, because file names may hold invalid UTF-8."""
     return json.dumps(evaluation.to_plain(), indent=2)
 
 
-def print_scores(evaluation: Evaluation) -> None:
+def print_evaluation(evaluation: Evaluation) -> None:
     """An evaluation as tables on stdout."""
-    scores, console = evaluation.closed_set.scores, _console()
-    head = Table(Column(), Column(justify="right"), Column(), box=None, show_header=False, pad_edge=False)
-    for row in _headline(evaluation):
-        head.add_row(*row)
-    console.print(head)
-    table = Table("class", *_right("precision", "recall", "F1", "images"), box=None, pad_edge=False)
-    for each in scores.per_class:
-        table.add_row(printable(each.name), f"{each.precision:.1%}", f"{each.recall:.1%}", f"{each.f1:.1%}", str(each.support))
-    console.print()
-    console.print(table)
-    if len(scores.classes) <= _CONFUSION_CLASSES:
+    closed_set, open_set, console = evaluation.closed_set, evaluation.open_set, _console()
+    metrics = closed_set.metrics
+    speed = f"{evaluation.seconds:.1f} s, {evaluation.images_per_second:.0f} images/s"
+    console.print(f"{plural(metrics.n, 'image')} in {speed}")
+    console.print(_headline(evaluation))
+    tables = [_per_class(metrics)]
+    if len(metrics.classes) <= _CONFUSION_CLASSES:
+        tables.append(_confusion(metrics, console))
+    if closed_set.pairs:
+        tables.append(_pairs(closed_set.pairs))
+    for table in tables:
         console.print()
-        console.print(_confusion(scores, console))
-    if evaluation.closed_set.pairs:
+        console.print(table)
+    if evaluation.subgroups is not None:
         console.print()
-        console.print(_pairs(evaluation))
-    if evaluation.groups is not None:
+        _print_subgroups(evaluation.subgroups, console)
+    if open_set.threshold is not None or open_set.rates is not None:
         console.print()
-        _print_groups(evaluation.groups, console)
-    if evaluation.open_set.threshold is not None or evaluation.open_set.rates is not None:
-        console.print()
-        _print_unknown(evaluation.open_set, console)
+        _print_open_set(open_set, console)
     for error in evaluation.skipped:
-        console.print(printable(f"not counted: {error}"))
+        console.print(printable(f"skipped: {error}"))
 
 
 def _console() -> Console:
-    """As wide as the terminal, or as COLUMNS says; elsewhere as wide as the lines are."""
+    """As wide as the terminal or COLUMNS; without either, as wide as the lines."""
     console = Console(highlight=False, markup=False, emoji=False)
     if not console.is_terminal and "COLUMNS" not in os.environ:
-        console.width = _NO_EDGE
+        console.width = _UNBOUNDED
     return console
 
 
-def _headline(evaluation: Evaluation) -> list[tuple[str, str, str]]:
-    closed_set, scores = evaluation.closed_set, evaluation.closed_set.scores
-
-    def between(name: str) -> str:
-        low, high = closed_set.intervals[name]
-        return f"{low:.1%} to {high:.1%}"
-
-    return [
-        ("images", str(scores.n), f"{evaluation.seconds:.1f} s, {evaluation.images_per_second:.0f} images/s"),
-        ("loss", f"{scores.loss:.4f}", "before calibration"),
-        ("accuracy", f"{scores.accuracy:.2%}", between("accuracy")),
-        ("balanced accuracy", f"{scores.balanced_accuracy:.2%}", between("balanced_accuracy")),
-        ("macro F1", f"{scores.macro_f1:.2%}", between("macro_f1")),
-        ("weighted F1", f"{scores.weighted_f1:.2%}", ""),
-        *((f"top-{k} accuracy", f"{share:.2%}", "") for k, share in scores.top_k.items()),
-        ("ROC-AUC", "-" if closed_set.roc_auc is None else f"{closed_set.roc_auc:.4f}", "one class against the rest"),
-        ("calibration error", f"{closed_set.ece[1]:.4f}", f"{closed_set.ece[0]:.4f} before calibration"),
-        ("Brier score", f"{closed_set.brier[1]:.4f}", f"{closed_set.brier[0]:.4f} before calibration"),
-    ]
+def _table(*columns: str | Column, header: bool = True) -> Table:
+    return Table(*columns, box=None, pad_edge=False, show_header=header)
 
 
 def _right(*names: str) -> list[Column]:
     return [Column(name, justify="right") for name in names]
 
 
-def _confusion(scores: Metrics, console: Console) -> Table:
-    """The matrix with the classes' names above its columns, or with their numbers where the names do not fit side by side."""
-    names = [printable(name) for name in scores.classes]
+def _interval(interval: tuple[float, float]) -> str:
+    low, high = interval
+    return f"{low:.1%} to {high:.1%}"
+
+
+def _headline(evaluation: Evaluation) -> Table:
+    closed_set, metrics = evaluation.closed_set, evaluation.closed_set.metrics
+    table = _table("", *_right(""), "", header=False)
+    for name, label in METRICS.items():
+        table.add_row(label, f"{getattr(metrics, name):.2%}", f"95 % CI {_interval(closed_set.intervals[name])}")
+    table.add_row("weighted F1", f"{metrics.weighted_f1:.2%}", "")
+    for k, share in metrics.top_k.items():
+        table.add_row(f"top-{k} accuracy", f"{share:.2%}", "")
+    table.add_row("ROC AUC", "-" if closed_set.roc_auc is None else f"{closed_set.roc_auc:.4f}", "one-vs-rest")
+    table.add_row("loss", f"{metrics.loss:.4f}", "cross entropy before calibration")
+    for label, (before, after) in (("ECE", closed_set.ece), ("Brier score", closed_set.brier)):
+        table.add_row(label, f"{after:.4f}", f"{before:.4f} before calibration")
+    return table
+
+
+def _per_class(metrics: Metrics) -> Table:
+    table = _table("class", *_right("precision", "recall", "F1", "images"))
+    for each in metrics.per_class:
+        table.add_row(printable(each.name), f"{each.precision:.1%}", f"{each.recall:.1%}", f"{each.f1:.1%}", str(each.support))
+    return table
+
+
+def _confusion(metrics: Metrics, console: Console) -> Table:
+    """The confusion matrix; its columns are headed by class names, or by numbers if the names do not fit the console."""
+    names = [printable(name) for name in metrics.classes]
     numbers = [str(number) for number in range(1, len(names) + 1)]
-    cells = [[str(count) if count else "." for count in row] for row in scores.confusion]
-    named = Table("true \\ named", *_right(*names), box=None, pad_edge=False)
-    fixed = [Column(number, justify="right", no_wrap=True) for number in ("", *numbers)]  # if anything, a name is folded
-    numbered = Table(fixed[0], Column("true \\ named", overflow="fold"), *fixed[1:], box=None, pad_edge=False)
+    cells = [[str(count) if count else "." for count in row] for row in metrics.confusion]
+    named = _table(_CONFUSION_HEAD, *_right(*names))
+    fixed = [Column(number, justify="right", no_wrap=True) for number in ("", *numbers)]  # only the names may be folded
+    numbered = _table(fixed[0], Column(_CONFUSION_HEAD, overflow="fold"), *fixed[1:])
     for number, name, row in zip(numbers, names, cells, strict=True):
         named.add_row(name, *row)
         numbered.add_row(number, name, *row)
-    unbounded = console.options.update_width(_NO_EDGE)
+    unbounded = console.options.update_width(_UNBOUNDED)
     return named if console.measure(named, options=unbounded).maximum <= console.width else numbered
 
 
-def _pairs(evaluation: Evaluation) -> Table:
-    table = Table("true", "taken for", *_right("images", "of its own"), box=None, pad_edge=False)
-    for pair in evaluation.closed_set.pairs:
+def _pairs(pairs: Sequence[ConfusedPair]) -> Table:
+    table = _table("true", "predicted", *_right("images", "of true class"))
+    for pair in pairs:
         table.add_row(printable(pair.true), printable(pair.predicted), str(pair.count), f"{pair.share:.1%}")
     return table
 
 
-def _print_groups(groups: SubgroupResult, console: Console) -> None:
-    table = Table("group", *_right("images", "accuracy"), "95 % interval", box=None, pad_edge=False)
-    for each in groups.groups:
-        low, high = each.interval
-        table.add_row(printable(each.group), str(each.n), f"{each.accuracy:.1%}", f"{low:.1%} to {high:.1%}")
+def _print_subgroups(subgroups: SubgroupResult, console: Console) -> None:
+    table = _table("group", *_right("images", "accuracy"), "95 % CI")
+    for each in subgroups.groups:
+        table.add_row(printable(each.group), str(each.n), f"{each.accuracy:.1%}", _interval(each.interval))
     console.print(table)
-    if groups.gap > 0:
-        console.print(f"gap: {groups.gap:.1%} between {groups.best} and {groups.worst}")
+    if subgroups.gap > 0:
+        console.print(f"gap: {subgroups.gap:.1%} between {printable(subgroups.best)} and {printable(subgroups.worst)}")
 
 
-def _expected(open_set: OpenSetResult) -> str:
-    if open_set.expected is None:
-        return ""
-    low, high = open_set.expected
-    return f"; by how the threshold was set, {low:.1%} to {high:.1%} were to be expected"
-
-
-def _print_unknown(open_set: OpenSetResult, console: Console) -> None:
+def _print_open_set(open_set: OpenSetResult, console: Console) -> None:
     threshold = open_set.threshold
     if threshold is not None:
         console.print(
-            f"unknown below {threshold.value:.3g} ({SCORES[threshold.score]}): {open_set.accepted:.1%} of the known are kept, "
-            f"{open_set.identified:.1%} kept and named right"
+            f"rejection threshold {threshold.value:.3g} ({SCORES[threshold.score]}): "
+            f"TAR {open_set.true_accept_rate:.1%}, DIR {open_set.identification_rate:.1%}"
         )
-    if open_set.false_accept is not None:
-        share, low, high = open_set.false_accept
-        console.print(
-            f"of {open_set.impostors} strangers {share:.1%} are given a name (95 % interval {low:.1%} to {high:.1%})"
-            f"{_expected(open_set)}"
-        )
+    if open_set.false_accept_interval is not None:
+        interval, predicted = open_set.false_accept_interval, open_set.false_accept_prediction_interval
+        line = f"{plural(open_set.impostors, 'impostor')}: FAR {open_set.false_accept_rate:.1%} (95 % CI {_interval(interval)})"
+        console.print(line if predicted is None else f"{line}, predicted {_interval(predicted)} when the threshold was set")
     if open_set.rates is None:
         return
-    columns = "strangers let in", "known kept and named right (DIR)", "at a threshold of"
-    table = Table(*_right(*columns), box=None, pad_edge=False)
+    table = _table(*_right("target FAR", "DIR", "threshold"))
     for point in open_set.rates.points:
-        table.add_row(f"at most {point.rate:.0%}", f"{point.identified:.1%}", f"{point.threshold:.3g}")
+        table.add_row(f"{point.target_false_accept:.0%}", f"{point.identification_rate:.1%}", f"{point.threshold:.3g}")
     console.print(table)
 
 
 def print_folds(validation: CrossValidation) -> None:
-    """The folds and their spread as a table on stdout."""
-    right = [Column(name, justify="right") for name in ("images", *FIGURES.values())]
-    table = Table(Column("fold", justify="right"), *right, box=None, pad_edge=False)
+    """The metrics of each fold, their mean and standard deviation as a table on stdout."""
+    table = _table(*_right("fold", "images", *METRICS.values()))
     for fold in validation.folds:
-        table.add_row(str(fold.number), str(fold.n), *(f"{share:.2%}" for share in fold.figures.values()))
-    spreads = [validation.spread(name) for name in FIGURES]
+        table.add_row(str(fold.number), str(fold.n), *(f"{share:.2%}" for share in fold.metrics.values()))
+    spreads = [validation.spread(name) for name in METRICS]
     table.add_row("mean", "", *(f"{mean:.2%}" for mean, _ in spreads))
     table.add_row("deviation", "", *(f"{deviation:.2%}" for _, deviation in spreads))
     Console(highlight=False, markup=False, emoji=False).print(table)

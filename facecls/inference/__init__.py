@@ -1,1 +1,1 @@
-"""A trained classifier at work."""
+"""Classification of image files with a trained checkpoint."""

@@ -1,4 +1,4 @@
-"""Predictions drawn: each image with its name on it, or with where the network looked."""
+"""Annotated images: each image with its prediction below it, and each face beside its Grad-CAM overlay."""
 
 import os
 import re
@@ -18,82 +18,83 @@ from facecls.faces.geometry import read_face
 from facecls.inference.predict import Prediction, Predictor
 from facecls.text import printable
 
-_SIDE = 320  # pixels, the least side of an explained face
-_FONTS = ("DejaVuSans.ttf", "NotoSans-Regular.ttf", "Arial.ttf")  # they have more letters than Pillow's own
-_BAND = (20, 24, 30)
-_DRAWN = ".drawn.jpg"  # behind the name of an image that is no JPEG or PNG
-_ROOT = "from-root"  # holds the drawings of images that do not lie below the current folder
+_MIN_SIDE = 320  # pixels; smaller faces are enlarged beside their overlay
+_FONTS = ("DejaVuSans.ttf", "NotoSans-Regular.ttf", "Arial.ttf")  # they cover more letters than Pillow's own
+_BAND_COLOUR = (20, 24, 30)
+_CONVERTED = ".drawn.jpg"  # appended to the name of an image that is neither JPEG nor PNG
+_OUTSIDE = "from-root"  # subfolder for images that are not below the current directory
+_HINT = "choose another folder"
 
 
 def annotate_images(predictions: Iterable[Prediction], folder: Path) -> Iterator[Prediction]:
-    """Passes predictions on, each image being written below `folder` with its name and probability under it.
+    """Yields predictions after writing each image below `folder` with its class and probability in a band below it.
 
-    Raises RunError where that cannot be.
+    Raises RunError if a file cannot be written or would overwrite its own input.
     """
     for prediction in predictions:
-        with suppress(ImageError):  # one that is gone since has its row already
+        with suppress(ImageError):  # deleted or changed since it was classified
             if prediction.error is None:
-                place = _place_elsewhere(prediction.path, folder)
-                _save(_captioned(open_image(prediction.path), caption(prediction)), place)
+                path = _output_path(prediction.path, folder)
+                _save(_captioned(open_image(prediction.path), caption(prediction)), path)
         yield prediction
 
 
 def explain_images(predictions: Iterable[Prediction], folder: Path, predictor: Predictor) -> Iterator[Prediction]:
-    """Passes predictions on, each face being written below `folder` as the network saw it, beside where it looked.
+    """Yields predictions after writing each model input below `folder` beside its Grad-CAM overlay for the nearest class.
 
-    Raises ModelError for a network without a feature map, RunError where nothing can be written.
+    Raises ModelError if the network has no feature map, RunError as `annotate_images` does.
     """
     cam = GradCam(predictor.model, predictor.device, predictor.geometry.image_size, predictor.name)
     for prediction in predictions:
         with suppress(ImageError):
             if prediction.nearest is not None:
-                face = read_face(prediction.path, predictor.geometry)[None]
+                face = read_face(prediction.path, predictor.geometry)[None]  # (1, S, S, 3)
                 heat = cam(face, np.array([predictor.classes.index(prediction.nearest)]))
                 both = Image.fromarray(np.concatenate([face[0], overlay(face, heat)[0]], axis=1))
-                scale = max(1, -(-_SIDE // both.height))
+                scale = max(1, -(-_MIN_SIDE // both.height))
                 both = both.resize((both.width * scale, both.height * scale), Image.Resampling.BICUBIC)
-                _save(_captioned(both, caption(prediction)), _place_elsewhere(prediction.path, folder))
+                _save(_captioned(both, caption(prediction)), _output_path(prediction.path, folder))
         yield prediction
 
 
 def caption(prediction: Prediction) -> str:
-    """What is written under an image."""
-    said = printable(f"{prediction.nearest} {prediction.probability:.1%}")  # a line end cannot be drawn
-    return said if prediction.known else f"{UNKNOWN} (nearest {said})"
+    """Returns the text below an image: the nearest class with its probability, and whether the image is rejected."""
+    text = printable(f"{prediction.nearest} {prediction.probability:.1%}")  # Pillow cannot centre text with line breaks
+    return text if prediction.known else f"{UNKNOWN} (nearest {text})"
 
 
-def place_of(path: str, folder: Path) -> Path:
-    """Where below `folder` an image's drawing goes: its own path from here, or `from-root` and the full one.
+def annotated_path(path: str, folder: Path) -> Path:
+    """Returns where below `folder` the annotated copy of an image goes; different images get different paths.
 
-    What is no JPEG or PNG becomes a JPEG, with `.drawn.jpg` behind its name. No two drawings meet: a path that begins or ends
-    in these words itself gets them as well.
+    It is the image's path relative to the current directory, or `from-root` and its absolute path. An image that is neither
+    JPEG nor PNG is written as JPEG, with `.drawn.jpg` appended to its name; so is one whose own name ends that way.
     """
-    full, here = Path(os.path.abspath(path)), Path.cwd()  # noqa: PTH100 -- links stay links
-    below = full.relative_to(here) if full.is_relative_to(here) else None
-    if below is None or below.parts[:1] == (_ROOT,):
-        below = Path(_ROOT, re.sub(r"\W", "", full.drive), *full.parts[1:])  # of Windows the drive as a folder
-    stays = below.suffix.lower() in (".jpg", ".jpeg", ".png") and not below.name.lower().endswith(_DRAWN)
-    return folder / (below if stays else below.with_name(below.name + _DRAWN))
+    absolute, here = Path(os.path.abspath(path)), Path.cwd()  # noqa: PTH100 -- Path.resolve would follow links
+    relative = absolute.relative_to(here) if absolute.is_relative_to(here) else None
+    if relative is None or relative.parts[:1] == (_OUTSIDE,):
+        relative = Path(_OUTSIDE, re.sub(r"\W", "", absolute.drive), *absolute.parts[1:])  # a Windows drive is a folder
+    keeps_name = relative.suffix.lower() in (".jpg", ".jpeg", ".png") and not relative.name.lower().endswith(_CONVERTED)
+    return folder / (relative if keeps_name else relative.with_name(relative.name + _CONVERTED))
 
 
-def _place_elsewhere(path: str, folder: Path) -> Path:
-    place = place_of(path, folder)
-    if place.resolve() == Path(path).resolve():
-        raise RunError(f"{place}: is the image itself, its drawing is not put in its place", hint="name another folder")
-    return place
+def _output_path(path: str, folder: Path) -> Path:
+    output = annotated_path(path, folder)
+    if output.resolve() == Path(path).resolve():
+        raise RunError(f"{output}: is the input image itself and is not overwritten", hint=_HINT)
+    return output
 
 
-def _captioned(image: Image.Image, words: str) -> Image.Image:
-    """The image over a band with words, which are made smaller until they fit."""
+def _captioned(image: Image.Image, text: str) -> Image.Image:
+    """Returns the image above a band with text, in a font size that fits the image's width if possible."""
     size = max(14, min(image.width, image.height) // 16)
-    while size > 8 and _font(size).getlength(words) > image.width - size:
+    while size > 8 and _font(size).getlength(text) > image.width - size:
         size -= 1
-    band = round(1.9 * size)
-    drawn = Image.new("RGB", (image.width, image.height + band), _BAND)
-    drawn.paste(image)
-    middle = (image.width / 2, image.height + band / 2)
-    ImageDraw.Draw(drawn).text(middle, words, font=_font(size), fill="white", anchor="mm")
-    return drawn
+    band_height = round(1.9 * size)
+    captioned = Image.new("RGB", (image.width, image.height + band_height), _BAND_COLOUR)
+    captioned.paste(image)
+    middle = (image.width / 2, image.height + band_height / 2)
+    ImageDraw.Draw(captioned).text(middle, text, font=_font(size), fill="white", anchor="mm")
+    return captioned
 
 
 @cache
@@ -111,4 +112,4 @@ def _save(image: Image.Image, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         image.save(path, quality=90)
     except OSError as error:
-        raise RunError(f"{path}: cannot be written: {error.strerror or error}", hint="name another folder") from None
+        raise RunError(f"{path}: cannot be written: {error.strerror or error}", hint=_HINT) from None

@@ -1,10 +1,10 @@
-"""Predictions in a CSV file that grows: what it holds already is not named again."""
+"""Output of predictions: rows as a table, JSON, JSON lines or CSV, and a CSV file that later calls append to."""
 
 import csv
 import io
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from io import FileIO
 from pathlib import Path
@@ -17,166 +17,163 @@ from facecls.text import csv_line, printable
 
 RowFormat = Literal["table", "json", "jsonl", "csv"]
 
+_HINT = "choose another file with --output"
+
 
 def write_predictions(predictions: Iterable[Prediction], form: RowFormat, top_k: int, file: TextIO) -> None:
-    """Writes a row per image as it comes.
+    """Writes one row per image, each as soon as it is computed; `json` is one list, written at the end.
 
-    JSON has letters beyond ASCII escaped, as file names may hold what no encoding has.
+    JSON escapes all but ASCII, because a file name need not be valid in any encoding.
     """
-    {"table": _table, "json": _json, "jsonl": _jsonl, "csv": _csv}[form](predictions, top_k, file)
+    if form == "json":
+        print(json.dumps([_to_plain(prediction) for prediction in predictions], indent=2), file=file)
+        return
+    rows: dict[RowFormat, Callable[[Prediction], str]] = {
+        "table": lambda prediction: _table_row(prediction) + "\n",
+        "jsonl": lambda prediction: json.dumps(_to_plain(prediction)) + "\n",
+        "csv": lambda prediction: _csv_row(prediction, top_k),
+    }
+    if form == "csv":
+        file.write(csv_line(_csv_columns(top_k)))
+    for prediction in predictions:
+        file.write(rows[form](prediction))
+        file.flush()
 
 
-def _plain(prediction: Prediction) -> dict[str, Any]:
+def _to_plain(prediction: Prediction) -> dict[str, Any]:
     return asdict(prediction) | {"top": [list(pair) for pair in prediction.top]}
 
 
-def _json(predictions: Iterable[Prediction], top_k: int, file: TextIO) -> None:  # noqa: ARG001 -- called like the others
-    print(json.dumps([_plain(prediction) for prediction in predictions], indent=2), file=file)
+def _table_row(prediction: Prediction) -> str:
+    text = prediction.error or "   ".join(f"{label} {probability:.1%}" for label, probability in prediction.top)
+    rejected = f"{UNKNOWN}, nearest " if prediction.known is False else ""
+    return printable(f"{prediction.path}: {rejected}{text}")
 
 
-def _jsonl(predictions: Iterable[Prediction], top_k: int, file: TextIO) -> None:  # noqa: ARG001 -- called like the others
-    for prediction in predictions:
-        print(json.dumps(_plain(prediction)), file=file, flush=True)
-
-
-def csv_header(top_k: int) -> list[str]:
-    """The columns of a CSV file."""
+def _csv_columns(top_k: int) -> list[str]:
     further = [f"{column}_{rank}" for rank in range(2, top_k + 1) for column in ("label", "probability")]
     return ["path", "label", "probability", "nearest", *further, "error"]
 
 
-def csv_row(prediction: Prediction, top_k: int) -> list[Any]:
-    """A prediction in those columns."""
-    rest = [value for pair in prediction.top[1:] for value in pair]
-    blank = [None] * (2 * (top_k - 1) - len(rest))
-    return [prediction.path, prediction.label, prediction.probability, prediction.nearest, *rest, *blank, prediction.error]
+def _csv_row(prediction: Prediction, top_k: int) -> str:
+    further = [value for pair in prediction.top[1:] for value in pair]
+    blank = [None] * (2 * (top_k - 1) - len(further))
+    first = [prediction.path, prediction.label, prediction.probability, prediction.nearest]
+    return csv_line([*first, *further, *blank, prediction.error])
 
 
-def _csv(predictions: Iterable[Prediction], top_k: int, file: TextIO) -> None:
-    file.write(csv_line(csv_header(top_k)))
-    for prediction in predictions:
-        file.write(csv_line(csv_row(prediction, top_k)))
-        file.flush()
-
-
-def _table(predictions: Iterable[Prediction], top_k: int, file: TextIO) -> None:  # noqa: ARG001 -- called like the others
-    for prediction in predictions:
-        said = prediction.error or "   ".join(f"{label} {probability:.1%}" for label, probability in prediction.top)
-        if prediction.known is False:
-            said = f"{UNKNOWN}, nearest {said}"
-        print(printable(f"{prediction.path}: {said}"), file=file, flush=True)
-
-
-_NEAREST = csv_header(top_k=1).index("nearest")
+_NEAREST = _csv_columns(top_k=1).index("nearest")
 
 
 class PredictionFile:
-    """A CSV file to which predictions are added, each line at once, so that stopping loses nothing."""
+    """A CSV file that predictions are appended to, each row in one unbuffered write, so that an interruption loses none.
+
+    An image may have several rows; its last one counts.
+    """
 
     def __init__(self, path: Path, top_k: int, classes: Sequence[str]) -> None:
-        """Opens the file or begins it; a last row that a crash cut short is dropped.
+        """Opens or creates the file; removes an incomplete last row.
 
-        Raises RunError for a file with other columns or with names that are not among `classes`, and where it cannot be read
-        or written.
+        Raises RunError if the file has other columns, holds a class that is not in `classes`, or cannot be read or written.
         """
         self.path = path
         self.top_k = top_k
-        header = csv_header(top_k)
+        self.done: set[str] = set()  # paths of the images that are classified
+        self.appended = 0  # rows since the file was opened
+        self._errors: dict[str, str] = {}  # path to reason, of the images that could not be read
         try:
-            held = path.read_bytes() if path.exists() else b""
-            try:
-                rows, end = _whole_rows(held)
-            except csv.Error:
-                rows, end = [[""]], 0
-            begun = csv_line(header).encode()
-            if rows[0] != header if rows else not begun.startswith(held):
-                raise RunError(
-                    f"{path}: holds something else than these predictions would be",
-                    hint=f"its first line should be {','.join(header)}: name another with --output",
-                )
-            strange = {row[_NEAREST] for row in rows[1:] if len(row) > _NEAREST} - {"", *classes}
-            if strange:
-                raise RunError(
-                    f"{path}: holds the names of another classifier: `{min(strange)}` is not a class of this one",
-                    hint="name another with --output, or the checkpoint that began it with --checkpoint",
-                )
-            if not rows:
-                path.write_bytes(begun)
-            elif end < len(held):
-                os.truncate(path, end)
+            for row in filter(None, self._open(classes)):
+                self._count_row(row[0], row[-1])  # the last column is `error`
         except OSError as error:
-            raise self._refused(error) from None
-        self.paths: set[str] = set()  # of the images that have been named
-        self._unread: dict[str, str] = {}  # images that could not be read, and why
-        self.added_rows = 0
-        for row in filter(None, rows[1:]):
-            self._hold(row[0], row[-1])  # the last column is the error
+            raise self._not_written(error) from None
+
+    def _open(self, classes: Sequence[str]) -> list[list[str]]:
+        """Returns the complete rows below the header."""
+        columns = _csv_columns(self.top_k)
+        header = csv_line(columns).encode()
+        content = self.path.read_bytes() if self.path.exists() else b""
+        try:
+            rows, end = _complete_rows(content)
+        except csv.Error:
+            rows, end = [[""]], 0  # not the header: refused below
+        if rows[0] != columns if rows else not header.startswith(content):
+            raise RunError(
+                f"{self.path}: is not a CSV file of predictions, or has other columns",
+                hint=f"its first line should be `{','.join(columns)}`; {_HINT}",
+            )
+        foreign = {row[_NEAREST] for row in rows[1:] if len(row) > _NEAREST} - {"", *classes}
+        if foreign:
+            raise RunError(
+                f"{self.path}: holds predictions of another classifier: `{min(foreign)}` is not a class of this one",
+                hint=f"{_HINT}, or the checkpoint it was written with by --checkpoint",
+            )
+        if not rows:
+            self.path.write_bytes(header)
+        elif end < len(content):
+            os.truncate(self.path, end)
+        return rows[1:]
 
     @property
-    def count(self) -> int:
-        """How many images the file holds."""
-        return len(self.paths) + len(self._unread)
+    def image_count(self) -> int:
+        """Number of images in the file, classified or unreadable."""
+        return len(self.done) + len(self._errors)
 
-    def added(self, predictions: Iterable[Prediction]) -> Iterator[Prediction]:
-        """Passes predictions on once they stand in the file; the last row of an image is the one that counts.
+    def append(self, predictions: Iterable[Prediction]) -> Iterator[Prediction]:
+        """Yields each prediction after its row is written; raises RunError if a row cannot be written.
 
-        One that cannot be read for the reason that its row gives already gets no other. Raises RunError where no more can be
-        written.
+        An unreadable image gets no second row for the same reason.
         """
-        with self._opened() as file:
+        try:
+            file = FileIO(self.path, "a")
+        except OSError as error:
+            raise self._not_written(error) from None
+        with file:
             for prediction in predictions:
-                if prediction.error is None or prediction.error != self._unread.get(prediction.path):
-                    self._write(file, csv_line(csv_row(prediction, self.top_k)))
-                    self._hold(prediction.path, prediction.error)
-                    self.added_rows += 1
+                if prediction.error is None or prediction.error != self._errors.get(prediction.path):
+                    self._write(file, _csv_row(prediction, self.top_k))
+                    self._count_row(prediction.path, prediction.error)
+                    self.appended += 1
                 yield prediction
 
-    def _write(self, file: FileIO, line: str) -> None:
-        left = line.encode("utf-8", "surrogateescape")
+    def _write(self, file: FileIO, row: str) -> None:
+        remaining = row.encode("utf-8", "surrogateescape")
         try:
-            while left:  # of a disk that is nearly full, a part is taken first
-                left = left[file.write(left) :]
+            while remaining:  # a nearly full disk accepts a part before it raises
+                remaining = remaining[file.write(remaining) :]
         except OSError as error:
-            raise self._refused(error) from None
+            raise self._not_written(error) from None
 
-    def _hold(self, path: str, error: str | None) -> None:
-        """Takes an image's last row into account: it is named, or can be tried again."""
+    def _count_row(self, path: str, error: str | None) -> None:
         if error:
-            self._unread[path] = error
-            self.paths.discard(path)
+            self._errors[path] = error
+            self.done.discard(path)
         else:
-            self.paths.add(path)
-            self._unread.pop(path, None)
+            self.done.add(path)
+            self._errors.pop(path, None)
 
-    def _opened(self) -> FileIO:
-        try:
-            return FileIO(self.path, "a")  # without a buffer: each line is a write of its own
-        except OSError as error:
-            raise self._refused(error) from None
-
-    def _refused(self, error: OSError) -> RunError:
-        return RunError(f"{self.path}: cannot be written: {error.strerror}", hint="name another with --output")
+    def _not_written(self, error: OSError) -> RunError:
+        return RunError(f"{self.path}: cannot be written: {error.strerror}", hint=_HINT)
 
 
-def _whole_rows(held: bytes) -> tuple[list[list[str]], int]:
-    """The rows that stand whole in a file, and how many bytes they take; raises csv.Error for what is no CSV.
+def _complete_rows(content: bytes) -> tuple[list[list[str]], int]:
+    """Returns the complete rows of a CSV file and their length in bytes; raises csv.Error if the content is not CSV.
 
-    A name may hold line ends, so only a reader of CSV can tell where a row ends.
+    A file name may contain line breaks, so only a CSV reader finds the end of a row.
     """
     rows, end, read = [], 0, 0
 
     def lines() -> Iterator[str]:
         nonlocal read
-        for line in io.BytesIO(held):
+        for line in io.BytesIO(content):
             read += len(line)
             yield line.decode("utf-8", "surrogateescape")
 
     try:
         for row in csv.reader(lines(), strict=True):
-            if held[read - 1] == ord("\n"):
+            if content[read - 1] == ord("\n"):
                 rows.append(row)
                 end = read
     except csv.Error:
-        if read < len(held):
+        if read < len(content):  # else the last row is incomplete
             raise
     return rows, end

@@ -1,4 +1,4 @@
-"""A trained classifier at work: images in, names and probabilities out, in the order of the images."""
+"""`Predictor`: classifies image files with a checkpoint; reading and inference run in threads, in the order of the files."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -22,32 +22,30 @@ from facecls.models.mkldnn import for_inference
 from facecls.open_set.outputs import Outputs
 from facecls.prefetch import prefetched
 
-Face: TypeAlias = NDArray[np.uint8] | ImageError  # (S, S, 3), or why there is none
-Verdict: TypeAlias = tuple[NDArray[np.float64], bool]  # calibrated probabilities (C,), and whether it is one of ours
-Answer: TypeAlias = tuple[str, Verdict | ImageError]  # of an image
+FaceOrError: TypeAlias = NDArray[np.uint8] | ImageError  # (S, S, 3), or why the image cannot be read
 
-_IN_WORK = 2 * BATCH  # faces that are computed at the same time, by all workers
-_LEAST_BATCH = 8  # smaller ones cost more each than another core saves
+_MAX_IN_FLIGHT = 2 * BATCH  # images in all workers together, as long as batches are larger than _MIN_BATCH
+_MIN_BATCH = 8  # the overhead of smaller batches exceeds the gain from another core
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What an image shows; for one that could not be read, `error` says why and the rest is empty."""
+    """The classification of one image; if it cannot be read, only `path` and `error` are set."""
 
     path: str
-    label: str | None = None  # a class, or UNKNOWN
-    probability: float | None = None  # of the nearest class, calibrated: right so often, if it is one of ours
-    top: tuple[tuple[str, float], ...] = ()  # the likeliest classes, in order
+    label: str | None = None  # a class, or UNKNOWN if the image is rejected
+    probability: float | None = None  # of `nearest`; calibrated for images of known classes
+    top: tuple[tuple[str, float], ...] = ()  # the `top_k` most probable classes and their probabilities, in descending order
     error: str | None = None
-    nearest: str | None = None  # the likeliest class, also where the label is UNKNOWN
-    known: bool | None = None  # whether it is taken for one of ours
+    nearest: str | None = None  # the most probable class, also if the label is UNKNOWN
+    known: bool | None = None  # whether the open-set score passes the threshold
 
 
 class Predictor:
-    """A checkpoint's classifier, ready to name images.
+    """Classifies image files with a checkpoint.
 
-    No image is UNKNOWN with `unknown` false, nor from the checkpoint of a training that has not ended, whose probabilities
-    are not calibrated either. `mirrored` takes the mean of an image and its mirror image.
+    No image is rejected as UNKNOWN if `unknown` is false or the checkpoint was saved before training ended; the probabilities
+    of the latter are uncalibrated. `mirrored` averages each image's outputs with those of its mirror image.
     """
 
     def __init__(self, checkpoint: Checkpoint, device: Device, *, unknown: bool = True, mirrored: bool = False) -> None:
@@ -55,80 +53,83 @@ class Predictor:
         self.classes = checkpoint.classes
         self.geometry: Geometry = checkpoint.geometry
         self.device = device
-        self.model: FaceClassifier = checkpoint.build(device)  # as it was trained, with gradients
+        self.model: FaceClassifier = checkpoint.build(device)  # as trained; unlike `_model` it can compute gradients
         self._model = for_inference(self.model, device)
         calibration = checkpoint.calibration_for(mirrored=mirrored)
         self.calibration = calibration if unknown else replace(calibration, threshold=None)
         self.mirrored = mirrored
 
     def predict(self, paths: Sequence[str], top_k: int = 1) -> Iterator[Prediction]:
-        """Names each image, with its `top_k` likeliest classes, in order; reads and computes ahead in threads."""
-        on_cpu = self.device.type == "cpu"
-        for answers in self._in_workers(paths) if on_cpu else map(self._answers, prefetched(self.read(paths))):
-            for path, answer in answers:
-                if isinstance(answer, ImageError):
-                    yield Prediction(path, error=answer.reason)
-                else:
-                    yield self._named(path, *answer, top_k)
+        """Yields a prediction for each image, in order, with its `top_k` most probable classes."""
+        if self.device.type == "cpu":
+            yield from self._predict_on_cpu(paths, top_k)
+        else:
+            for images in prefetched(self.read(paths)):
+                yield from self._predict_batch(images, top_k)
 
-    def _answers(self, images: list[tuple[str, Face]]) -> list[Answer]:
-        """What is to be said of a batch of images."""
-        faces = [face for _, face in images if not isinstance(face, ImageError)]
-        verdicts = self._verdicts(np.stack(faces)) if faces else iter(())
-        return [(path, face if isinstance(face, ImageError) else next(verdicts)) for path, face in images]
+    def _predict_on_cpu(self, paths: Sequence[str], top_k: int) -> Iterator[Prediction]:
+        """Predicts batches in as many single-threaded workers as torch has threads; each reads and classifies its batch.
 
-    def _verdicts(self, faces: NDArray[np.uint8]) -> Iterator[Verdict]:
-        outputs = self.outputs(faces)
-        shares = self.calibration.probabilities(outputs.logits)
-        return zip(shares, self.calibration.accepts(outputs).tolist(), strict=True)
-
-    def _in_workers(self, paths: Sequence[str]) -> Iterator[list[Answer]]:
-        """The batches of the images, judged by as many threads as torch has, each on one core from file to verdict.
-
-        Readers beside a network that computes with all cores would make each of its threads wait for the slowest one:
-        measured on two cores, that left half of the speed. More cores get smaller batches, down to _LEAST_BATCH, so that
-        the memory grows with them only beyond that.
+        With separate reader threads, the threads of each operation would wait for the slowest one: measured on two cores,
+        that halved the speed. Batches shrink as the number of workers grows, down to _MIN_BATCH, to bound memory.
         """
         threads = torch.get_num_threads()
-        size = max(_LEAST_BATCH, min(BATCH, _IN_WORK // threads, -(-len(paths) // threads)))
+        size = max(_MIN_BATCH, min(BATCH, _MAX_IN_FLIGHT // threads, -(-len(paths) // threads)))
 
-        def answer(start: int) -> list[Answer]:
-            return self._answers([(path, self._face(path)) for path in paths[start : start + size]])
+        def predict(start: int) -> list[Prediction]:
+            return self._predict_batch([(path, self._read(path)) for path in paths[start : start + size]], top_k)
 
         pool = ThreadPoolExecutor(threads, initializer=lambda: torch.set_num_threads(1))
         try:
-            left = iter(range(0, len(paths), size))
-            answering = deque(pool.submit(answer, start) for start in islice(left, 2 * threads))
-            while answering:
-                yield answering.popleft().result()
-                answering.extend(pool.submit(answer, start) for start in islice(left, 1))
+            starts = iter(range(0, len(paths), size))
+            pending = deque(pool.submit(predict, start) for start in islice(starts, 2 * threads))
+            while pending:
+                yield from pending.popleft().result()
+                pending.extend(pool.submit(predict, start) for start in islice(starts, 1))
         finally:
             pool.shutdown(cancel_futures=True)
-            torch.set_num_threads(threads)  # the workers' number is also that of threads to come
+            torch.set_num_threads(threads)  # the workers' setting also applies to threads that start later
 
-    def outputs(self, faces: NDArray[np.uint8]) -> Outputs:
-        """Uint8 faces (B, S, S, 3) to logits (B, C) and features (B, F)."""
-        images = self.device.images(torch.from_numpy(faces))
-        return forward_batches(self._model, [images], self.device, mirrored=self.mirrored)
+    def _predict_batch(self, images: list[tuple[str, FaceOrError]], top_k: int) -> list[Prediction]:
+        faces = [face for _, face in images if not isinstance(face, ImageError)]
+        if not faces:
+            return [Prediction(path, error=face.reason) for path, face in images if isinstance(face, ImageError)]
+        outputs = self.forward(np.stack(faces))
+        classified = zip(
+            self.calibration.probabilities(outputs.logits), self.calibration.accepts(outputs).tolist(), strict=True
+        )
+        return [
+            Prediction(path, error=face.reason)
+            if isinstance(face, ImageError)
+            else self._prediction(path, *next(classified), top_k)
+            for path, face in images
+        ]
 
-    def _named(self, path: str, shares: NDArray[np.float64], known: bool, top_k: int) -> Prediction:
-        likeliest = np.argsort(-shares, kind="stable")[:top_k]
-        top = tuple((self.classes[number], float(shares[number])) for number in likeliest)
+    def _prediction(self, path: str, probabilities: NDArray[np.float64], known: bool, top_k: int) -> Prediction:
+        order = np.argsort(-probabilities, kind="stable")[:top_k]
+        top = tuple((self.classes[index], float(probabilities[index])) for index in order)
         nearest, probability = top[0]
         return Prediction(path, nearest if known else UNKNOWN, probability, top, nearest=nearest, known=known)
 
-    def read(self, paths: Iterable[str]) -> Iterator[list[tuple[str, Face]]]:
-        """Batches of images in their order, each with its face or the reason why there is none."""
-        left = iter(paths)
+    def forward(self, faces: NDArray[np.uint8]) -> Outputs:
+        """Maps faces, uint8 (B, S, S, 3), to logits (B, C) and features (B, F)."""
+        images = self.device.images(torch.from_numpy(faces))
+        return forward_batches(self._model, [images], self.device, mirrored=self.mirrored)
+
+    def read(self, paths: Iterable[str]) -> Iterator[list[tuple[str, FaceOrError]]]:
+        """Yields batches of (path, face or error) in the order of `paths`; files are decoded ahead in threads."""
+        remaining = iter(paths)
         with ThreadPoolExecutor(available_cores()) as pool:
-            reading: deque[tuple[str, Future[Face]]] = deque()
+            reading: deque[tuple[str, Future[FaceOrError]]] = deque()
             while True:
-                reading.extend((path, pool.submit(self._face, path)) for path in islice(left, 2 * BATCH - len(reading)))
+                free = 2 * BATCH - len(reading)
+                reading.extend((path, pool.submit(self._read, path)) for path in islice(remaining, free))
                 if not reading:
                     return
-                yield [(path, future.result()) for path, future in (reading.popleft() for _ in range(min(BATCH, len(reading))))]
+                batch = [reading.popleft() for _ in range(min(BATCH, len(reading)))]
+                yield [(path, future.result()) for path, future in batch]
 
-    def _face(self, path: str) -> Face:
+    def _read(self, path: str) -> FaceOrError:
         try:
             return read_face(path, self.geometry)
         except ImageError as error:

@@ -1,4 +1,4 @@
-"""The work of `predict`: images from where they come, named, to where their rows and drawings go."""
+"""`predict_images`: one call of `facecls predict`, from the image paths to the written rows and annotated images."""
 
 import os
 import sys
@@ -12,99 +12,96 @@ from facecls.errors import RunError
 from facecls.inference.annotate import annotate_images, explain_images
 from facecls.inference.output import PredictionFile, RowFormat, write_predictions
 from facecls.inference.predict import Prediction, Predictor
-from facecls.inference.sources import find_images, piped, watched
+from facecls.inference.sources import find_images, read_paths, watch_folder
 from facecls.progress import Progress
+from facecls.text import plural
 
 STDIN = "-"
 
 
 @dataclass(frozen=True)
 class PredictOptions:
-    """What to name and where to put it."""
+    """Which images to classify and where to write the results."""
 
-    paths: tuple[str, ...]  # images, folders, patterns, STDIN
-    watch: Path | None  # a folder in which images arrive, instead of paths
-    output: Path | None  # a CSV file for the rows, instead of stdout
-    annotate: Path | None  # folders for drawings
-    explain: Path | None
-    form: RowFormat
+    paths: tuple[str, ...]  # images, folders, glob patterns, STDIN
+    watch: Path | None  # folder to watch for images; then `paths` is empty
+    output: Path | None  # CSV file to append rows to; None: rows go to stdout
+    annotate: Path | None  # folder for images with their predictions
+    explain: Path | None  # folder for Grad-CAM overlays
+    form: RowFormat  # of the rows on stdout
     top_k: int
 
 
-def predict_images(predictor: Predictor, task: PredictOptions, progress: Progress) -> int:
-    """Does the task; gives the number of images that could not be read.
+def predict_images(predictor: Predictor, options: PredictOptions, progress: Progress) -> int:
+    """Classifies the images, writes the results and returns the number of images that could not be read.
 
-    Ctrl-C ends a watch as a matter of course; elsewhere it is passed on, once it is said what stands in the output.
+    Raises RunError for output folders that overlap with each other or the input. KeyboardInterrupt ends a watch normally;
+    otherwise it is raised again, after a message about what is in the output file.
     """
-    _refuse_mixed_drawings(task)
-    results = None if task.output is None else PredictionFile(task.output, task.top_k, predictor.classes)
-    groups, total = _groups(task, results.paths if results else set())
-    failed = 0
+    _check_folders(options)
+    file = None if options.output is None else PredictionFile(options.output, options.top_k, predictor.classes)
+    chunks, total = _chunks(options, file.done if file else set())
+    unreadable = 0
 
-    def counted() -> Iterator[Prediction]:
-        nonlocal failed
-        for group in groups:
-            for each in predictor.predict(group, task.top_k):
-                failed += each.error is not None
-                yield each
+    def predict() -> Iterator[Prediction]:
+        nonlocal unreadable
+        for chunk in chunks:
+            for prediction in predictor.predict(chunk, options.top_k):
+                unreadable += prediction.error is not None
+                yield prediction
 
-    predictions = counted()
-    if task.annotate is not None:
-        predictions = annotate_images(predictions, task.annotate)
-    if task.explain is not None:
-        predictions = explain_images(predictions, task.explain, predictor)
-    if task.watch is not None:
-        progress.note(f"watching {task.watch}; Ctrl-C ends it")
-    begun, held = time.perf_counter(), 0 if results is None else results.count
+    predictions = predict()
+    if options.annotate is not None:
+        predictions = annotate_images(predictions, options.annotate)
+    if options.explain is not None:
+        predictions = explain_images(predictions, options.explain, predictor)
+    if options.watch is not None:
+        progress.note(f"watching {options.watch}; press Ctrl-C to stop")
+    start, count_before = time.perf_counter(), 0 if file is None else file.image_count
     try:
-        if results is None:
-            shown = sys.stdout.isatty()  # then the rows say how far it is
-            rows = predictions if shown else progress.follow(predictions, total=total, unit="image", desc="named")
-            write_predictions(rows, task.form, task.top_k, sys.stdout)
-            return failed
-        for _ in progress.follow(results.added(predictions), total=total, unit="image", desc="named"):
+        if file is None:
+            if not sys.stdout.isatty():  # on a terminal the rows themselves show the progress
+                predictions = progress.follow(predictions, total=total, unit="image", desc="classified")
+            write_predictions(predictions, options.form, options.top_k, sys.stdout)
+            return unreadable
+        for _ in progress.follow(file.append(predictions), total=total, unit="image", desc="classified"):
             pass
     except KeyboardInterrupt:
-        if task.watch is not None:
-            return failed
-        if results is not None:
-            stands = PredictionFile(
-                results.path, task.top_k, predictor.classes
-            ).count  # read anew: Ctrl-C may come before its count
-            progress.note(f"stopped: {stands:,} images are in {results.path}; the same command goes on")
+        if options.watch is not None:
+            return unreadable
+        if file is not None:
+            # Ctrl-C may come between writing a row and counting it, so the file is read again.
+            saved = PredictionFile(file.path, options.top_k, predictor.classes).image_count
+            progress.note(f"interrupted; {plural(saved, 'image')} saved in {file.path}. Run the same command to continue")
         raise
-    seconds = time.perf_counter() - begun
-    before = f", {held:,} were there already" if held else ""
-    unread = f"; {failed:,} could not be read: see its column `error`" if failed else ""
-    progress.note(f"{results.added_rows:,} images added to {task.output} in {seconds:.1f} s{before}{unread}")
-    return failed
+    seconds = time.perf_counter() - start
+    before = f"; {count_before:,} were already there" if count_before else ""
+    failed = f"; {unreadable:,} could not be read, see column `error`" if unreadable else ""
+    progress.note(f"{plural(file.appended, 'image')} added to {file.path} in {seconds:.1f} s{before}{failed}")
+    return unreadable
 
 
-def _refuse_mixed_drawings(task: PredictOptions) -> None:
-    """Raises RunError where drawings would meet images or one another."""
-    if task.annotate and task.explain and task.annotate.resolve() == task.explain.resolve():
-        raise RunError(f"{task.annotate}: cannot take both kinds of drawings", hint="name two folders")
-    named = [task.watch] if task.watch else [Path(path) for path in task.paths]
-    for drawings in filter(None, (task.annotate, task.explain)):
-        for folder in named:
-            is_folder = os.path.isdir(folder)  # noqa: PTH112 -- no error where the system refuses the name
-            if is_folder and drawings.resolve().is_relative_to(folder.resolve()):
+def _check_folders(options: PredictOptions) -> None:
+    """Raises RunError if output folders are the same, or lie in an input folder."""
+    if options.annotate and options.explain and options.annotate.resolve() == options.explain.resolve():
+        raise RunError(f"{options.annotate}: cannot be used for both --annotate and --explain", hint="use two folders")
+    inputs = [options.watch] if options.watch else [Path(path) for path in options.paths]
+    for output in filter(None, (options.annotate, options.explain)):
+        for folder in inputs:
+            is_folder = os.path.isdir(folder)  # noqa: PTH112 -- Path.is_dir raises for names that are too long
+            if is_folder and output.resolve().is_relative_to(folder.resolve()):
                 raise RunError(
-                    f"{drawings}: lies in {folder}, so that its drawings would be taken for images to name",
-                    hint="name a folder elsewhere",
+                    f"{output}: lies in {folder}, so the annotated images would be classified as well",
+                    hint="choose a folder elsewhere",
                 )
 
 
-def _groups(task: PredictOptions, held: set[str]) -> tuple[Iterable[list[str]], int | None]:
-    """The images that are not `held` yet, in groups as they come, and how many they are, where that is known."""
-    if task.watch is not None:
-        return watched(task.watch, held), None
-    found = [path for path in find_images(name for name in task.paths if name != STDIN) if path not in held]
-    if STDIN not in task.paths:
+def _chunks(options: PredictOptions, done: set[str]) -> tuple[Iterable[list[str]], int | None]:
+    """Returns the images that are not in `done`, in chunks as they arrive, and their number if it is known."""
+    if options.watch is not None:
+        return watch_folder(options.watch, done), None
+    found = [path for path in find_images(path for path in options.paths if path != STDIN) if path not in done]
+    if STDIN not in options.paths:
         return [found], len(found)
-    return chain([found], _without(held, piped(sys.stdin))), None
-
-
-def _without(held: set[str], groups: Iterable[list[str]]) -> Iterator[list[str]]:
-    for group in groups:
-        yield [path for path in group if path not in held]
+    arriving = ([path for path in chunk if path not in done] for chunk in read_paths(sys.stdin))
+    return chain([found], arriving), None

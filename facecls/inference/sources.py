@@ -1,4 +1,4 @@
-"""Where the images to name come from: the command line, a pipe, a folder that fills up."""
+"""Sources of image paths: command-line arguments, a pipe, a watched folder."""
 
 import glob
 import os
@@ -14,35 +14,35 @@ from facecls.data.listing import images_below
 from facecls.errors import DataError
 
 _POLL_SECONDS = 1.0
-_AT_ONCE = 4096  # paths taken from a pipe at a time: many, so that reading ahead is worth it
+_MAX_CHUNK = 4096  # paths per chunk of a pipe; large, because images are read ahead only within a chunk
 
 
-def find_images(named: Iterable[str]) -> list[str]:
-    """The images that files, folders and patterns name, in order; a file is taken as it is, whatever its suffix.
+def find_images(arguments: Iterable[str]) -> list[str]:
+    """Expands files, folders and glob patterns to image paths, in order; a file is taken whatever its suffix.
 
-    Raises DataError for a folder without images and a pattern that nothing fits.
+    Raises DataError for a folder without images and for a pattern without a match.
     """
     found: list[str] = []
-    for name in named:
-        path = Path(name)
-        # os.path, as a Path raises for a name that the system refuses, and for one that this account may not look at
-        is_folder = os.path.isdir(name)  # noqa: PTH112
+    for argument in arguments:
+        path = Path(argument)
+        # os.path, because Path raises for names that are too long and for files without permission
+        is_folder = os.path.isdir(argument)  # noqa: PTH112
         if is_folder:
             images = [str(path / image) for image in images_below(path, "", Counter())]
-        elif os.path.exists(name) or not glob.has_magic(name):  # noqa: PTH110
-            images = [name]
+        elif os.path.exists(argument) or not glob.has_magic(argument):  # noqa: PTH110
+            images = [argument]
         else:
-            images = sorted(glob.glob(name, recursive=True))  # noqa: PTH207 -- it takes absolute patterns as well
+            images = sorted(glob.glob(argument, recursive=True))  # noqa: PTH207 -- Path.glob refuses absolute patterns
         if not images:
-            what = "holds no images" if is_folder else "no file fits this pattern"
-            raise DataError(f"{name}: {what}", hint="name images, folders that hold some, or patterns such as 'photos/*.jpg'")
+            problem = "contains no images" if is_folder else "no file matches this pattern"
+            raise DataError(f"{argument}: {problem}", hint="pass images, folders of images, or patterns such as 'photos/*.jpg'")
         found += images
     return found
 
 
-def piped(lines: TextIO) -> Iterator[list[str]]:
-    """The paths that a pipe brings, one a line, in groups of what is there, so that a slow pipe is answered at once."""
-    arrived: queue.Queue[str | None] = queue.Queue(2 * _AT_ONCE)
+def read_paths(lines: TextIO) -> Iterator[list[str]]:
+    """Yields paths from a pipe, one per line, in chunks of what has arrived, so that a slow pipe is processed without delay."""
+    arrived: queue.Queue[str | None] = queue.Queue(2 * _MAX_CHUNK)
 
     def read() -> None:
         try:
@@ -55,42 +55,42 @@ def piped(lines: TextIO) -> Iterator[list[str]]:
     threading.Thread(target=read, daemon=True, name="facecls-pipe").start()
     ended = False
     while not ended:
-        group = [arrived.get()]
-        while group[-1] is not None and len(group) < _AT_ONCE and not arrived.empty():
-            group.append(arrived.get())
-        ended = group[-1] is None
-        paths = [path for path in group if path is not None]
+        chunk = [arrived.get()]
+        while chunk[-1] is not None and len(chunk) < _MAX_CHUNK and not arrived.empty():
+            chunk.append(arrived.get())
+        ended = chunk[-1] is None
+        paths = [path for path in chunk if path is not None]
         if paths:
             yield paths
 
 
-def watched(folder: Path, held: Collection[str] = (), poll_seconds: float = _POLL_SECONDS) -> Iterator[list[str]]:
-    """The images in a folder and the folders in it, then without end those that arrive or change.
+def watch_folder(folder: Path, done: Collection[str] = (), poll_seconds: float = _POLL_SECONDS) -> Iterator[list[str]]:
+    """Yields the images in a folder and its subfolders, then, without end, those that are added or changed.
 
-    An image counts as arrived when its size and time have stood still from one look to the next. Those of `held` that are
-    there at the start are passed over until they change. Raises DataError where the folder is missing.
+    An image is yielded once its size and modification time are the same in two successive scans. Images in `done` that exist
+    at the start are skipped until they change. Raises DataError if the folder does not exist.
     """
-    if not os.path.isdir(folder):  # noqa: PTH112 -- no error where the system refuses the name
-        raise DataError(f"{folder}: no such folder to watch", hint="make it first: images are named as they arrive in it")
-    seen: dict[str, tuple[int, int]] = {}
-    given: dict[str, tuple[int, int]] = {path: state for path, state in _scan(folder).items() if path in held}
+    if not os.path.isdir(folder):  # noqa: PTH112 -- Path.is_dir raises for names that are too long
+        raise DataError(f"{folder}: no such folder to watch", hint="create the folder first")
+    current: dict[str, tuple[int, int]] = {}
+    yielded = {path: state for path, state in _scan(folder).items() if path in done}
     while True:
-        before, seen = seen, _scan(folder)
-        given = {path: state for path, state in given.items() if path in seen}  # one that comes again is another image
-        ready = [path for path, state in seen.items() if before.get(path) == state and given.get(path) != state]
-        given |= {path: seen[path] for path in ready}
+        previous, current = current, _scan(folder)
+        yielded = {path: state for path, state in yielded.items() if path in current}  # a deleted file may come back
+        ready = [path for path, state in current.items() if previous.get(path) == state and yielded.get(path) != state]
+        yielded |= {path: current[path] for path in ready}
         if ready:
             yield ready
         time.sleep(poll_seconds)
 
 
 def _scan(folder: Path) -> dict[str, tuple[int, int]]:
-    """Size and time of every image."""
+    """Returns (size in bytes, modification time in ns) of every image."""
     states = {}
     for name in images_below(folder, "", Counter()):
         try:
             status = (folder / name).stat()
-        except OSError:  # gone again
+        except OSError:  # deleted since it was listed
             continue
         states[str(folder / name)] = (status.st_size, status.st_mtime_ns)
     return states

@@ -1,4 +1,4 @@
-"""The outputs of a model for N faces."""
+"""A model's outputs for N faces: logits and features."""
 
 from dataclasses import dataclass
 
@@ -8,18 +8,15 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Outputs:
-    """What a model says of N faces, in their order."""
+    """Logits and features of N faces, in their order."""
 
-    logits: NDArray[np.float32]  # (N, C), or (N, 0) where only features were wanted
-    features: NDArray[np.float32]  # (N, F), or (N, 0) where only logits were wanted
-
-    def take(self, indices: NDArray[np.int64]) -> "Outputs":
-        return Outputs(self.logits[indices], self.features[indices])
+    logits: NDArray[np.float32]  # (N, C); (N, 0) if they were not asked for
+    features: NDArray[np.float32]  # (N, F); (N, 0) if they were not asked for
 
 
 @dataclass(frozen=True)
 class ImpostorOutputs:
-    """What a model says of N composites, and which images they are made of."""
+    """Outputs of N synthetic impostors, and the images each was made from."""
 
     outputs: Outputs
-    sources: NDArray[np.int64]  # (N, 3), numbers of images
+    sources: NDArray[np.int64]  # (N, 3), image numbers

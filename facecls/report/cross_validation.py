@@ -36,7 +36,7 @@ def render_cross_validation(validation: CrossValidation, config: Config, device:
         training=[],
         calibration="each fold's probabilities are calibrated by the temperature of its own model, fitted to these images",
         findings=None,
-        folds=[{"number": fold.number, "n": fold.n} | fold.figures for fold in folds],
+        folds=[{"number": fold.number, "n": fold.n} | fold.metrics for fold in folds],
     )
 
 

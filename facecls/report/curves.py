@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from facecls.evaluation.intervals import wilson
+from facecls.evaluation.intervals import wilson_interval
 from facecls.evaluation.result import OpenSetResult
 from facecls.open_set.scores import SCORES
 from facecls.open_set.temperature import Ints, ReliabilityBin
@@ -48,7 +48,7 @@ def reliability_diagram(before: Sequence[ReliabilityBin], after: Sequence[Reliab
     chart.legend.append(("one", "calibrated"))
     for each in after:
         if each.accuracy is not None and each.confidence is not None:
-            low, high = wilson(round(each.accuracy * each.count), each.count)
+            low, high = wilson_interval(round(each.accuracy * each.count), each.count)
             tooltip = (
                 f"{each.count} images with a mean confidence of {each.confidence:.1%}: accuracy {each.accuracy:.1%}, "
                 f"95 % interval {low:.1%} to {high:.1%}"
@@ -107,11 +107,16 @@ def identification_curve(open_set: OpenSetResult) -> Chart | None:
         Axis("false accept rate (FAR)", _LOWEST_FAR, 1, log=True, percent=True),
         Axis("identification rate (DIR)", 0, 1, percent=True),
     )
-    far, identified = open_set.rates.curve_false_accept, open_set.rates.curve_identified
+    far, identified = open_set.rates.false_accept_rates, open_set.rates.identification_rates
     # A step curve: between two impostors' scores the FAR is constant.
     chart.line("all thresholds", np.repeat(far, 2)[1:].tolist(), np.repeat(identified, 2)[:-1].tolist(), "one")
-    if open_set.false_accept is not None and open_set.identified is not None:
-        share = open_set.false_accept[0]
-        chart.point(share, open_set.identified, "two", f"stored threshold: FAR {share:.1%}, DIR {open_set.identified:.1%}")
+    if open_set.false_accept_rate is not None and open_set.identification_rate is not None:
+        share = open_set.false_accept_rate
+        chart.point(
+            share,
+            open_set.identification_rate,
+            "two",
+            f"stored threshold: FAR {share:.1%}, DIR {open_set.identification_rate:.1%}",
+        )
         chart.legend.append(("two", "stored threshold"))
     return chart

@@ -54,7 +54,7 @@ class ExampleImages:
 
     def __init__(self, evaluation: Evaluation, probabilities: NDArray[np.float64], heatmaps: Heatmaps | None) -> None:
         self.evaluation = evaluation
-        self.classes = evaluation.closed_set.scores.classes
+        self.classes = evaluation.closed_set.metrics.classes
         self.heatmaps = heatmaps
         self.labels = evaluation.split.image_list.labels
         self.predicted = evaluation.outputs.logits.argmax(axis=1)
@@ -75,7 +75,7 @@ class ExampleImages:
                     true=self.classes[self.labels[index]],
                     predicted=self.classes[self.predicted[index]],
                     probability=float(self.confidence[index]),
-                    accepted=bool(self.evaluation.open_set.verdicts[index]),
+                    accepted=bool(self.evaluation.open_set.accepted[index]),
                 )
         return [self._made[index] for index in indices]
 

@@ -92,7 +92,7 @@ def render_evaluation(
 ) -> str:
     """An evaluation, its calibrated probabilities (N, C) and details of the training as HTML."""
     closed_set, labels = evaluation.closed_set, evaluation.split.image_list.labels
-    metrics = closed_set.scores
+    metrics = closed_set.metrics
     uncalibrated = probabilities(evaluation.outputs.logits)
     return render(
         "report.html.j2",
@@ -112,7 +112,7 @@ def render_evaluation(
         matrix=matrix.confusion_matrix(metrics.confusion, metrics.classes),
         most_confused=matrix.most_confused(metrics.confusion, metrics.classes),
         per_class=[(each, _confused_with(metrics, number)) for number, each in enumerate(metrics.per_class)],
-        subgroups=evaluation.groups,
+        subgroups=evaluation.subgroups,
         examples=examples,
         findings=findings,
         skipped=evaluation.skipped,
@@ -164,7 +164,7 @@ def run_summary(
 def _tiles(evaluation: Evaluation) -> list[tuple[str, str, str]]:
     """The headline figures: (name, value, detail)."""
     closed_set, open_set = evaluation.closed_set, evaluation.open_set
-    metrics = closed_set.scores
+    metrics = closed_set.metrics
     interval = {name: f"{percent(low)} to {percent(high)}" for name, (low, high) in closed_set.intervals.items()}
     tiles = [
         ("accuracy", percent(metrics.accuracy), interval["accuracy"]),
@@ -175,13 +175,17 @@ def _tiles(evaluation: Evaluation) -> list[tuple[str, str, str]]:
     ]
     if closed_set.roc_auc is not None:
         tiles.insert(3, ("ROC AUC", f"{closed_set.roc_auc:.3f}", "one-vs-rest"))
-    if open_set.false_accept is not None:
-        far, low, high = open_set.false_accept
+    if open_set.false_accept_rate is not None and open_set.false_accept_interval is not None:
+        far, (low, high) = open_set.false_accept_rate, open_set.false_accept_interval
         impostors = f"{percent(low)} to {percent(high)}, {open_set.impostors:,} impostors"
         tiles.append(("false accept rate (FAR)", percent(far), impostors))
-    if open_set.accepted is not None:
+    if open_set.true_accept_rate is not None:
         tiles.append(
-            ("true accept rate (TAR)", percent(open_set.accepted), f"{percent(open_set.identified)} accepted and correct (DIR)")
+            (
+                "true accept rate (TAR)",
+                percent(open_set.true_accept_rate),
+                f"{percent(open_set.identification_rate)} accepted and correct (DIR)",
+            )
         )
     return tiles
 
@@ -192,21 +196,21 @@ def _open_set(evaluation: Evaluation) -> dict[str, Any] | None:
     if open_set.threshold is None and open_set.rates is None:
         return None
     text = [] if open_set.threshold is None else [explain_threshold(open_set.threshold)]
-    if open_set.false_accept is not None:
-        far, low, high = open_set.false_accept
+    if open_set.false_accept_rate is not None and open_set.false_accept_interval is not None:
+        far, (low, high) = open_set.false_accept_rate, open_set.false_accept_interval
         which = ""
-        if open_set.threshold is not None and open_set.threshold.source == "strangers":
+        if open_set.threshold is not None and open_set.threshold.source == "impostors":
             which = (
                 " that set the threshold" if evaluation.impostors_set_threshold else " other than those that set the threshold"
             )
         text.append(
             f"{percent(far)} of {open_set.impostors:,} impostors{which} were accepted (false accept rate, FAR; 95 % interval "
-            f"{percent(low)} to {percent(high)}). {percent(open_set.accepted)} of the images of known classes were accepted "
-            f"(true accept rate, TAR), {percent(open_set.identified)} were accepted and classified correctly (detection and "
-            "identification rate, DIR)"
+            f"{percent(low)} to {percent(high)}). {percent(open_set.true_accept_rate)} of the images of known "
+            f"classes were accepted (true accept rate, TAR), {percent(open_set.identification_rate)} were accepted and "
+            "classified correctly (detection and identification rate, DIR)"
         )
-        if open_set.expected is not None:
-            low, high = open_set.expected
+        if (expected := open_set.false_accept_prediction_interval) is not None:
+            low, high = expected
             text.append(f"given how the threshold was set, a FAR of {percent(low)} to {percent(high)} is expected")
     return {
         "text": text,

@@ -12,12 +12,13 @@ from facecls.data.load import LoadedSplit, load_unlabelled
 from facecls.device import Device
 from facecls.errors import DataError
 from facecls.evaluation.infer import infer
-from facecls.open_set.calibration import Calibration, calibrate, describe
+from facecls.open_set.calibration import Calibration, describe
+from facecls.open_set.fit import calibrate
 from facecls.open_set.scores import enrol
 from facecls.open_set.thresholds import require_impostors
 from facecls.progress import Reporter
 from facecls.run import EpochMetrics, Run
-from facecls.training.impostors import infer_impostors, synthetic_impostors
+from facecls.training.impostors import infer_impostors, make_impostors
 
 _PER_CLASS = 200  # training images of a class that its gallery is made from: more hardly move its centroid
 
@@ -61,7 +62,7 @@ def calibrate_run(
     model = best.build(device)
     enrolled = _up_to_per_class(train, config.seed)
     size = best.geometry.image_size  # smaller than the config's if the run ended while the image size grew
-    synthetic = synthetic_impostors(val, config.seed) if config.unknown.enabled and impostors is None else None
+    synthetic = make_impostors(val, config.seed) if config.unknown.enabled and impostors is None else None
 
     def fit(*, mirrored: bool) -> Calibration:
         """With flips the scores differ, so they have a temperature and a threshold of their own."""
@@ -74,7 +75,7 @@ def calibrate_run(
     gallery = None
     with progress.bar(total=3, desc="calibrating", unit="pass") as bar:
         if config.unknown.enabled:
-            features = infer(model, enrolled, device, size=size, evaluation=False).features
+            features = infer(model, enrolled, device, size=size, with_logits=False).features
             gallery = enrol(config.unknown.score, features, enrolled.image_list.labels, best.classes)
         bar.update()
         calibration = fit(mirrored=False)

@@ -1,7 +1,7 @@
-"""Faces of nobody, composed of three classes' images: what a threshold can be set by where there are no strangers.
+"""Synthetic impostors: faces of horizontal bands of three people's faces, to set a rejection threshold without real ones.
 
-A stranger has the brow of one person that the network knows and the mouth of another. Images of a class that is held
-out would not do: the network has learned to tell that class from the others, and keeps real strangers less far off.
+Images of a class of the gallery, held out as impostors, would not do: the network was trained to separate that class from
+the others, so it rejects them more often than unknown people.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,26 +21,26 @@ from facecls.evaluation.infer import infer
 from facecls.models.classifier import FaceClassifier
 from facecls.open_set.outputs import ImpostorOutputs
 
-COUNT = 1000  # at the most: fewer where a part's few images make no more different ones
+COUNT = 1000  # at most; few images make fewer different ones
 _BANDS = 3
-_SEAM = 1 / 16  # of the height, over which one image goes over into the next: a hard edge would be a feature of its own
+_SEAM = 1 / 16  # share of the height over which two bands are blended, because a hard edge would itself be a feature
 
 
 class SyntheticImpostors:
-    """A store of faces whose upper, middle and lower third come from three faces of another store."""
+    """A store of faces whose upper, middle and lower third are from three faces of another store."""
 
     def __init__(self, faces: Store, sources: NDArray[np.int64]) -> None:
         self._faces = faces
-        self.sources = sources  # (N, 3), numbers of faces
+        self.sources = sources  # (N, 3), face numbers in that store
 
     def __len__(self) -> int:
         return len(self.sources)
 
     def __getitem__(self, indices: Indices) -> FaceArray:
         bands = [self._faces[numbers].astype(np.float32) for numbers in self.sources[indices].T]
-        shares = _shares(bands[0].shape[1])
-        composed = sum(share[:, None, None] * band for share, band in zip(shares, bands, strict=True))
-        return np.asarray(np.rint(composed), np.uint8)
+        weights = _row_weights(bands[0].shape[1])
+        blended = sum(weight[:, None, None] * band for weight, band in zip(weights, bands, strict=True))
+        return np.asarray(np.rint(blended), np.uint8)
 
     def take(self, indices: Indices) -> "SyntheticImpostors":
         return SyntheticImpostors(self._faces, self.sources[indices])
@@ -50,17 +50,17 @@ class SyntheticImpostors:
             yield device.send(torch.from_numpy(self[indices]))
 
 
-def synthetic_impostors(split: LoadedSplit, seed: int, count: int = COUNT) -> SyntheticImpostors | None:
-    """Composites of a part's faces, each of three classes; None where it has fewer classes.
+def make_impostors(split: LoadedSplit, seed: int, count: int = COUNT) -> SyntheticImpostors | None:
+    """Synthetic impostors from a split's faces, each of three classes; None if the split has fewer than three classes.
 
-    `count` are drawn by the seed; those that come again are left out.
+    `count` are sampled with the seed, then duplicates are dropped.
     """
     labels = split.image_list.labels
     order = np.argsort(labels, kind="stable")
     starts, sizes = np.unique(labels[order], return_index=True, return_counts=True)[1:]
     if len(sizes) < _BANDS:
         return None
-    draws = np.random.default_rng(seeding.seed_of("composites", seed))
+    draws = np.random.default_rng(seeding.seed_of("composites", seed))  # another name would sample other impostors
     classes = np.stack([draws.choice(len(sizes), _BANDS, replace=False) for _ in range(count)])
     sources = order[starts[classes] + draws.integers(sizes[classes])]
     return SyntheticImpostors(split.faces, np.unique(sources, axis=0))
@@ -69,14 +69,14 @@ def synthetic_impostors(split: LoadedSplit, seed: int, count: int = COUNT) -> Sy
 def infer_impostors(
     model: FaceClassifier, split: LoadedSplit, faces: SyntheticImpostors, device: Device, **options: Any
 ) -> ImpostorOutputs:
-    """Runs composites of a part's faces through a model; options are those of `infer`."""
-    # Listed by their upper third, for want of an image of their own.
-    nobody = LoadedSplit("composites", split.image_list.take(faces.sources[:, 0]), faces)
-    return ImpostorOutputs(infer(model, nobody, device, **options), faces.sources)
+    """Runs synthetic impostors made from `split` through a model; `options` are those of `infer`."""
+    # Listed under the image of the upper third, because they have no file of their own.
+    impostors = LoadedSplit("synthetic impostors", split.image_list.take(faces.sources[:, 0]), faces)
+    return ImpostorOutputs(infer(model, impostors, device, **options), faces.sources)
 
 
-def _shares(side: int) -> NDArray[np.float32]:
-    """What each of the bands has of every row, (3, S): together 1."""
+def _row_weights(side: int) -> NDArray[np.float32]:
+    """The weight of each band in each row of pixels, (3, S); columns sum to 1."""
     heights = (np.arange(side) + 0.5) / side
     below = [np.clip((heights - seam / _BANDS) / _SEAM + 0.5, 0, 1) for seam in range(1, _BANDS)]
     edges = [np.ones(side), *below, np.zeros(side)]

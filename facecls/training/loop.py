@@ -15,7 +15,7 @@ from facecls.data.sampler import TrainLoader, loss_weights
 from facecls.device import Device
 from facecls.errors import TrainingError
 from facecls.evaluation.infer import infer
-from facecls.evaluation.metrics import score
+from facecls.evaluation.metrics import compute_metrics
 from facecls.progress import Reporter
 from facecls.run import EpochMetrics, Run
 from facecls.training import resuming
@@ -191,9 +191,9 @@ class Loop:
         self.group.broadcast_buffers(state.averaged)  # batch norm's statistics differ between ranks
         size = resolution_at(self.config, state.epoch, state.epochs)
         group = self.group
-        outputs = infer(state.averaged, self.data.val, self.device, group.rank, group.size, featured=False, size=size)
+        outputs = infer(state.averaged, self.data.val, self.device, group.rank, group.size, with_features=False, size=size)
         logits = np.concatenate([share for share in self.group.all_gather(outputs.logits) if len(share)])
-        metrics = score(logits, self.data.val.image_list.labels, self.data.classes)
+        metrics = compute_metrics(logits, self.data.val.image_list.labels, self.data.classes)
         loss, accuracy = state.running.read(self.group.all_reduce_sum(state.running.sums))
         return EpochMetrics(
             epoch=state.epoch,

@@ -33,7 +33,7 @@ def test_an_existing_config_is_not_overwritten(facecls: Facecls, faces: Path, tm
     result = facecls("init", faces, "--output", tmp_path / "mine.yaml")
     assert (result.code, result.err) == (
         1,
-        f"error: {tmp_path / 'mine.yaml'}: is there already\n\nhint: name another with --output\n",
+        f"error: {tmp_path / 'mine.yaml'}: already exists\n\nhint: choose another file with --output\n",
     )
     assert (tmp_path / "mine.yaml").read_text() == "precious"
 

@@ -1,4 +1,4 @@
-"""Eval's further figures: by group, of strangers, of mirrored images."""
+"""Evaluation of a checkpoint: metrics, subgroups, impostors, test-time flipping, printed tables."""
 
 import csv
 import json
@@ -19,10 +19,10 @@ from facecls.device import resolve_device, resolve_inference_device
 from facecls.errors import DataError, DeviceError
 from facecls.evaluation.evaluate import Evaluation, evaluate_checkpoint
 from facecls.evaluation.infer import forward_batches
-from facecls.evaluation.tables import print_scores
-from facecls.open_set.scores import known_scores
+from facecls.evaluation.tables import print_evaluation
+from facecls.open_set.scores import open_set_scores
 from facecls.open_set.temperature import probabilities
-from facecls.open_set.thresholds import false_accepts_to_expect
+from facecls.open_set.thresholds import false_accept_prediction_interval
 from facecls.progress import Progress
 from tests.conftest import Result
 
@@ -39,24 +39,24 @@ def held_out(trained: Path) -> list[dict[str, str]]:
         return [row for row in csv.DictReader(file) if row["split"] == "val"]
 
 
-def test_the_figures_of_real_outputs_equal_scikit_learns(trained: Path) -> None:
-    said = evaluation(trained)
-    labels, calibration = said.split.image_list.labels, read(trained).calibration
+def test_the_metrics_of_real_outputs_equal_scikit_learns(trained: Path) -> None:
+    result = evaluation(trained)
+    labels, calibration = result.split.image_list.labels, read(trained).calibration
     assert calibration is not None
-    before, after = probabilities(said.outputs.logits), calibration.probabilities(said.outputs.logits)
-    scores, predicted = said.closed_set.scores, said.outputs.logits.argmax(1)
-    assert scores.balanced_accuracy == pytest.approx(metrics.balanced_accuracy_score(labels, predicted))
-    assert scores.macro_f1 == pytest.approx(metrics.f1_score(labels, predicted, average="macro"))
-    assert scores.loss == pytest.approx(metrics.log_loss(labels, before))
-    assert said.closed_set.roc_auc == pytest.approx(metrics.roc_auc_score(labels, after, multi_class="ovr"))
+    before, after = probabilities(result.outputs.logits), calibration.probabilities(result.outputs.logits)
+    found, predicted = result.closed_set.metrics, result.outputs.logits.argmax(1)
+    assert found.balanced_accuracy == pytest.approx(metrics.balanced_accuracy_score(labels, predicted))
+    assert found.macro_f1 == pytest.approx(metrics.f1_score(labels, predicted, average="macro"))
+    assert found.loss == pytest.approx(metrics.log_loss(labels, before))
+    assert result.closed_set.roc_auc == pytest.approx(metrics.roc_auc_score(labels, after, multi_class="ovr"))
     one_hot = np.eye(4)[labels]
-    assert said.closed_set.brier == pytest.approx([((each - one_hot) ** 2).sum(1).mean() for each in (before, after)])
-    low, high = said.closed_set.intervals["accuracy"]
-    assert low <= scores.accuracy <= high
-    assert said.images_per_second > 0
+    assert result.closed_set.brier == pytest.approx([((each - one_hot) ** 2).sum(1).mean() for each in (before, after)])
+    low, high = result.closed_set.intervals["accuracy"]
+    assert low <= found.accuracy <= high
+    assert result.images_per_second > 0
 
 
-def test_a_image_and_its_mirror_image_count_by_their_mean(trained: Path) -> None:
+def test_flipping_averages_each_image_and_its_mirror_image(trained: Path) -> None:
     plain, both = evaluation(trained), evaluation(trained, mirrored=True)
     model, device = read(trained).build(resolve_device("cpu", "fp32")), resolve_device("cpu", "fp32")
     faces = torch.from_numpy(plain.split.faces[np.arange(len(plain.split))])
@@ -66,20 +66,20 @@ def test_a_image_and_its_mirror_image_count_by_their_mean(trained: Path) -> None
     assert both.outputs.features == pytest.approx((plain.outputs.features + mirror.features) / 2, abs=1e-4)
 
 
-def test_strangers_are_mirrored_as_the_known_are(trained: Path, impostors: Path) -> None:
-    said, device = evaluation(trained, impostors=impostors, mirrored=True), resolve_device("cpu", "fp32")
-    assert said.impostors is not None
-    images = [device.images(torch.from_numpy(said.impostors.faces[np.arange(len(said.impostors))]))]
+def test_flipping_applies_to_impostors_too(trained: Path, impostors: Path) -> None:
+    result, device = evaluation(trained, impostors=impostors, mirrored=True), resolve_device("cpu", "fp32")
+    assert result.impostors is not None
+    images = [device.images(torch.from_numpy(result.impostors.faces[np.arange(len(result.impostors))]))]
     model, calibration = read(trained).build(device), read(trained).calibration_for(mirrored=True)
     plain, both = (
-        known_scores(said.open_set.score, forward_batches(model, images, device, mirrored=mirrored), calibration.gallery)
+        open_set_scores(result.open_set.score, forward_batches(model, images, device, mirrored=mirrored), calibration.gallery)
         for mirrored in (False, True)
     )
-    assert said.open_set.impostor_scores == pytest.approx(both, abs=1e-4)
-    assert np.abs(said.open_set.impostor_scores - plain).max() > 1e-3
+    assert result.open_set.impostor_scores == pytest.approx(both, abs=1e-4)
+    assert np.abs(result.open_set.impostor_scores - plain).max() > 1e-3
 
 
-def test_images_that_cannot_be_read_are_named_and_do_not_count(
+def test_unreadable_images_are_reported_and_do_not_count(
     facecls: Facecls, trained: Path, faces: Path, impostors: Path, tmp_path: Path
 ) -> None:
     data = Path(shutil.copytree(faces, tmp_path / "data"))
@@ -87,86 +87,87 @@ def test_images_that_cannot_be_read_are_named_and_do_not_count(
     empty = [sorted(data.iterdir())[0] / "b\x1broken.jpg", others / os.fsdecode(b"none \xff.jpg")]
     for path in empty:
         path.touch()
-    words = ("eval", trained, "--data", data, "--strangers", others)
-    plain, table = facecls(*words, "--format", "json"), facecls(*words)
+    command = ("eval", trained, "--data", data, "--strangers", others)
+    plain, table = facecls(*command, "--format", "json"), facecls(*command)
     assert (plain.code, table.code) == (1, 1)
-    scores = json.loads(plain.out.encode("ascii"))
-    assert (scores["n"], scores["unknown"]["strangers"]) == (48, 20)
-    assert scores["skipped"] == [{"path": str(path), "error": "is empty"} for path in empty]
+    found = json.loads(plain.out.encode("ascii"))
+    assert (found["n"], found["open_set"]["impostors"]) == (48, 20)
+    assert found["skipped"] == [{"path": str(path), "error": "is empty"} for path in empty]
     shown = [str(empty[0]).replace("\x1b", "\\x1b"), str(empty[1]).replace("\udcff", "\\udcff")]
-    assert table.out.splitlines()[-2:] == [f"not counted: {path}: is empty" for path in shown]
+    assert table.out.splitlines()[-2:] == [f"skipped: {path}: is empty" for path in shown]
 
 
-def test_a_confusion_matrix_keeps_its_classes_where_their_names_do_not_fit(
+def test_a_confusion_matrix_has_numbered_columns_if_the_names_do_not_fit(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, trained: Path
 ) -> None:
-    said = evaluation(trained)
+    result = evaluation(trained)
     classes = tuple(f"a person of the name {letter}" for letter in "abcd")
-    said = replace(said, closed_set=replace(said.closed_set, scores=replace(said.closed_set.scores, classes=classes)))
+    result = replace(result, closed_set=replace(result.closed_set, metrics=replace(result.closed_set.metrics, classes=classes)))
 
     def matrix() -> list[str]:
-        print_scores(said)
+        print_evaluation(result)
         lines = capsys.readouterr().out.splitlines()
-        begin = next(number for number, line in enumerate(lines) if "true \\ named" in line)
+        begin = next(number for number, line in enumerate(lines) if "true \\ predicted" in line)
         return [" ".join(line.split()) for line in lines[begin : begin + 5]]
 
     monkeypatch.setenv("COLUMNS", "80")
     numbered = matrix()
-    assert numbered[0] == "true \\ named 1 2 3 4"
+    assert numbered[0] == "true \\ predicted 1 2 3 4"
     assert [row.rpartition(" name ")[0] for row in numbered[1:]] == [f"{number} a person of the" for number in (1, 2, 3, 4)]
     monkeypatch.delenv("COLUMNS")  # no terminal: no edge
     named = matrix()
-    assert named[0] == f"true \\ named {' '.join(classes)}"
+    assert named[0] == f"true \\ predicted {' '.join(classes)}"
     assert [f"{number} {row}" for number, row in enumerate(named[1:], 1)] == numbered[1:]
     monkeypatch.setenv("COLUMNS", "200")
     assert matrix() == named
 
 
-def test_strangers_are_counted_and_ranked(facecls: Facecls, trained: Path, impostors: Path) -> None:
-    plain = json.loads(facecls("eval", trained, "--strangers", impostors, "--format", "json").out)["unknown"]
-    assert plain["strangers"] == 20
-    assert plain["false_accept"] == plain["strangers_accepted"] / 20
-    assert plain["false_accept_interval"][0] <= plain["false_accept"] <= plain["false_accept_interval"][1]
-    assert [point["rate"] for point in plain["points"]] == [0.05, 0.10]  # 20 strangers are too few for 1 %
-    assert plain["curve"]["false_accept"][-1] == 1
+def test_impostors_have_a_false_accept_rate_and_operating_points(facecls: Facecls, trained: Path, impostors: Path) -> None:
+    plain = json.loads(facecls("eval", trained, "--strangers", impostors, "--format", "json").out)["open_set"]
+    assert plain["impostors"] == 20
+    assert plain["false_accept_rate"] == plain["impostors_accepted"] / 20
+    assert plain["false_accept_interval"][0] <= plain["false_accept_rate"] <= plain["false_accept_interval"][1]
+    targets = [point["target_false_accept"] for point in plain["operating_points"]]
+    assert targets == [0.05, 0.10]  # 20 impostors are too few for 1 %
+    assert plain["curve"]["false_accept_rate"][-1] == 1
     out = facecls("eval", trained, "--strangers", impostors).out
-    assert "of 20 strangers" in out and "strangers let in" in out
-    assert plain["false_accept_expected"] is None and "to be expected" not in out  # strangers did not set the threshold
+    assert "20 impostors: FAR " in out and ["target", "FAR", "DIR", "threshold"] in [line.split() for line in out.splitlines()]
+    # The threshold was not set on impostors, so it predicts nothing.
+    assert plain["false_accept_prediction_interval"] is None and "when the threshold was set" not in out
 
 
-def test_of_other_strangers_as_many_are_let_in_as_the_threshold_lets_one_expect(
+def test_the_false_accept_rate_on_other_impostors_has_a_prediction_interval(
     facecls: Facecls, tiny: Tiny, impostors: Path, tmp_path: Path
 ) -> None:
-    ours, others = tmp_path / "ours", tmp_path / "others"
+    first, others = tmp_path / "first", tmp_path / "others"
     for number, path in enumerate(sorted(impostors.rglob("*.*"))):
-        folder = others if number % 3 == 0 else ours
+        folder = others if number % 3 == 0 else first
         folder.mkdir(exist_ok=True)
         (folder / f"{number}{path.suffix}").symlink_to(path)
     run = tmp_path / "run"
-    facecls("train", tiny(unknown={"strangers": str(ours), "target_false_accept": 0.1}), "--out", run)
-    plain = json.loads(facecls("eval", run, "--strangers", others, "--format", "json").out)["unknown"]
-    assert plain["false_accept_expected"] == list(false_accepts_to_expect(13, 0.1, 7))
-    expected = "by how the threshold was set, 0.0% to 42.9% were to be expected"
+    facecls("train", tiny(unknown={"strangers": str(first), "target_false_accept": 0.1}), "--out", run)
+    plain = json.loads(facecls("eval", run, "--strangers", others, "--format", "json").out)["open_set"]
+    assert plain["false_accept_prediction_interval"] == list(false_accept_prediction_interval(13, 0.1, 7))
+    expected = "predicted 0.0% to 42.9% when the threshold was set"
     assert expected in " ".join(facecls("eval", run, "--strangers", others).out.split())
-    (tmp_path / "link").symlink_to(ours)
+    (tmp_path / "link").symlink_to(first)
     again = facecls("eval", run, "--strangers", tmp_path / "link")
-    assert "to be expected" not in again.out and "set by these very strangers" in again.err
+    assert "when the threshold was set" not in again.out and "the threshold was set on these images" in again.err
 
 
-def test_names_are_shown_as_they_are(capsys: pytest.CaptureFixture[str], trained: Path) -> None:
-    said = evaluation(trained)
+def test_class_names_are_printed_without_markup(capsys: pytest.CaptureFixture[str], trained: Path) -> None:
+    result = evaluation(trained)
     classes = ("ada [b]", "[/a]", ":smile:", "[red]")
-    scores = replace(said.closed_set.scores, classes=classes)
-    scores = replace(
-        scores, per_class=tuple(replace(each, name=name) for each, name in zip(scores.per_class, classes, strict=True))
-    )
-    print_scores(replace(said, closed_set=replace(said.closed_set, scores=scores)))
+    found = result.closed_set.metrics
+    per_class = tuple(replace(each, name=name) for each, name in zip(found.per_class, classes, strict=True))
+    found = replace(found, classes=classes, per_class=per_class)
+    print_evaluation(replace(result, closed_set=replace(result.closed_set, metrics=found)))
     shown = capsys.readouterr().out
     assert all(name in shown for name in classes)
 
 
 @pytest.mark.parametrize("by", ["class", "full path", "path below the classes", "path beside the file"])
-def test_groups_are_named_by_class_or_by_path(trained: Path, faces: Path, tmp_path: Path, by: str) -> None:
+def test_subgroups_are_assigned_by_class_or_by_path(trained: Path, faces: Path, tmp_path: Path, by: str) -> None:
     rows = held_out(trained)
     classes = sorted({row["class"] for row in rows})
     group = {name: "old" if name in classes[:2] else "young" for name in classes}
@@ -183,73 +184,73 @@ def test_groups_are_named_by_class_or_by_path(trained: Path, faces: Path, tmp_pa
         file = faces.parent / "groups.csv"
     column = "class" if by == "class" else "path"
     file.write_text(f"{column},group\n" + "".join(f"{name(row)},{group[row['class']]}\n" for row in rows))
-    said = evaluation(trained, groups=file)
-    assert said.groups is not None
-    assert [(each.group, each.n) for each in said.groups.groups] == [("old", 6), ("young", 6)]
-    right = said.groups.groups[0].accuracy * 6 + said.groups.groups[1].accuracy * 6
-    assert right == pytest.approx(said.closed_set.scores.accuracy * 12)
+    result = evaluation(trained, subgroups=file)
+    assert result.subgroups is not None
+    assert [(each.group, each.n) for each in result.subgroups.groups] == [("old", 6), ("young", 6)]
+    correct = result.subgroups.groups[0].accuracy * 6 + result.subgroups.groups[1].accuracy * 6
+    assert correct == pytest.approx(result.closed_set.metrics.accuracy * 12)
 
 
 def test_images_without_a_group_are_counted(trained: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     rows = held_out(trained)
     file = tmp_path / "some.csv"
     file.write_text(f"path,group\n{rows[0]['path']},old\n")
-    said = evaluation(trained, groups=file)
-    assert said.groups is not None and said.groups.groups[0].n == 1
-    assert f"{file}: names no group for 11 of 12 images" in capfd.readouterr().err
+    result = evaluation(trained, subgroups=file)
+    assert result.subgroups is not None and result.subgroups.groups[0].n == 1
+    assert f"{file}: lists no group for 11 of 12 images" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
         (None, "no such file"),
-        (b"name,band\nx,y\n", "has no columns `path` or `class`, and `group`"),
-        (b"class,group\nnobody,old\n", "names no class that is scored"),
-        (b"path,group\nx.jpg,old\n", "names no image that is scored"),
+        (b"name,band\nx,y\n", "lacks the columns `path` or `class`, and `group`"),
+        (b"class,group\nnobody,old\n", "lists no class that is evaluated"),
+        (b"path,group\nx.jpg,old\n", "lists no image that is evaluated"),
         (b"\xff\xfe\x00\n", "is not a CSV file"),
     ],
 )
-def test_a_file_of_groups_that_does_not_fit_is_refused(
+def test_a_subgroup_file_that_does_not_fit_is_an_error(
     trained: Path, tmp_path: Path, content: bytes | None, problem: str
 ) -> None:
     file = tmp_path / "groups.csv"
     if content is not None:
         file.write_bytes(content)
     with pytest.raises(DataError) as caught:
-        evaluation(trained, groups=file)
+        evaluation(trained, subgroups=file)
     assert str(caught.value) == f"{file}: {problem}"
 
 
-def test_strangers_that_are_not_there_are_named(trained: Path, tmp_path: Path) -> None:
-    (tmp_path / "nobody").mkdir()
+def test_an_empty_folder_of_impostors_is_an_error(trained: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
     with pytest.raises(DataError) as caught:
-        evaluation(trained, impostors=tmp_path / "nobody")
-    assert str(caught.value) == f"{tmp_path / 'nobody'}: contains no images"
+        evaluation(trained, impostors=tmp_path / "empty")
+    assert str(caught.value) == f"{tmp_path / 'empty'}: contains no images"
 
 
-def test_handed_labels_are_not_mirrored_at_eval(facecls: Facecls, tiny: Callable[..., Path], tmp_path: Path) -> None:
+def test_flipping_is_disabled_if_it_changes_the_class(facecls: Facecls, tiny: Callable[..., Path], tmp_path: Path) -> None:
     facecls("train", tiny(data={"flip_changes_class": True}, train={"epochs": 1}), "--out", tmp_path / "run")
     plain = json.loads(facecls("eval", tmp_path / "run", "--format", "json").out)
     result = facecls("eval", tmp_path / "run", "--tta", "flip", "--format", "json")
-    assert "mirroring would change the classes (data.flip_changes_class), so it is left off" in result.err
+    assert "test-time flipping is disabled: a flip changes the class (`data.flip_changes_class`)" in result.err
     assert json.loads(result.out)["loss"] == plain["loss"]
 
 
-def test_a_table_shows_groups_and_intervals(facecls: Facecls, trained: Path, tmp_path: Path) -> None:
+def test_the_table_shows_subgroups_and_intervals(facecls: Facecls, trained: Path, tmp_path: Path) -> None:
     file = tmp_path / "groups.csv"
     file.write_text("class,group\n" + "".join(f"{name},{'ab'[n % 2]}\n" for n, name in enumerate(read(trained).classes)))
     out = facecls("eval", trained, "--groups", file).out
-    assert "95 % interval" in out and "gap: " in out and "before calibration" in out
+    assert "95 % CI" in out and "gap: " in out and "before calibration" in out
 
 
-def test_a_checkpoint_is_used_in_the_precision_of_its_training(trained: Path) -> None:
+def test_a_checkpoint_runs_in_the_precision_of_its_training(trained: Path) -> None:
     checkpoint = read(trained / "best.pt")
     config = checkpoint.config
     for trained_in, asked, expected in (
         ("fp32", None, torch.float32),
         ("fp32", "bf16", torch.bfloat16),
         ("bf16", None, resolve_device("cpu", "auto").dtype),
-        ("fp16", None, resolve_device("cpu", "auto").dtype),  # which no processor has
+        ("fp16", None, resolve_device("cpu", "auto").dtype),  # not supported on CPUs
     ):
         one = replace(checkpoint, config=config.model_copy(update={"precision": trained_in}))
         assert resolve_inference_device("cpu", asked, one.config.precision).dtype == expected

@@ -17,7 +17,7 @@ CPU = Device(torch.device("cpu"), torch.float32)
 
 
 class Spots(nn.Module):
-    """Two maps, of where it is red and where it is blue, then their means."""
+    """Two feature maps, of red and of blue, then their means."""
 
     features = 2
 
@@ -33,7 +33,7 @@ class Spots(nn.Module):
 
 
 class SharedSpots(Spots):
-    """Spots that another thread looks for in another image before this one's are counted, as `predict` may have it."""
+    """Spots whose forward pass another thread runs on another image meanwhile, as workers of `predict` may."""
 
     shared = False
 
@@ -52,7 +52,7 @@ def spots(backbone: Spots | None = None) -> FaceClassifier:
     return FaceClassifier(backbone or Spots(), head)
 
 
-def test_the_map_shines_where_the_class_is_seen() -> None:
+def test_the_heat_map_is_high_where_the_class_is() -> None:
     face = np.zeros((1, 16, 16, 3), np.uint8)
     face[:, :8, :, 0] = 255  # red above
     face[:, 8:, :, 2] = 255  # blue below
@@ -63,7 +63,7 @@ def test_the_map_shines_where_the_class_is_seen() -> None:
     assert blue[0, 9:].min() > 0.9 and blue[0, :7].max() == 0
 
 
-def test_what_another_thread_computes_meanwhile_is_not_explained() -> None:
+def test_the_forward_pass_of_another_thread_is_ignored() -> None:
     faces = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3), dtype=np.uint8)
     backbone = SharedSpots()
     cam = GradCam(spots(backbone), CPU, 16, "spots")
@@ -74,7 +74,7 @@ def test_what_another_thread_computes_meanwhile_is_not_explained() -> None:
 
 
 @pytest.mark.parametrize("name", ["cnn", "resnet18", "torchvision/mobilenet_v3_small", "torchvision/densenet121"])
-def test_convolutional_networks_have_a_map(name: str) -> None:
+def test_convolutional_networks_have_a_heat_map(name: str) -> None:
     model = build_model(ModelConfig(name=name), HeadConfig(name="cosface"), classes=3, image_size=64)
     faces = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)
     cam = GradCam(model, CPU, 64, name)
@@ -86,17 +86,17 @@ def test_convolutional_networks_have_a_map(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["linear", "mlp", "torchvision/vit_b_32"])
-def test_a_network_without_a_map_says_so(name: str) -> None:
+def test_a_network_without_a_feature_map_is_an_error(name: str) -> None:
     model = build_model(ModelConfig(name=name), HeadConfig(), classes=3, image_size=32)
     with pytest.raises(ModelError) as caught:
         GradCam(model, CPU, 32, name)
-    assert str(caught.value) == f"model.name: `{name}` has no feature map to explain an image by"
-    assert caught.value.hint == ("convolutional networks have one: `resnet18`, `cnn`, `torchvision/mobilenet_v3_small`")
+    assert str(caught.value) == f"model.name: `{name}` has no feature map for Grad-CAM"
+    assert caught.value.hint == "use a convolutional network, such as `resnet18`, `cnn` or `torchvision/mobilenet_v3_small`"
 
 
-def test_an_overlay_leaves_cold_places_grey_and_lights_up_hot_ones() -> None:
+def test_an_overlay_is_grey_where_the_heat_is_zero_and_coloured_where_it_is_one() -> None:
     face = np.full((1, 2, 2, 3), (200, 0, 0), np.uint8)
     heat = np.array([[[0, 1], [0, 0]]], np.float32)
-    laid = overlay(face, heat)
-    assert len(set(laid[0, 0, 0].tolist())) == 1
-    assert laid[0, 0, 1].sum() > laid[0, 0, 0].sum()
+    blended = overlay(face, heat)
+    assert len(set(blended[0, 0, 0].tolist())) == 1
+    assert blended[0, 0, 1].sum() > blended[0, 0, 0].sum()

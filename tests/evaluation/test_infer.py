@@ -1,4 +1,4 @@
-"""One pass of a classifier, and what of it is kept."""
+"""Inference over batches."""
 
 import torch
 
@@ -8,13 +8,13 @@ from facecls.evaluation.infer import forward_batches
 from facecls.models import build_model
 
 
-def test_logits_and_features_are_kept_where_they_are_wanted() -> None:
+def test_logits_and_features_are_returned_only_if_asked_for() -> None:
     torch.manual_seed(0)
     model = build_model(ModelConfig(name="linear"), HeadConfig(), classes=3, image_size=16)
     batches, device = [torch.rand(4, 3, 16, 16), torch.rand(2, 3, 16, 16)], resolve_device("cpu", "fp32")
     both = forward_batches(model, batches, device)
-    logits = forward_batches(model, batches, device, featured=False)
-    features = forward_batches(model, batches, device, evaluation=False)
+    logits = forward_batches(model, batches, device, with_features=False)
+    features = forward_batches(model, batches, device, with_logits=False)
     assert (both.logits.shape, both.features.shape) == ((6, 3), (6, 3 * 16 * 16))
     assert (logits.logits == both.logits).all() and logits.features.shape == (6, 0)
     assert (features.features == both.features).all() and features.logits.shape == (6, 0)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from jinja2 import Environment, PackageLoader
 
-from facecls.evaluation.intervals import wilson
+from facecls.evaluation.intervals import wilson_interval
 from facecls.evaluation.result import OpenSetResult
 from facecls.open_set.rates import identification_rates
 from facecls.open_set.temperature import ReliabilityBin
@@ -18,28 +18,18 @@ def svg_points(chart: Chart, *places: tuple[float, float]) -> str:
 def test_the_error_bars_of_a_reliability_diagram_are_wilson_intervals() -> None:
     filled, empty = ReliabilityBin(0.6, 0.8, 20, 0.7, 0.65), ReliabilityBin(0.8, 1.0, 0, None, None)
     chart = reliability_diagram([], [filled, empty])
-    low, high = wilson(13, 20)
+    low, high = wilson_interval(13, 20)
     assert [line for style, line in chart.lines if style == "error-bar"] == [svg_points(chart, (0.7, low), (0.7, high))]
 
 
 def test_the_identification_curve_is_level_between_two_impostors() -> None:
     known, impostors = np.array([0.9, 0.8, 0.7, 0.2]), np.array([0.75, 0.5, 0.1, 0.1])
     rates = identification_rates(known, np.array([True, False, True, True]), impostors)
-    assert (rates.curve_false_accept.tolist(), rates.curve_identified.tolist()) == ([0, 0.25, 0.5, 1], [0.25, 0.5, 0.75, 0.75])
-    open_set = OpenSetResult(
-        score="probability",
-        threshold=None,
-        known=4,
-        accepted=None,
-        identified=None,
-        impostors=4,
-        impostors_accepted=None,
-        false_accept=None,
-        expected=None,
-        rates=rates,
-        known_scores=known,
-        impostor_scores=impostors,
+    assert (rates.false_accept_rates.tolist(), rates.identification_rates.tolist()) == (
+        [0, 0.25, 0.5, 1],
+        [0.25, 0.5, 0.75, 0.75],
     )
+    open_set = OpenSetResult("probability", known, impostors, rates=rates)
     chart = identification_curve(open_set)
     assert chart is not None
     steps = ((0, 0.25), (0.25, 0.25), (0.25, 0.5), (0.5, 0.5), (0.5, 0.75), (1, 0.75))

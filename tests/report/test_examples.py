@@ -20,7 +20,7 @@ def test_the_most_confident_mistakes_and_the_least_confident_correct_predictions
     evaluation = Evaluation(
         closed_set=closed_set_result(outputs.logits, calibrated, labels, ("ann", "ben")),
         open_set=open_set_result(UNCALIBRATED, outputs, labels, None),
-        groups=None,
+        subgroups=None,
         split=LoadedSplit(
             "val", ImageList(paths, labels.astype(np.int32)), ArrayStore(np.zeros((2 * count, 4, 4, 3), np.uint8))
         ),

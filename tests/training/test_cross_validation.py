@@ -73,9 +73,9 @@ def test_every_fold_is_judged_by_its_own_split_temperature_and_size(
     shares = [fold.checkpoint.calibration_for().probabilities(fold.evaluation.outputs.logits) for fold in (one, two)]
     assert np.array_equal(validation.calibrated, np.concatenate(shares))
     assert one.n != two.n
-    kept = [np.logical_and(*each) for each in ((fold.evaluation.open_set.verdicts, right_of(fold)) for fold in (one, two))]
+    kept = [np.logical_and(*each) for each in ((fold.evaluation.open_set.accepted, right_of(fold)) for fold in (one, two))]
     assert kept[0].mean() != kept[1].mean()
-    assert pooled.open_set.identified == pytest.approx(np.concatenate(kept).mean())
+    assert pooled.open_set.identification_rate == pytest.approx(np.concatenate(kept).mean())
 
 
 def right_of(fold: Fold) -> NDArray[np.bool_]:

@@ -22,7 +22,7 @@ from facecls.device import resolve_device
 from facecls.errors import ModelError, RunError, TrainingError
 from facecls.evaluation.evaluate import evaluate_checkpoint
 from facecls.evaluation.infer import infer
-from facecls.evaluation.metrics import score
+from facecls.evaluation.metrics import compute_metrics
 from facecls.open_set.outputs import Outputs
 from facecls.progress import Progress
 from facecls.run import EpochMetrics, Run
@@ -246,14 +246,14 @@ def test_of_epochs_with_the_same_accuracy_the_one_with_the_lower_loss_is_better(
 def test_ctrl_c_while_the_last_epoch_is_scored_ends_the_run_before_it_is_judged(
     tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config, plain_score = load_config(tiny(train={"epochs": 1, "batch_size": 16})), score
+    config, unpatched = load_config(tiny(train={"epochs": 1, "batch_size": 16})), compute_metrics
 
     def asked(*arguments: Any) -> Any:
         os.kill(os.getpid(), signal.SIGTERM)
-        return plain_score(*arguments)
+        return unpatched(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr("facecls.training.loop.score", asked)
+        patch.setattr("facecls.training.loop.compute_metrics", asked)
         with pytest.raises(Interrupted) as raised:
             run_in(tmp_path / "run", config)
     assert raised.value.signal == signal.SIGTERM

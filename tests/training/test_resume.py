@@ -103,7 +103,7 @@ def test_a_run_goes_on_with_all_its_images(facecls: Facecls, tiny: Tiny, faces: 
     assert f"{gone}: no such file" in result.err
     assert result.err.endswith(f"hint: relative paths start from {root}; a resumed run needs the images it started with\n")
     evaluation = facecls("eval", tmp_path / "run")
-    assert evaluation.code == 1 and f"not counted: {gone}: no such file" in evaluation.out
+    assert evaluation.code == 1 and f"skipped: {gone}: no such file" in evaluation.out
 
 
 def test_a_folder_that_holds_more_is_left(facecls: Facecls, tiny: Tiny, tmp_path: Path) -> None:
