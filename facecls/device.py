@@ -7,6 +7,7 @@ import sys
 from dataclasses import dataclass
 from types import ModuleType
 
+import psutil
 import torch
 from torch import Tensor, nn
 
@@ -122,6 +123,12 @@ def _computes_in_bf16(device: torch.device) -> bool:
         features = torch.cpu.get_capabilities()
         return bool(features.get("avx512_bf16") or features.get("amx_bf16") or features.get("bf16"))
     return False
+
+
+def available_cores() -> int:
+    """The number of CPU cores that this process may use."""
+    process = psutil.Process()
+    return len(process.cpu_affinity()) if hasattr(process, "cpu_affinity") else psutil.cpu_count() or 1
 
 
 def require_torchvision() -> ModuleType:

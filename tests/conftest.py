@@ -1,4 +1,4 @@
-"""Shared by all tests: one thread, synthetic faces drawn once, and the command line as a person calls it."""
+"""Shared fixtures: one thread, synthetic faces drawn once per session, and a command line runner."""
 
 import signal
 import subprocess
@@ -17,10 +17,10 @@ from PIL import Image
 
 from facecls.synthetic.write import write_faces
 
-torch.set_num_threads(1)  # more threads than idle cores make torch far slower
+torch.set_num_threads(1)  # with more threads than idle cores torch is far slower
 
 TINY: dict[str, Any] = {
-    "device": "cpu",  # also where there is a GPU: what is held here are a processor's bits
+    "device": "cpu",  # tests compare bits computed on the CPU
     "data": {"image_size": 32},
     "model": {"name": "cnn"},
     "optimizer": {"name": "adamw", "lr": 3e-3},
@@ -31,7 +31,7 @@ TINY: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Result:
-    """What a command said and how it ended."""
+    """The exit code and output of a command."""
 
     code: int
     out: str
@@ -39,16 +39,16 @@ class Result:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _caches_of_their_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """No test reads or fills the user's cache folder."""
+def _separate_cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keeps tests from reading or filling the user's cache folder."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _ctrl_c_is_heard() -> None:
-    """What is started in the background of a shell ignores SIGINT, and hands that down to the processes of a test."""
+def _restore_sigint() -> None:
+    """Background processes of a shell ignore SIGINT, and the processes that a test starts would inherit that."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
@@ -63,21 +63,21 @@ def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory, faces: Path) -> Path:
-    """A run folder whose checkpoint knows the four drawn people a little."""
+    """The folder of a short run on the images of `faces`."""
     folder = tmp_path_factory.mktemp("trained")
     config = folder / "people.yaml"
     config.write_text(
         f"device: cpu\ndata: {{root: {faces}, image_size: 32}}\nmodel: {{name: cnn}}\noptimizer: {{name: adamw, lr: 3e-3}}\n"
         "train: {epochs: 3, batch_size: 16}\nsplit: {val: 0.25}\n"
     )
-    words = [sys.executable, "-m", "facecls", "train", str(config), "--out", str(folder / "run")]
-    subprocess.run(words, check=True, capture_output=True)
+    command = [sys.executable, "-m", "facecls", "train", str(config), "--out", str(folder / "run")]
+    subprocess.run(command, check=True, capture_output=True)
     return folder / "run"
 
 
 @pytest.fixture(scope="session")
 def impostors(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of images of ten other people, in folders."""
+    """A folder with two images each of ten other people."""
     folder = tmp_path_factory.mktemp("drawn") / "strangers"
     for _ in write_faces(folder, people=10, each=2, seed=0, first_person=4):
         pass
@@ -86,7 +86,7 @@ def impostors(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def facecls(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Result]:
-    """Runs a command line through the same `main()` that a person uses."""
+    """Runs a command line through `main()`."""
     from facecls.cli import main
 
     def run(*arguments: str | Path) -> Result:
@@ -103,15 +103,15 @@ def facecls(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) 
 
 @pytest.fixture
 def tiny(tmp_path: Path, faces: Path) -> Callable[..., Path]:
-    """Writes a config that trains in a second; keyword arguments are sections put over it."""
+    """Writes a config that trains in a second; keyword arguments are sections that override it."""
 
     def write(**sections: Any) -> Path:
-        plain = TINY | {
+        config = TINY | {
             name: {**TINY.get(name, {}), **value} if isinstance(value, dict) else value for name, value in sections.items()
         }
-        plain["data"] = {"root": str(faces), **plain["data"]}
+        config["data"] = {"root": str(faces), **config["data"]}
         path = tmp_path / "tiny.yaml"
-        path.write_text(yaml.safe_dump(plain), encoding="utf-8")
+        path.write_text(yaml.safe_dump(config), encoding="utf-8")
         return path
 
     return write
@@ -121,7 +121,7 @@ Noise = Callable[..., Path]
 
 
 def write_noise(path: Path, size: tuple[int, int] = (20, 16)) -> Path:
-    """An image that follows from its name."""
+    """Writes an image of noise that is a function of the file name."""
     path.parent.mkdir(parents=True, exist_ok=True)
     width, height = size
     pixels = np.random.default_rng(zlib.crc32(path.name.encode())).integers(0, 256, (height, width, 3), np.uint8)
@@ -131,7 +131,7 @@ def write_noise(path: Path, size: tuple[int, int] = (20, 16)) -> Path:
 
 @pytest.fixture
 def noise(tmp_path: Path) -> Noise:
-    """Makes `tmp_path/faces` with so many images in each class: `noise(ada=3, bob=2)`."""
+    """Creates `tmp_path/faces` with the given number of images per class: `noise(ada=3, bob=2)`."""
 
     def make(root: Path = tmp_path / "faces", suffix: str = ".png", **classes: int) -> Path:
         for name, count in classes.items():

@@ -10,9 +10,9 @@ from facecls.check.audit import Audit, audit
 from facecls.check.dry_run import DryRun, dry_run_batch
 from facecls.check.findings import Finding, Item
 from facecls.config.schema import Config, TrainConfig, resolve_config
-from facecls.data.dataset import DatasetIndex, ImageList, index_dataset
+from facecls.data.dataset import DatasetIndex, index_dataset
 from facecls.data.listing import split_folders
-from facecls.data.sampler import steps_of
+from facecls.data.sampler import steps_per_epoch
 from facecls.device import Device, resolve_device
 from facecls.errors import DataError
 from facecls.progress import Progress
@@ -94,7 +94,7 @@ def _index_dataset(config: Config, progress: Progress) -> tuple[DatasetIndex, li
         from facecls.data.folder import FaceFolder
 
         folder = FaceFolder(split_folders(config.data.root).get("train", config.data.root))
-        dataset = DatasetIndex(tuple(folder.classes), {"train": ImageList(folder.paths, folder.labels)})
+        dataset = DatasetIndex(tuple(folder.classes), {"train": folder.image_list})
         return dataset, [_error_finding("no split", error)]
 
 
@@ -167,7 +167,7 @@ def summary_rows(result: CheckResult) -> list[tuple[str, str]]:
 
 def _images_per_step(images: int, train: TrainConfig) -> str:
     """`64`, or `63 or 64` if the steps of an epoch differ in size."""
-    smaller, larger = divmod(images, steps_of(images, train.batch_size * train.accumulate))
+    smaller, larger = divmod(images, steps_per_epoch(images, train.batch_size * train.accumulate))
     return f"{smaller} or {smaller + 1}" if larger else f"{smaller}"
 
 

@@ -12,9 +12,9 @@ from facecls import seeding
 from facecls.config.schema import Config
 from facecls.data.dataset import DatasetIndex
 from facecls.data.load import LoadedSplit
-from facecls.data.sampler import Batch, TrainLoader, loss_weights, steps_of
+from facecls.data.sampler import Batch, TrainLoader, loss_weights, steps_per_epoch
 from facecls.data.stores.choose import choose_store, measure_available
-from facecls.data.stores.memory import in_memory
+from facecls.data.stores.memory import read_into_memory
 from facecls.device import Device
 from facecls.errors import DataError
 from facecls.evaluation.infer import infer
@@ -61,13 +61,13 @@ def dry_run_batch(config: Config, dataset: DatasetIndex, device: Device, progres
     notes: list[str] = []
     classes = len(dataset.classes)
     image_list = dataset.splits["train"]
-    steps = steps_of(len(image_list.labels), config.train.batch_size * config.train.accumulate)
+    steps = steps_per_epoch(len(image_list.labels), config.train.batch_size * config.train.accumulate)
     order = torch.randperm(len(image_list.labels), generator=seeding.generator("order", config.seed, 0)).numpy()
     chosen = np.array_split(order, steps)[0]  # the first batch is the largest
     geometry = Geometry(config.data.image_size, config.data.crop, config.data.fit)
     sample = image_list.take(chosen)
     start = time.perf_counter()
-    faces, bad = in_memory(sample.paths, geometry, lambda _: None)
+    faces, bad = read_into_memory(sample.paths, geometry, lambda _: None)
     reading = (time.perf_counter() - start) / len(chosen)
     readable = np.setdiff1d(np.arange(len(chosen)), [index for index, _ in bad])
     if len(readable) < 2:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from facecls.check.check import CheckResult, relative, summary_rows
 from facecls.check.findings import Item
-from facecls.data.stores.worker import available_cores
+from facecls.device import available_cores
 from facecls.errors import ImageError
 from facecls.faces.geometry import Geometry, read_face
 from facecls.report.page import image_url, render, write_page

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from facecls.config.schema import UNKNOWN
-from facecls.data.dataset import require_two
+from facecls.data.dataset import require_two_classes
 from facecls.data.listing import Paths, split_folders
 from facecls.errors import ImageError
 from facecls.faces.decode import open_image
@@ -41,9 +41,9 @@ def summarise_folder(root: Path) -> FolderSummary:
     from facecls.data.folder import FaceFolder
 
     train = FaceFolder(splits.get("train", root))
-    require_two(train.classes, root)
-    counts = np.bincount(train.labels, minlength=len(train.classes)).tolist()
-    return FolderSummary(root, train.classes, counts, _median_side(train.paths), "val" in splits)
+    require_two_classes(train.classes, root)
+    counts = np.bincount(train.image_list.labels, minlength=len(train.classes)).tolist()
+    return FolderSummary(root, train.classes, counts, _median_side(train.image_list.paths), "val" in splits)
 
 
 def suggest_config(summary: FolderSummary) -> str:

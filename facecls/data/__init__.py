@@ -1,1 +1,1 @@
-"""From a folder of images to batches of faces."""
+"""From a folder of images to batches: listing, splitting, decoding, augmentation, duplicates."""

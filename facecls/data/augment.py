@@ -20,7 +20,7 @@ from torch.nn import functional
 from facecls import seeding
 from facecls.config.schema import AugmentConfig
 
-_LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, the weights that Pillow and JPEG use for grey
+_LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as in Pillow and JPEG
 
 
 @dataclass(frozen=True)
@@ -78,17 +78,17 @@ def brightness(uniform: Tensor, amount: float, _mean: Tensor) -> tuple[Tensor, T
 def erase(uniform: Tensor, amount: float, images: Tensor) -> Tensor:
     """Fills a rectangle with one grey value, with probability `amount` (random erasing, arXiv:1708.04896).
 
-    It has 2 to 25 % of the image's area, less what lies outside: its centre may be anywhere.
+    Its area is 2 to 25 % of the image's; its centre is anywhere in the image, so that the border may cut it off.
     """
     chosen, area, aspect, across, down, value = uniform.unbind(1)
     area, aspect = 0.02 + 0.23 * area, torch.exp(math.log(3) * _signed(aspect))
-    # The rectangle of an image that is not chosen has no area: no branch on what the device holds.
+    # Other images get an empty rectangle: a branch on values on the device would synchronise.
     erased = chosen < amount
     half_width = ((area * aspect).sqrt() / 2 * erased).view(-1, 1, 1, 1)
     half_height = ((area / aspect).sqrt() / 2 * erased).view(-1, 1, 1, 1)
-    places = (torch.arange(images.shape[-1], device=images.device) + 0.5) / images.shape[-1]
-    in_columns = (places.view(1, 1, 1, -1) - across.view(-1, 1, 1, 1)).abs() < half_width
-    in_rows = (places.view(1, 1, -1, 1) - down.view(-1, 1, 1, 1)).abs() < half_height
+    centres = (torch.arange(images.shape[-1], device=images.device) + 0.5) / images.shape[-1]
+    in_columns = (centres.view(1, 1, 1, -1) - across.view(-1, 1, 1, 1)).abs() < half_width
+    in_rows = (centres.view(1, 1, -1, 1) - down.view(-1, 1, 1, 1)).abs() < half_height
     return torch.where(in_columns & in_rows, value.view(-1, 1, 1, 1), images)
 
 
@@ -121,7 +121,7 @@ def draw(count: int, seed: int, epoch: int, step: int) -> Tensor:
 
 
 class Augment:
-    """Augments batches as the `augment` section says."""
+    """Augments each image of a batch on its own, by the `augment` section of the config."""
 
     def __init__(self, config: AugmentConfig) -> None:
         self.config = config
@@ -134,7 +134,7 @@ class Augment:
         draws = draws.to(faces.device)
         images = faces.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format)
         matrix, offset = self._colour(draws, images.mean((2, 3))[..., None], strength)
-        # Resampling comes before colour: it may leave fewer pixels, and both are linear, so the order changes nothing.
+        # Resampling first: it may leave fewer pixels, and both operations are linear, so the order does not matter.
         grid = _affine_grid(self._geometry(draws, strength)[:, :2], size)
         images = functional.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
         images = torch.baddbmm(offset, matrix, images.flatten(2)).clamp_(0, 1).view(-1, 3, size, size)
@@ -171,17 +171,17 @@ def _affine(uniform: Tensor, entries: Mapping[tuple[int, int], Tensor]) -> Tenso
 
 
 def _affine_grid(maps: Tensor, size: int) -> Tensor:
-    """(B, 2, 3) maps to the (B, size, size, 2) grid that torch's affine_grid returns for them, five times as fast.
+    """`functional.affine_grid` for (B, 2, 3) maps, as (B, size, size, 2); five times as fast.
 
-    It adds a row's and a column's terms by broadcasting, where torch multiplies matrices of inner size 3.
+    Broadcasts the terms of rows and columns, where torch multiplies matrices of inner size 3.
     """
-    places = (2 * torch.arange(size, device=maps.device) + 1) / size - 1
-    across = places.view(1, 1, -1, 1) * maps[:, None, None, :, 0] + maps[:, None, None, :, 2]
-    return across + places.view(1, -1, 1, 1) * maps[:, None, None, :, 1]
+    centres = (2 * torch.arange(size, device=maps.device) + 1) / size - 1
+    across = centres.view(1, 1, -1, 1) * maps[:, None, None, :, 0] + maps[:, None, None, :, 2]
+    return across + centres.view(1, -1, 1, 1) * maps[:, None, None, :, 1]
 
 
 def _luma(like: Tensor) -> Tensor:
-    # Made on the device: a copy from the host would make the step wait.
+    # Created on the device: a copy from the host would synchronise.
     return torch.stack([like.new_full((), weight) for weight in _LUMA]).view(1, 3)
 
 
@@ -189,17 +189,17 @@ def _signed(uniform: Tensor) -> Tensor:
     return 2 * uniform - 1
 
 
-def mix(images: Tensor, targets: Tensor, config: AugmentConfig, numbers: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+def mix(images: Tensor, targets: Tensor, config: AugmentConfig, seed_key: tuple[int, ...]) -> tuple[Tensor, Tensor]:
     """Mixes each image (B, 3, S, S) with another one of the batch, and their (B, C) targets likewise.
 
     Mixup (arXiv:1710.09412) blends images, cutmix (arXiv:1905.04899) pastes a square; if both are on, each batch gets one of
-    them with equal probability. The draws are functions of `numbers` and the name of what is drawn.
+    them with equal probability. The draws are functions of `seed_key` and the name of what is drawn.
     """
     if config.mixup == 0 and config.cutmix == 0:
         return images, targets
 
     def random(name: str) -> np.random.Generator:
-        return np.random.default_rng(seeding.seed_of(name, *numbers))
+        return np.random.default_rng(seeding.seed_of(name, *seed_key))
 
     cut = config.mixup == 0 or (config.cutmix > 0 and random("mixup or cutmix").random() < 0.5)
     alpha = config.cutmix if cut else config.mixup

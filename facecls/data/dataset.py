@@ -1,36 +1,25 @@
-"""The parts of a data set: who is in train, val and test, with their labels and faces."""
+"""Which image is in which split: from split folders, a split file, or a split of one folder."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from facecls.config.schema import DataConfig, SplitConfig
 from facecls.data.groups import group_numbers
-from facecls.data.listing import Paths, split_folders
+from facecls.data.listing import ImageList, split_folders
 from facecls.data.split import split_images
-from facecls.data.split_file import GONE, read_split_file
+from facecls.data.split_file import MISSING_HINT, read_split_file
 from facecls.errors import DataError
 from facecls.progress import ProgressBar, no_progress
-
-
-@dataclass(frozen=True)
-class ImageList:
-    """Some images and their class numbers, not yet read."""
-
-    paths: Paths
-    labels: NDArray[np.int32]  # (N,)
-
-    def take(self, indices: NDArray[np.int64]) -> "ImageList":
-        return ImageList(self.paths.take(indices), self.labels[indices])
+from facecls.text import name_list, plural
 
 
 @dataclass(frozen=True)
 class DatasetIndex:
-    """What a data root holds: its classes in order, its parts, and what the user should hear about it."""
+    """The classes of a data root in order, the images of its splits, and notes for the user."""
 
     classes: tuple[str, ...]
     splits: dict[str, ImageList]
@@ -38,125 +27,114 @@ class DatasetIndex:
 
 
 def index_dataset(
-    data: DataConfig, split: SplitConfig, progress: ProgressBar = no_progress, *, whole: bool = False
+    data: DataConfig, split: SplitConfig, progress_bar: ProgressBar = no_progress, *, require_all: bool = False
 ) -> DatasetIndex:
-    """Lists the images of `data.root` and shares them out; the class list is train's.
+    """Lists the images of `data.root` and assigns each to a split; the classes are those of `train`.
 
-    With `whole` no image of a split file may be gone, as for a run that goes on; else `data.on_bad_image` says that.
-    Raises DataError for fewer than two classes, a class that only another part has, a split that cannot be, and all that
-    FaceFolder and `read_manifest` refuse.
+    `require_all`: a missing image of the split file is an error even with `data.on_bad_image: skip`.
+    Raises DataError if there are fewer than two classes, if another split has a class that `train` lacks, if the images
+    cannot be split as configured, and as FaceFolder and `read_split_file` do.
     """
-    if data.split_file is not None:
-        gone = "a run goes on with the images that it began with" if whole else GONE
-        skipping = data.on_bad_image == "skip" and not whole
-        classes, images = read_split_file(data.split_file, data.root, gone=None if skipping else gone)
-        splits = {split_name: ImageList(*some) for split_name, some in images.items()}
-        notes: list[str] = []
-    else:
-        from facecls.data.folder import FaceFolder  # brings torchvision, more than a second
-
-        folders = split_folders(data.root)
-        train = FaceFolder(folders.get("train", data.root))
-        classes = tuple(train.classes)
-        splits = {"train": ImageList(train.paths, train.labels)}
-        notes = _passed_over(train.root, train.passed_over)
-    require_two(classes, data.split_file or data.root)
     if data.split_file is None:
-        _refuse_two_splits(folders, split, data.root)
-        for name in ("val", "test"):
-            if name in folders:
-                splits[name], said = map_to_classes(folders[name], classes)
-                notes += said
-        if "val" not in splits or split.test > 0 or split.by_name:
-            splits, said = _split(splits, classes, data, split, progress)
-            notes += said
+        return _index_folders(data, split, progress_bar)
+    hint = "a resumed run needs the images it started with" if require_all else MISSING_HINT
+    may_be_missing = data.on_bad_image == "skip" and not require_all
+    classes, splits = read_split_file(data.split_file, data.root, missing_hint=None if may_be_missing else hint)
+    require_two_classes(classes, data.split_file)
+    return DatasetIndex(classes, splits)
+
+
+def _index_folders(data: DataConfig, split: SplitConfig, progress_bar: ProgressBar) -> DatasetIndex:
+    from facecls.data.folder import FaceFolder  # imports torchvision, which takes a second
+
+    folders = split_folders(data.root)
+    train = FaceFolder(folders.get("train", data.root))
+    classes = tuple(train.classes)
+    require_two_classes(classes, data.root)
+    _check_split_keys(folders, split, data.root)
+    splits = {"train": train.image_list}
+    notes = _ignored(train.root, train.ignored)
+    for name in ("val", "test"):
+        if name in folders:
+            splits[name], more = map_to_classes(folders[name], classes)
+            notes += more
+    if "val" not in splits or split.test > 0 or split.by_name:
+        splits, more = _split_train(splits, classes, data, split, progress_bar)
+        notes += more
     return DatasetIndex(classes, splits, notes)
 
 
-def _split(
-    given: dict[str, ImageList], classes: tuple[str, ...], data: DataConfig, split: SplitConfig, progress: ProgressBar
+def _split_train(
+    given: dict[str, ImageList], classes: tuple[str, ...], data: DataConfig, split: SplitConfig, progress_bar: ProgressBar
 ) -> tuple[dict[str, ImageList], list[str]]:
-    """Shares `train` out to the parts that are not given, and says what the user should hear about it."""
+    """Splits `train` into itself and the splits that are not `given`; also returns notes for the user."""
     train = given["train"]
     if "val" not in given and split.val == 0 and split.folds is None and "val" not in split.by_name:
-        raise DataError(
-            "split.val: is 0, which leaves nothing to choose the best epoch by", hint="hold some out: split.val=0.2"
-        )
+        raise DataError("split.val: is 0, but the best epoch is chosen by validation images", hint="set `split.val=0.2`")
     if "val" in given:
         split = split.model_copy(update={"val": 0.0})
-    groups = group_numbers(train.paths, data, split, progress)
-    where = Path(train.paths.root)
-    chosen = split_images(train.paths, train.labels, groups, classes, split, where)
+    groups = group_numbers(train.paths, data, split, progress_bar)
+    root = Path(train.paths.root)
+    chosen = split_images(train, groups, classes, split, root)
     splits = given | {name: train.take(indices) for name, indices in chosen.items()}
     notes = []
-    _, sizes = np.unique(groups, return_counts=True)
-    if (sizes > 1).any():
-        count_images = int((sizes > 1).sum())
-        together = f"{count_images} groups" if count_images > 1 else "one group"
-        notes.append(f"{where}: {sizes[sizes > 1].sum()} images stay together in {together} ({split.group})")
+    sizes = np.unique(groups, return_counts=True)[1]
+    sizes = sizes[sizes > 1]
+    if len(sizes):
+        images, count = plural(int(sizes.sum()), "image"), plural(len(sizes), "group")
+        exception = " unless split.by_name divides it" if split.by_name else ""
+        notes.append(f"{root}: {images} in {count} (split.group: {split.group}); each group stays in one split{exception}")
     for name in chosen:
         missing = np.flatnonzero(np.bincount(splits[name].labels, minlength=len(classes)) == 0)
         if len(missing):
-            notes.append(f"{name}: has no images of {_some(classes[number] for number in missing)}")
+            notes.append(f"{name}: has no images of {name_list(classes[number] for number in missing)}")
     return splits, notes
 
 
 def map_to_classes(folder: Path, classes: Sequence[str]) -> tuple[ImageList, list[str]]:
-    """Lists a folder of classes with the class numbers of `classes`, by name, and what should be said of it.
+    """Lists a folder of classes, labelled by the position of each class name in `classes`; also returns notes for the user.
 
-    Raises DataError for a class that `classes` lacks; a class that the folder lacks is said.
+    Raises DataError for a class that is not in `classes`. `classes` that the folder lacks are in the notes.
     """
     from facecls.data.folder import FaceFolder
 
-    held = FaceFolder(folder)
-    known = {name: number for number, name in enumerate(classes)}
-    foreign = [name for name in held.classes if name not in known]
+    found = FaceFolder(folder)
+    numbers = {name: number for number, name in enumerate(classes)}
+    foreign = [name for name in found.classes if name not in numbers]
     if foreign:
         raise DataError(
-            *(f"{folder / name}: is a class that training does not have" for name in foreign),
-            hint=f"the classes of training are {_some(classes)}",
+            *(f"{folder / name}: is not a class of the training data" for name in foreign),
+            hint=f"the classes of the training data are {name_list(classes)}",
         )
-    numbers = np.array([known[name] for name in held.classes], np.int32)
-    notes = _passed_over(held.root, held.passed_over)
-    missing = [name for name in classes if name not in held.class_to_idx]
+    notes = _ignored(found.root, found.ignored)
+    missing = [name for name in classes if name not in found.class_to_idx]
     if missing:
-        notes.append(f"{folder}: has no images of {_some(missing)}")
-    return ImageList(held.paths, numbers[held.labels]), notes
+        notes.append(f"{folder}: has no images of {name_list(missing)}")
+    labels = np.array([numbers[name] for name in found.classes], np.int32)[found.image_list.labels]
+    return ImageList(found.image_list.paths, labels), notes
 
 
-def require_two(classes: Sequence[str], where: Path) -> None:
-    """Raises DataError for the one class of a folder or a split file."""
+def require_two_classes(classes: Sequence[str], where: Path) -> None:
+    """Raises DataError if a folder or a split file has only one class."""
     if len(classes) < 2:
         raise DataError(
-            f"{where}: holds one class (`{classes[0]}`), a classifier needs at least two",
-            hint="give every class a folder of its own",
+            f"{where}: has only one class (`{classes[0]}`), a classifier needs at least two",
+            hint="put the images of each class into its own folder",
         )
 
 
-def _refuse_two_splits(folders: dict[str, Path], split: SplitConfig, root: Path) -> None:
-    """Raises DataError where folders and the config both say what a part is."""
-    asked = {
-        **{f"by_name.{split_name}": split_name for split_name in split.by_name},
+def _check_split_keys(folders: dict[str, Path], split: SplitConfig, root: Path) -> None:
+    """Raises DataError if both a folder and the config define a split."""
+    configured = {
+        **{f"by_name.{name}": name for name in split.by_name},
         **({"folds": "val"} if split.folds is not None else {}),
         **({"test": "test"} if split.test > 0 else {}),
     }
-    twice = [
-        f"split.{key}: {folders[split_name]} is {split_name} already"
-        for key, split_name in asked.items()
-        if split_name in folders
-    ]
-    if twice:
-        raise DataError(*twice, hint=f"leave the key out, or set data.root to {root / 'train'}")
+    problems = [f"split.{key}: {folders[name]} already is {name}" for key, name in configured.items() if name in folders]
+    if problems:
+        raise DataError(*problems, hint=f"remove the key, or set `data.root` to {root / 'train'}")
 
 
-def _passed_over(root: str | Path, counts: Counter[str]) -> list[str]:
-    if not counts:
-        return []
-    said = ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items()))
-    return [f"{root}: passed over {said}"]
-
-
-def _some(names: Iterable[str], most: int = 10) -> str:
-    listed = list(names)
-    rest = f" and {len(listed) - most} more" if len(listed) > most else ""
-    return ", ".join(f"`{name}`" for name in listed[:most]) + rest
+def _ignored(root: str | Path, counts: Counter[str]) -> list[str]:
+    reasons = ", ".join(f"{count:,} {reason}" for reason, count in sorted(counts.items()))
+    return [f"{root}: ignored files and folders: {reasons}"] if counts else []

@@ -1,4 +1,4 @@
-"""Which files a cache holds: by path, size and time of change, so that a changed file is another file."""
+"""File fingerprints (path, size, modification time): keys of the cache of decoded images."""
 
 import hashlib
 import os
@@ -14,46 +14,45 @@ from facecls.faces.geometry import Geometry
 from facecls.files import cache_folder, write_atomic
 from facecls.run import hash_of
 
-Fingerprints = NDArray[np.uint64]  # (N, 2): 128 bits for each file
+Fingerprints = NDArray[np.uint64]  # (N, 2): 128 bits per file
 
-_FORMAT = 1  # of what lies in a cache's folder
+_FORMAT = 1  # of the files in a cache folder
 
 
-def folder_for(cache_dir: Path | None, root: Path, geometry: Geometry) -> Path:
-    """The folder in which the faces of a data root, of one geometry, are kept; it is made if need be.
+def decoded_cache_folder(cache_dir: Path | None, root: Path, geometry: Geometry) -> Path:
+    """Creates and returns the cache folder for the images of a data root, decoded with one geometry.
 
-    Other versions of Pillow may decode to other pixels, so each has its own. Raises DataError where it cannot be made.
+    Each version of Pillow has its own folder, as it may decode to other pixels. Raises DataError if it cannot be created.
     """
-    above = cache_folder(cache_dir)
-    where = root.absolute()
-    name = hash_of([str(where), repr(geometry), PIL.__version__, str(_FORMAT)])
-    folder = above / "faces" / f"{where.name[:40]}-{geometry.image_size}-{name[:16]}"
+    root = root.absolute()
+    key = hash_of([str(root), repr(geometry), PIL.__version__, str(_FORMAT)])
+    folder = cache_folder(cache_dir) / "faces" / f"{root.name[:40]}-{geometry.image_size}-{key[:16]}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DataError(
-            f"{folder}: cannot be made: {str(error.strerror).lower()}", hint="name another place with data.cache_dir"
+            f"{folder}: cannot be created: {str(error.strerror).lower()}", hint="set `data.cache_dir` to another folder"
         ) from None
     return folder
 
 
-def fingerprints_of(paths: Paths) -> Fingerprints:
-    """The stamps of files as they are now; a file that is not there has one, too."""
+def fingerprint_files(paths: Paths) -> Fingerprints:
+    """The fingerprints of files as they are now, (N, 2); a missing file has one, too."""
     digests = bytearray()
     here = os.fsencode(Path.cwd())
     for path in map(os.fsencode, paths):
         try:
-            status = os.stat(path)  # noqa: PTH116 -- millions of times
-            size, changed = status.st_size, status.st_mtime_ns
+            status = os.stat(path)  # noqa: PTH116 -- a Path is slow for millions of names
+            size, modified = status.st_size, status.st_mtime_ns
         except (OSError, ValueError):
-            size, changed = -1, -1
-        whole = os.path.join(here, path)  # noqa: PTH118
-        digests += hashlib.blake2b(b"%d %d %b" % (size, changed, whole), digest_size=16).digest()
+            size, modified = -1, -1
+        absolute = os.path.join(here, path)  # noqa: PTH118
+        digests += hashlib.blake2b(b"%d %d %b" % (size, modified, absolute), digest_size=16).digest()
     return np.frombuffer(digests, np.uint64).reshape(-1, 2)
 
 
 def read_fingerprints(path: Path) -> Fingerprints:
-    """What `write_stamps` wrote; none where there is no such file, or not a whole one."""
+    """Reads a file of `write_fingerprints`; (0, 2) if it is missing."""
     try:
         content = path.read_bytes()
     except FileNotFoundError:
@@ -62,14 +61,14 @@ def read_fingerprints(path: Path) -> Fingerprints:
 
 
 def write_fingerprints(path: Path, fingerprints: Fingerprints) -> None:
-    """Writes beside, then renames. Raises RunError where that cannot be."""
+    """Writes the file atomically. Raises RunError if it cannot be written."""
     write_atomic(path, fingerprints.tobytes())
 
 
-def find(wanted: Fingerprints, held: Fingerprints) -> Indices:
-    """Where in `held` each of `wanted` stands, (N,); -1 where it does not."""
+def find_fingerprints(wanted: Fingerprints, held: Fingerprints) -> Indices:
+    """The row in `held` of each of `wanted`, (N,); -1 if there is none."""
     order = np.argsort(held[:, 0], kind="stable")
     if len(order) == 0:
         return np.full(len(wanted), -1)
-    places = order[np.searchsorted(held[:, 0], wanted[:, 0], sorter=order).clip(max=len(order) - 1)]
-    return np.where((held[places] == wanted).all(axis=1), places, -1)
+    rows = order[np.searchsorted(held[:, 0], wanted[:, 0], sorter=order).clip(max=len(order) - 1)]
+    return np.where((held[rows] == wanted).all(axis=1), rows, -1)

@@ -1,4 +1,4 @@
-"""Which images belong together, so that a split does not part them."""
+"""Groups of images that a split keeps together."""
 
 import os
 import re
@@ -11,36 +11,35 @@ from facecls.errors import DataError
 from facecls.progress import ProgressBar
 
 
-def group_numbers(paths: Paths, data: DataConfig, split: SplitConfig, progress: ProgressBar) -> Indices:
-    """The group of each image, (N,), as `split.group` says; the numbers themselves mean nothing."""
+def group_numbers(paths: Paths, data: DataConfig, split: SplitConfig, progress_bar: ProgressBar) -> Indices:
+    """The group of each image, (N,), by `split.group`; only equality of the numbers has a meaning."""
     if split.group == "name":
-        assert split.pattern is not None, "the config sees to it"
+        assert split.pattern is not None, "SplitConfig requires a pattern"
         return by_name(paths, split.pattern)
     if split.group == "near_duplicates":
         from facecls.data.duplicates.match import near_duplicate_groups
 
-        return near_duplicate_groups(paths, progress, data.cache_dir)
+        return near_duplicate_groups(paths, progress_bar, data.cache_dir)
     return np.arange(len(paths))
 
 
 def by_name(paths: Paths, pattern: str) -> Indices:
-    """Groups by what a regular expression finds in the file names: its first group, or all of it where it has none.
+    """Groups images by the first capture group of `pattern` (the whole match if it has none) in the file name, (N,).
 
-    A group may span classes: one subject with several expressions stays together. A file in whose name nothing is found is
-    a group of its own. Raises DataError where that is every file.
+    A group may span classes, such as all expressions of one subject. A file whose name does not match is its own group.
+    Raises DataError if no file name matches.
     """
     search = re.compile(pattern).search
-    numbers: dict[str, int] = {}
+    first: dict[str, int] = {}  # the first image of each group
     groups = np.arange(len(paths))
     for index in range(len(paths)):
-        found = search(os.path.basename(paths.name(index)))  # noqa: PTH119 -- millions of times
-        if found is not None:
-            key = found.group(1) if found.re.groups else found.group()
-            if key is not None:
-                groups[index] = numbers.setdefault(key, index)
-    if not numbers:
+        match = search(os.path.basename(paths.name(index)))  # noqa: PTH119 -- a Path is slow for millions of names
+        key = match and match.group(min(match.re.groups, 1))
+        if key is not None:
+            groups[index] = first.setdefault(key, index)
+    if not first:
         raise DataError(
-            f"split.pattern: `{pattern}` is found in none of the {len(paths)} file names",
-            hint="the file names begin with " + ", ".join(f"`{os.path.basename(path)}`" for path in paths[:5]),  # noqa: PTH119
+            f"split.pattern: `{pattern}` matches none of the {len(paths)} file names",
+            hint="the first file names are " + ", ".join(f"`{os.path.basename(path)}`" for path in paths[:5]),  # noqa: PTH119
         )
     return groups

@@ -1,4 +1,4 @@
-"""Reads a part's images into a store."""
+"""Reads the images of a split into a store."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -9,30 +9,32 @@ import numpy as np
 import torch
 
 from facecls.config.schema import DataConfig
-from facecls.data.dataset import ImageList
-from facecls.data.listing import Paths, existing_folder, images_below
-from facecls.data.stores.choose import Kind, choose_store, measure_available, refuse_too_large
-from facecls.data.stores.disk import on_disk
-from facecls.data.stores.memory import Bad, Store, in_memory, on_device, refuse_bad, shape_of
-from facecls.data.stores.stream import streamed
+from facecls.data.listing import ImageList, Paths, images_below, require_folder
+from facecls.data.stores.choose import StoreKind, choose_store, measure_available, require_space
+from facecls.data.stores.disk import read_through_cache
+from facecls.data.stores.memory import ReadErrors, Store, face_shape, read_into_memory, read_onto_device
+from facecls.data.stores.stream import open_stream
 from facecls.errors import DataError, ImageError
 from facecls.faces.geometry import Geometry
 from facecls.progress import ProgressBar
+from facecls.text import plural
+
+_LISTED = 20  # unreadable images listed in an error; the others are only counted
 
 
 @dataclass(frozen=True)
 class LoadedSplit:
-    """A part with its faces at hand."""
+    """A split with its images in a store."""
 
     name: str
     image_list: ImageList
     faces: Store
-    skipped: tuple[ImageError, ...] = ()
-    skipped_classes: tuple[str, ...] = ()  # of each of `skipped`
-    notes: tuple[str, ...] = ()  # what the user should hear about it
+    skipped: tuple[ImageError, ...] = ()  # unreadable images
+    skipped_classes: tuple[str, ...] = ()  # the class of each of `skipped`
+    notes: tuple[str, ...] = ()  # for the user
 
     def __len__(self) -> int:
-        return len(self.image_list.labels)
+        return len(self.image_list)
 
 
 def load_split(
@@ -40,62 +42,67 @@ def load_split(
     image_list: ImageList,
     classes: Sequence[str],
     data: DataConfig,
-    progress: ProgressBar,
+    progress_bar: ProgressBar,
     device: torch.device,
 ) -> LoadedSplit:
-    """Has a part's faces read into the store that `data.store` names; `device` is where they will be computed with.
+    """Reads the images of a split into the store `data.store`; `device` is the computing device.
 
-    What cannot be read is refused or left out as `data.on_bad_image` says. Raises DataError that lists every bad image,
-    or the classes that leaving them out has emptied: of `train` any, of another part all.
+    Raises DataError that lists the unreadable images with `data.on_bad_image: error`; with `skip` they are left out, and
+    DataError is raised if no image of a class of `train`, or of all classes of another split, can be read.
     """
     geometry = Geometry(data.image_size, data.crop, data.fit)
-    kind, notes = _choose_store(name, len(image_list.labels), geometry, data, device)
-    with progress(total=len(image_list.labels), desc=f"reading {name}", unit="face") as bar:
+    kind, notes = _choose_store(name, len(image_list), geometry, data, device)
+    with progress_bar(total=len(image_list), desc=f"reading {name}", unit="image") as bar:
         faces: Store
-        bad: Bad
+        errors: ReadErrors
         if kind == "memory":
-            faces, bad = in_memory(image_list.paths, geometry, bar.update)
+            faces, errors = read_into_memory(image_list.paths, geometry, bar.update)
         elif kind == "device":
-            faces, bad = on_device(image_list.paths, geometry, device, bar.update)
+            faces, errors = read_onto_device(image_list.paths, geometry, device, bar.update)
         elif kind == "disk":
-            faces, bad = on_disk(image_list.paths, geometry, data.root, data.cache_dir, bar.update)
+            faces, errors = read_through_cache(image_list.paths, geometry, data.root, data.cache_dir, bar.update)
         else:
-            faces, bad = streamed(image_list.paths, geometry, data.root, data.cache_dir, bar.update)
-    skipped = tuple(error for _, error in bad)
-    without = tuple(classes[image_list.labels[index]] for index, _ in bad)
-    if data.on_bad_image == "error":
-        refuse_bad(skipped)
-    if bad:
-        kept = np.setdiff1d(np.arange(len(faces)), [index for index, _ in bad])
-        has = set(image_list.labels[kept].tolist())
-        lost = sorted(set(image_list.labels.tolist()) - has)
-        unread = tuple(f"{name}: no image of `{classes[label]}` can be read" for label in lost)
-        if unread and (name == "train" or not has):
-            raise DataError(*unread, hint=str(skipped[0]))
-        notes += unread
+            faces, errors = open_stream(image_list.paths, geometry, data.root, data.cache_dir, bar.update)
+    skipped = tuple(error for _, error in errors)
+    skipped_classes = tuple(classes[image_list.labels[index]] for index, _ in errors)
+    if errors and data.on_bad_image == "error":
+        more = [f"and {plural(len(errors) - _LISTED, 'more unreadable image')}"] if len(errors) > _LISTED else []
+        raise DataError(
+            *map(str, skipped[:_LISTED]),
+            *more,
+            hint="repair or remove them, or skip them with `--set data.on_bad_image=skip`",
+        )
+    if errors:
+        kept = np.setdiff1d(np.arange(len(faces)), [index for index, _ in errors])
+        present = set(image_list.labels[kept].tolist())
+        lost = sorted(set(image_list.labels.tolist()) - present)
+        problems = tuple(f"{name}: no image of `{classes[label]}` can be read" for label in lost)
+        if problems and (name == "train" or not present):
+            raise DataError(*problems, hint=str(skipped[0]))
+        notes += problems
         image_list, faces = image_list.take(kept), faces.take(kept)
-    return LoadedSplit(name, image_list, faces, skipped, without, notes)
+    return LoadedSplit(name, image_list, faces, skipped, skipped_classes, notes)
 
 
 def _choose_store(
     name: str, count: int, geometry: Geometry, data: DataConfig, device: torch.device
-) -> tuple[Kind, tuple[str, ...]]:
-    needed = count * float(np.prod(shape_of(geometry)))
+) -> tuple[StoreKind, tuple[str, ...]]:
+    needed = count * float(np.prod(face_shape(geometry)))
     available = measure_available(data.cache_dir, device)
     if data.store != "auto":
-        refuse_too_large(data.store, needed, available)
+        require_space(data.store, needed, available)
         return data.store, ()
-    kind, why = choose_store(needed, available)
-    return kind, (f"{name}: store `{kind}`: {why}",)
+    kind, reason = choose_store(needed, available)
+    return kind, (f"{name}: store `{kind}`: {reason}",)
 
 
-def load_unlabelled(name: str, folder: Path, data: DataConfig, progress: ProgressBar, device: torch.device) -> LoadedSplit:
-    """The images of a folder, whatever folders they lie in, all of one class that is called `name`.
+def load_unlabelled(name: str, folder: Path, data: DataConfig, progress_bar: ProgressBar, device: torch.device) -> LoadedSplit:
+    """Reads all images of a folder and its subfolders as one class called `name`.
 
-    Raises DataError where there are none, and as `load_part` does.
+    Raises DataError if there are none, and as `load_split` does.
     """
-    hint = "name a folder with images in it, or in folders in it"
-    paths = Paths.of(existing_folder(folder, f"{name}: {hint}"), images_below(folder, "", Counter()))
+    hint = "name a folder that contains images, directly or in subfolders"
+    paths = Paths.of(require_folder(folder, f"{name}: {hint}"), images_below(folder, "", Counter()))
     if len(paths) == 0:
-        raise DataError(f"{folder}: holds no images", hint=hint)
-    return load_split(name, ImageList(paths, np.zeros(len(paths), np.int32)), (name,), data, progress, device)
+        raise DataError(f"{folder}: contains no images", hint=hint)
+    return load_split(name, ImageList(paths, np.zeros(len(paths), np.int32)), (name,), data, progress_bar, device)

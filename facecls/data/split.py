@@ -1,4 +1,4 @@
-"""Who is train, val and test: seeded, stratified, and no group of images parted."""
+"""Splits images into train, val and test: seeded, stratified by class, with every group of images in one split."""
 
 import os
 import re
@@ -11,205 +11,185 @@ from numpy.typing import NDArray
 
 from facecls import seeding
 from facecls.config.schema import SplitConfig
-from facecls.data.listing import Indices, Paths
+from facecls.data.listing import SPLITS, ImageList, Indices, Labels, Paths
 from facecls.errors import DataError
-
-Labels = NDArray[np.int32]  # (N,), class numbers
+from facecls.text import plural
 
 _NAMED = 5  # examples in an error
 
 
 def split_images(
-    paths: Paths, labels: Labels, groups: Indices, classes: Sequence[str], split: SplitConfig, where: Path
+    images: ImageList, groups: Indices, classes: Sequence[str], split: SplitConfig, root: Path
 ) -> dict[str, Indices]:
-    """Shares all images out to `train`, `val` and, if asked for, `test`; each index stands in one, in order.
+    """The sorted indices of the images in `train`, `val` and, if configured, `test`; each image is in one of them.
 
-    Parts that `split.by_name` has come from the file names, the others from the rest: folds, or shares of each class.
+    Splits in `split.by_name` are taken from the file names; the others from the remaining images, as folds or as a share
+    of each class. `groups` (N,): images of equal number stay together, except in splits of `split.by_name`.
 
-    Raises DataError for classes that are too small to be split, and for names that make no parts.
+    Raises DataError if a class is too small to be split, if a pattern matches no file name, and if a class is left without
+    a training image.
     """
-    named = splits_by_name(paths, split.by_name)
+    labels = images.labels
+    named = _by_file_name(images.paths, split.by_name)
     assigned = np.full(len(labels), "train", object)
-    for split_name, members in named.items():
-        assigned[members] = split_name
+    for name, members in named.items():
+        assigned[members] = name
     rest = np.flatnonzero(assigned == "train")
-    shares = {
-        split_name: share
-        for split_name, share in (("val", split.val), ("test", split.test))
-        if share > 0 and split_name not in named
-    }
+    shares = {name: share for name, share in (("val", split.val), ("test", split.test)) if share > 0 and name not in named}
     if split.folds is not None:
         shares.pop("val", None)
     if shares:
-        assigned[rest] = _by_share(labels[rest], groups[rest], classes, shares, split.seed, where)
+        assigned[rest] = _by_share(labels[rest], groups[rest], classes, shares, split.seed, root)
     if split.folds is not None:
         rest = np.flatnonzero(assigned == "train")
-        fold = _by_fold(labels[rest], groups[rest], classes, split.folds, split.seed, where)
+        fold = _by_fold(labels[rest], groups[rest], classes, split.folds, split.seed, root)
         assigned[rest[fold == split.fold]] = "val"
-    _all_in_train(labels, assigned, classes, where)
-    return {
-        split_name: np.flatnonzero(assigned == split_name)
-        for split_name in ("train", "val", "test")
-        if (assigned == split_name).any()
-    }
+    trained = np.bincount(labels[assigned == "train"], minlength=len(classes))
+    untrained = np.flatnonzero(trained == 0).tolist()
+    if untrained:
+        raise DataError(
+            *(f"{root / classes[n]}: the split leaves no image of the class in train" for n in untrained),
+            hint="change `split.by_name` or `split.pattern`, or remove the class",
+        )
+    return {name: np.flatnonzero(assigned == name) for name in SPLITS if (assigned == name).any()}
 
 
-def splits_by_name(paths: Paths, patterns: Mapping[Literal["val", "test"], str]) -> dict[str, Indices]:
-    """The images in whose file name each part's regular expression is found.
+def _by_file_name(paths: Paths, patterns: Mapping[Literal["val", "test"], str]) -> dict[str, Indices]:
+    """The images whose file names match the regular expression of each split.
 
-    Raises DataError where that is none, or the same as another part's.
+    Raises DataError if a pattern matches no file name, and if a file name matches two.
     """
     if not patterns:
         return {}
-    names = [os.path.basename(paths.name(index)) for index in range(len(paths))]  # noqa: PTH119 -- millions of times
+    names = [os.path.basename(paths.name(index)) for index in range(len(paths))]  # noqa: PTH119 -- a Path is slow for millions
     found: dict[str, Indices] = {}
-    for split_name, pattern in patterns.items():
+    for split, pattern in patterns.items():
         search = re.compile(pattern).search
-        found[split_name] = np.array([index for index, name in enumerate(names) if search(name)], np.int64)
+        found[split] = np.array([index for index, name in enumerate(names) if search(name)], np.int64)
     problems = [
-        f"split.by_name.{split_name}: `{pattern}` is found in none of the {len(paths)} file names"
-        for split_name, pattern in patterns.items()
-        if len(found[split_name]) == 0
+        f"split.by_name.{split}: `{pattern}` matches none of the {len(paths)} file names"
+        for split, pattern in patterns.items()
+        if len(found[split]) == 0
     ]
-    twice = sorted(set.intersection(*(set(members.tolist()) for members in found.values()))) if len(found) > 1 else []
-    problems += [f"{paths[index]}: is named like val and like test" for index in twice[:_NAMED]]
+    both = sorted(set.intersection(*(set(members.tolist()) for members in found.values()))) if len(found) > 1 else []
+    problems += [f"{paths[index]}: matches the patterns of val and of test" for index in both[:_NAMED]]
     if problems:
-        examples = ", ".join(f"`{name}`" for name in names[:_NAMED])
-        raise DataError(*problems, hint=f"the file names begin with {examples}")
+        raise DataError(*problems, hint=f"the first file names are {', '.join(f'`{name}`' for name in names[:_NAMED])}")
     return found
 
 
 def _by_share(
-    labels: Labels, groups: Indices, classes: Sequence[str], shares: Mapping[str, float], seed: int, where: Path
+    labels: Labels, groups: Indices, classes: Sequence[str], shares: Mapping[str, float], seed: int, root: Path
 ) -> NDArray[np.object_]:
-    """The part of each image; a class gives each part about its share, and at least one image."""
+    """The split of each image, (N,): of each class about the share of the split, and at least one image."""
     counts = np.bincount(labels, minlength=len(classes))
-    needed = 1 + len(shares)
-    _refuse_small(labels, groups, classes, needed, where)
-    # The round of a half goes to the even number, as Python's does.
-    held = [np.clip(np.rint(share * counts), 1, None) for share in shares.values()]
-    quotas = np.stack([*held, counts - np.sum(held, axis=0)]).astype(np.int64)
-    short = np.flatnonzero(quotas[-1] < 1)  # small classes whose least of one each is more than their share
+    _require_groups(labels, groups, classes, 1 + len(shares), root)
+    held_out = [np.clip(np.rint(share * counts), 1, None) for share in shares.values()]
+    quotas = np.stack([*held_out, counts - np.sum(held_out, axis=0)]).astype(np.int64)
+    short = np.flatnonzero(quotas[-1] < 1)  # small classes, of which one image per held-out split leaves none for train
     quotas[:, short] = 1
     quotas[-1, short] = counts[short] - len(shares)
-    names = np.array([*shares, "train"], object)
-    splits: NDArray[np.object_] = names[share_out(labels, groups, quotas, ("split", seed), classes)]
-    return splits
+    splits: NDArray[np.object_] = np.array([*shares, "train"], object)
+    return splits[_assign(labels, groups, quotas, ("split", seed), classes)]
 
 
-def _by_fold(labels: Labels, groups: Indices, classes: Sequence[str], folds: int, seed: int, where: Path) -> Indices:
-    """The fold of each image; a class gives each fold as many as the others, give or take one."""
+def _by_fold(labels: Labels, groups: Indices, classes: Sequence[str], folds: int, seed: int, root: Path) -> Indices:
+    """The fold of each image, (N,): of each class equally many in each fold, up to one."""
     counts = np.bincount(labels, minlength=len(classes))
-    _refuse_small(labels, groups, classes, 2, where)
-    # Which folds get one more goes round from class to class, so that the folds are of one size.
+    _require_groups(labels, groups, classes, 2, root)
+    # The remainder of a class goes to the folds after those of the class before, so that the folds are of equal size.
     first = np.concatenate([[0], np.cumsum(counts % folds)[:-1]])
     turn = (np.arange(folds)[:, None] - first) % folds
     quotas = counts // folds + (turn < counts % folds)
-    fold = share_out(labels, groups, quotas, ("folds", seed), classes)
+    fold = _assign(labels, groups, quotas, ("folds", seed), classes)
     filled = len(np.unique(fold))
     if filled < folds:
         raise DataError(
-            f"split.folds: the {len(labels)} images of {where} make {filled} folds, not {folds}",
-            hint="ask for fewer folds; images of one split.group cannot be parted",
+            f"split.folds: the {len(labels)} images of {root} fill only {filled} of {folds} folds",
+            hint="reduce `split.folds`; images of one group (`split.group`) stay in one fold",
         )
     return fold
 
 
-def share_out(
-    labels: Labels, groups: Indices, quotas: Indices, numbers: tuple[int | str, ...], classes: Sequence[str]
+def _assign(
+    labels: Labels, groups: Indices, quotas: Indices, seed_key: tuple[int | str, ...], classes: Sequence[str]
 ) -> Indices:
-    """Gives every image to one of P parts, groups whole, close to `quotas` (P, C) images of each class; (N,) parts.
+    """Assigns each image to one of P splits, (N,), with groups kept whole and `quotas` (P, C) images per class approached.
 
-    The largest groups are dealt first, each to the part that lacks most of its classes; single images, in an order that
-    follows from `numbers` and the class's name, fill up what is lacking. Every part gets some of each class as long as
-    there are groups for it.
+    Groups of two or more come first, by falling size: each goes to the split that lacks most images of its classes.
+    Single images then fill the gaps in an order seeded by `seed_key` and the class name. Every split gets images of every
+    class in its quota as long as there are enough groups.
     """
-    splits = np.full(len(labels), -1)
+    assigned = np.full(len(labels), -1)
     _, group_of, sizes = np.unique(groups, return_inverse=True, return_counts=True)
-    available = quotas.astype(np.int64)
-    filled = np.zeros(quotas.shape, bool)
+    remaining = quotas.astype(np.int64)  # images that each split still lacks, (P, C)
+    filled = np.zeros(quotas.shape, bool)  # whether the split has images of the class
     wanted = quotas > 0
-    # Groups that have not been dealt yet, of each class
     pairs = np.unique(np.stack([group_of, labels]), axis=1)
-    left = np.bincount(pairs[1], minlength=quotas.shape[1])
-    for members in _dealt(group_of, sizes, numbers):
-        kinds, counts = np.unique(labels[members], return_counts=True)
-        lacking = wanted[:, kinds] & ~filled[:, kinds]
-        pressed = (lacking & (left[kinds] <= lacking.sum(axis=0))).any(axis=1)
-        score = (available[:, kinds] * counts / np.square(quotas[:, kinds].sum(axis=0))).sum(axis=1)
-        score = np.where(pressed, score, -np.inf) if pressed.any() else score
-        split_name = (
-            len(score) - 1 - int(np.argmax(score[::-1]))
-        )  # of equals the last: train, before a part that is to be small
-        splits[members] = split_name
-        available[split_name, kinds] -= counts
-        filled[split_name, kinds] = True
-        left[kinds] -= 1
-    singles = np.flatnonzero(splits < 0)
+    groups_left = np.bincount(pairs[1], minlength=quotas.shape[1])  # not yet assigned, of each class
+    for members in _groups_by_size(group_of, sizes, seed_key):
+        present, counts = np.unique(labels[members], return_counts=True)
+        lacking = wanted[:, present] & ~filled[:, present]
+        # Splits that would stay without a class if this group went elsewhere.
+        urgent = (lacking & (groups_left[present] <= lacking.sum(axis=0))).any(axis=1)
+        score = (remaining[:, present] * counts / np.square(quotas[:, present].sum(axis=0))).sum(axis=1)
+        score = np.where(urgent, score, -np.inf) if urgent.any() else score
+        best = len(score) - 1 - int(np.argmax(score[::-1]))  # the last of equals: train is last
+        assigned[members] = best
+        remaining[best, present] -= counts
+        filled[best, present] = True
+        groups_left[present] -= 1
+    singles = np.flatnonzero(assigned < 0)
     by_class = np.split(
         singles[np.argsort(labels[singles], kind="stable")],
         np.cumsum(np.bincount(labels[singles], minlength=quotas.shape[1]))[:-1],
     )
-    for kind, members in enumerate(by_class):
-        order = np.random.default_rng(seeding.seed_of(*numbers, classes[kind])).permutation(members)
-        splits[order] = np.repeat(
-            np.arange(len(quotas)), _filling(available[:, kind], wanted[:, kind] & ~filled[:, kind], len(order))
-        )
-    return splits
+    for label, members in enumerate(by_class):
+        order = np.random.default_rng(seeding.seed_of(*seed_key, classes[label])).permutation(members)
+        per_split = _singles_per_split(remaining[:, label], wanted[:, label] & ~filled[:, label], len(order))
+        assigned[order] = np.repeat(np.arange(len(quotas)), per_split)
+    return assigned
 
 
-def _dealt(group_of: Indices, sizes: Indices, numbers: tuple[int | str, ...]) -> list[Indices]:
-    """The members of each group of two or more: the largest first, equal ones in an order that follows from `numbers`."""
-    big = np.flatnonzero(sizes > 1)
-    big = np.random.default_rng(seeding.seed_of(*numbers, "groups")).permutation(big)
-    big = big[np.argsort(-sizes[big], kind="stable")]
+def _groups_by_size(group_of: Indices, sizes: Indices, seed_key: tuple[int | str, ...]) -> list[Indices]:
+    """The members of each group of two or more, the largest first, equal sizes in random order."""
+    large = np.flatnonzero(sizes > 1)
+    large = np.random.default_rng(seeding.seed_of(*seed_key, "groups")).permutation(large)
+    large = large[np.argsort(-sizes[large], kind="stable")]
     members = np.split(np.argsort(group_of, kind="stable"), np.cumsum(sizes)[:-1])
-    return [members[group] for group in big.tolist()]
+    return [members[group] for group in large.tolist()]
 
 
-def _filling(available: Indices, empty: NDArray[np.bool_], count: int) -> list[int]:
-    """How many of `count` single images each part gets: one where it has none, and the rest where most is lacking."""
-    if (available >= 0).all() and available.sum() == count:
-        return [int(number) for number in available]
-    given = [0] * len(available)
-    for split_name in np.flatnonzero(empty)[:count]:
-        given[split_name] = 1
+def _singles_per_split(remaining: Indices, empty: NDArray[np.bool_], count: int) -> list[int]:
+    """How many of `count` single images of a class go to each split: one to each empty split, the rest to the largest gaps."""
+    if (remaining >= 0).all() and remaining.sum() == count:
+        return [int(number) for number in remaining]
+    given = [0] * len(remaining)
+    for split in np.flatnonzero(empty)[:count]:
+        given[split] = 1
     for _ in range(count - sum(given)):
-        given[int(np.argmax(available - given))] += 1
+        given[int(np.argmax(remaining - given))] += 1
     return given
 
 
-def _refuse_small(labels: Labels, groups: Indices, classes: Sequence[str], needed: int, where: Path) -> None:
+def _require_groups(labels: Labels, groups: Indices, classes: Sequence[str], needed: int, root: Path) -> None:
+    """Raises DataError for classes with fewer than `needed` images or groups of images."""
     counts = np.bincount(labels, minlength=len(classes)).tolist()
     pairs = np.unique(np.stack([labels, groups]), axis=1)
-    units = np.bincount(pairs[0], minlength=len(classes)).tolist()
-    few = [number for number, count in enumerate(counts) if count < needed]
+    group_counts = np.bincount(pairs[0], minlength=len(classes)).tolist()
+    few = [n for n, count in enumerate(counts) if count < needed]
     if few:
         raise DataError(
-            *(f"{where / classes[n]}: holds {_images(counts[n])}, a split needs {needed}" for n in few),
-            hint=f"add images, or put the parts into folders yourself: {where / 'train'} and {where / 'val'}",
+            *(f"{root / classes[n]}: has {plural(counts[n], 'image')}, a split needs {needed}" for n in few),
+            hint=f"add images, or make the splits yourself, as folders {root / 'train'} and {root / 'val'}",
         )
-    bound = [number for number, count in enumerate(units) if count < needed]
-    if bound:
+    few = [n for n, count in enumerate(group_counts) if count < needed]
+    if few:
         raise DataError(
             *(
-                f"{where / classes[n]}: its {_images(counts[n])} are {units[n]} group{'s' * (units[n] != 1)}, "
-                f"a split needs {needed}"
-                for n in bound
+                f"{root / classes[n]}: has {plural(counts[n], 'image')} in {plural(group_counts[n], 'group')}, "
+                f"a split needs {plural(needed, 'group')}"
+                for n in few
             ),
-            hint="add images of another day, or let groups be parted with --set split.group=none",
+            hint="add images taken at another time, or split groups with `--set split.group=none`",
         )
-
-
-def _all_in_train(labels: Labels, assigned: NDArray[np.object_], classes: Sequence[str], where: Path) -> None:
-    trained = np.bincount(labels[assigned == "train"], minlength=len(classes))
-    without = np.flatnonzero(trained == 0).tolist()
-    if without:
-        raise DataError(
-            *(f"{where / classes[n]}: the split leaves none of its images to train on" for n in without),
-            hint="change split.by_name or split.pattern, or leave the class out",
-        )
-
-
-def _images(count: int) -> str:
-    return f"{count} image{'s' * (count != 1)}"

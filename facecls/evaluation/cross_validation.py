@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from facecls import checkpoint
 from facecls.checkpoint import Checkpoint
-from facecls.data.dataset import ImageList
+from facecls.data.listing import ImageList
 from facecls.data.load import load_split
 from facecls.device import Device
 from facecls.evaluation.evaluate import Evaluation, evaluate_checkpoint

@@ -7,8 +7,8 @@ from typing import Any
 
 from facecls.checkpoint import Checkpoint
 from facecls.config.schema import DataConfig
-from facecls.data.dataset import ImageList, index_dataset, map_to_classes
-from facecls.data.listing import split_folders
+from facecls.data.dataset import index_dataset, map_to_classes
+from facecls.data.listing import ImageList, split_folders
 from facecls.data.load import LoadedSplit, load_split, load_unlabelled
 from facecls.device import Device
 from facecls.errors import DataError, ImageError

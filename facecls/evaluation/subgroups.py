@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from facecls.data.dataset import ImageList
+from facecls.data.listing import ImageList
 from facecls.errors import DataError
 from facecls.evaluation.intervals import wilson_interval
 from facecls.open_set.temperature import Ints

@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 
 from facecls.checkpoint import Checkpoint
 from facecls.config.schema import UNKNOWN
-from facecls.data.stores.worker import available_cores
-from facecls.device import Device
+from facecls.device import Device, available_cores
 from facecls.errors import ImageError
 from facecls.evaluation.infer import BATCH, forward_batches
 from facecls.faces.geometry import Geometry, read_face

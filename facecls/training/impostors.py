@@ -15,7 +15,7 @@ from torch import Tensor
 from facecls import seeding
 from facecls.data.listing import Indices
 from facecls.data.load import LoadedSplit
-from facecls.data.stores.memory import Faces, Store
+from facecls.data.stores.memory import FaceArray, Store
 from facecls.device import Device
 from facecls.evaluation.infer import infer
 from facecls.models.classifier import FaceClassifier
@@ -36,7 +36,7 @@ class SyntheticImpostors:
     def __len__(self) -> int:
         return len(self.sources)
 
-    def __getitem__(self, indices: Indices) -> Faces:
+    def __getitem__(self, indices: Indices) -> FaceArray:
         bands = [self._faces[numbers].astype(np.float32) for numbers in self.sources[indices].T]
         weights = _row_weights(bands[0].shape[1])
         blended = sum(weight[:, None, None] * band for weight, band in zip(weights, bands, strict=True))

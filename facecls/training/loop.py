@@ -169,7 +169,7 @@ class Loop:
                 if state.seconds - peeked > _PEEK_SECONDS:
                     peeked = state.seconds
                     loss, accuracy = state.running.peek()
-                    speed = self.loader.faces_until(state.step) / state.epoch_seconds["train"]
+                    speed = self.loader.images_seen(state.step) / state.epoch_seconds["train"]
                     bar.set_postfix_str(
                         f"loss {loss:.3f}, accuracy {accuracy:.1%}, {speed:.0f} images/s, data wait {state.data_wait:.1%}",
                         refresh=False,

@@ -40,7 +40,7 @@ def train(config: Config, run: Run, progress: Progress, *, resume: bool) -> Trai
         # Before the directory is created.
         resuming_run = resume and run.last.exists()
         data = _data_config(config, run, resuming_run)
-        dataset = index_dataset(data, config.split, reporter.bar, whole=resuming_run)
+        dataset = index_dataset(data, config.split, reporter.bar, require_all=resuming_run)
         if not resuming_run:
             check_class_names(config, dataset.classes)
         if run.folder.resolve() == config.data.root.resolve():
@@ -191,8 +191,7 @@ def _write_inputs(run: Run, config: Config, device: Device, dataset: DatasetInde
     paths = (path for image_list in image_lists.values() for path in image_list.paths)
     run.write_environment(device=str(device), threads=torch.get_num_threads(), data=hash_of(paths))
     skipped = [pair for split in splits for pair in zip(split.skipped, split.skipped_classes, strict=True)]
-    written = {name: (each.paths, each.labels) for name, each in image_lists.items()}
-    write_split_file(run.split, written, dataset.classes, skipped, config.data.root)
+    write_split_file(run.split, image_lists, dataset.classes, skipped, config.data.root)
 
 
 def _data_config(config: Config, run: Run, resuming_run: bool) -> DataConfig:

@@ -1,8 +1,8 @@
-"""How long FaceFolder and torchvision's ImageFolder take to list a folder, and how much memory their lists take.
+"""Time and memory that FaceFolder and torchvision's ImageFolder take to list a folder.
 
     python scripts/benchmarks/index.py [--files 1000000] [--classes 10000]
 
-Makes hard links to one small image in a temporary folder, and lists it with each in a process of its own.
+Lists a temporary folder of hard links to small images with each of them, in separate processes.
 """
 
 import argparse
@@ -25,9 +25,9 @@ from torchvision.datasets import ImageFolder
 def peak():  # MB; ru_maxrss is in bytes on macOS, in KB elsewhere
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
 
-before, begun = peak(), time.perf_counter()
-found = {"FaceFolder": FaceFolder, "ImageFolder": ImageFolder}[sys.argv[2]](sys.argv[1])
-print(json.dumps({"seconds": time.perf_counter() - begun, "peak": peak(), "before": before, "files": len(found)}))
+before, start = peak(), time.perf_counter()
+dataset = {"FaceFolder": FaceFolder, "ImageFolder": ImageFolder}[sys.argv[2]](sys.argv[1])
+print(json.dumps({"seconds": time.perf_counter() - start, "peak": peak(), "before": before, "files": len(dataset)}))
 """
 
 
@@ -35,31 +35,30 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--files", type=int, default=1_000_000)
     parser.add_argument("--classes", type=int, default=10_000)
-    parser.add_argument("--repeat", type=int, default=3, help="the fastest of so many is printed")
-    asked = parser.parse_args()
+    parser.add_argument("--repeat", type=int, default=3, help="runs of each; the fastest is printed")
+    args = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         root = Path(temporary) / "faces"
-        begun = time.perf_counter()
-        link_images(root, asked.files, asked.classes)
-        print(f"{asked.files:,} files in {asked.classes:,} classes, made in {time.perf_counter() - begun:.0f} s")
+        start = time.perf_counter()
+        link_images(root, args.files, args.classes)
+        print(f"{args.files:,} files in {args.classes:,} classes, created in {time.perf_counter() - start:.0f} s")
         runs: dict[str, list[dict[str, float]]] = {"FaceFolder": [], "ImageFolder": []}
-        for _ in range(asked.repeat):  # in turns, so that both meet the same neighbours on the machine
+        for _ in range(args.repeat):  # in turns, so that other load on the machine affects both
             for name, rows in runs.items():
-                rows.append(listed(root, name))
-    print(f"{'':12}{'seconds':>9}{'peak MB':>9}{'added MB':>10}{'bytes a file':>14}")
+                rows.append(measure(root, name))
+    print(f"{'':12}{'seconds':>9}{'peak MB':>9}{'added MB':>10}{'bytes per file':>16}")
     best = {name: min(rows, key=lambda row: row["seconds"]) for name, rows in runs.items()}
     for name, row in best.items():
         added = row["peak"] - row["before"]
-        print(f"{name:12}{row['seconds']:9.2f}{row['peak']:9.0f}{added:10.1f}{added * 1e6 / asked.files:14.0f}")
-    ours, theirs = best["FaceFolder"], best["ImageFolder"]
-    print(
-        f"FaceFolder takes 1/{(theirs['peak'] - theirs['before']) / (ours['peak'] - ours['before']):.1f} of the memory "
-        f"and {ours['seconds'] / theirs['seconds']:.2f} of the time"
+        print(f"{name:12}{row['seconds']:9.2f}{row['peak']:9.0f}{added:10.1f}{added * 1e6 / args.files:16.0f}")
+    (memory, seconds), (reference_memory, reference_seconds) = (
+        (row["peak"] - row["before"], row["seconds"]) for row in best.values()
     )
+    print(f"FaceFolder takes 1/{reference_memory / memory:.1f} of the memory and {seconds / reference_seconds:.2f} of the time")
 
 
 def link_images(root: Path, files: int, classes: int) -> None:
-    """Hard links in `classes` folders; a new image for every 50,000, because a file can have only so many names."""
+    """Creates hard links in `classes` folders, to one image per 50,000 links, as file systems limit the links of a file."""
     root.mkdir(parents=True)
     count = 0
     for number in range(classes):
@@ -73,8 +72,8 @@ def link_images(root: Path, files: int, classes: int) -> None:
             count += 1
 
 
-def listed(root: Path, name: str) -> dict[str, float]:
-    """What listing `root` took, in a process of its own."""
+def measure(root: Path, name: str) -> dict[str, float]:
+    """Lists `root` in another process; returns what `_LIST` prints."""
     done = subprocess.run([sys.executable, "-c", _LIST, str(root), name], check=True, capture_output=True, text=True)
     return dict(json.loads(done.stdout))
 

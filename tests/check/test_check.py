@@ -76,7 +76,7 @@ def test_thread_pools_are_no_larger_than_the_available_cores(
         init(pool, max_workers, *args, **kwargs)
 
     monkeypatch.setattr(ThreadPoolExecutor, "__init__", recording_init)
-    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1, 5}, raising=False)
+    monkeypatch.setattr("psutil.Process.cpu_affinity", lambda _: [0, 1, 5], raising=False)
     facecls("check", tiny(data={"cache_dir": str(tmp_path)}), "--html", tmp_path / "page.html")
     assert len(pools) >= 4 and set(pools) == {3}
 
@@ -117,7 +117,7 @@ def test_classes_that_cannot_be_split_are_a_finding_and_the_rest_is_still_found(
     result = facecls("check", tiny(data={"root": str(spoiled), "cache_dir": str(tmp_path)}), "--format", "json")
     plain = json.loads(result.out)
     assert plain["findings"][0]["kind"] == "no split" and plain["findings"][0]["severity"] == "error"
-    assert plain["findings"][0]["message"] == (f"training cannot start: {spoiled / 'lonely'}: holds 1 image, a split needs 2")
+    assert plain["findings"][0]["message"] == (f"training cannot start: {spoiled / 'lonely'}: has 1 image, a split needs 2")
     assert plain["dry_run"] is not None and plain["splits"] == {"train": 51}
 
 

@@ -101,8 +101,8 @@ def test_a_single_class_is_refused(facecls: Facecls, tmp_path: Path) -> None:
     Image.new("RGB", (50, 60)).save(tmp_path / "one" / "ada" / "1.png")
     result = facecls("init", tmp_path / "one", "--output", tmp_path / "one.yaml")
     assert result.err == (
-        f"error: {tmp_path / 'one'}: holds one class (`ada`), a classifier needs at least two\n\n"
-        "hint: give every class a folder of its own\n"
+        f"error: {tmp_path / 'one'}: has only one class (`ada`), a classifier needs at least two\n\n"
+        "hint: put the images of each class into its own folder\n"
     )
     assert not (tmp_path / "one.yaml").exists()
 

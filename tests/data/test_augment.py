@@ -1,4 +1,4 @@
-"""Random changes to faces, held against slow references that do one face at a time."""
+"""Augmentation against slow references for one image at a time."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ def augment(faces: Tensor, draws: Tensor, size: int = 24, **strengths: float) ->
 
 @pytest.fixture
 def faces() -> Tensor:
-    """Smooth ones, (6, 24, 24, 3): noise would have no image left after a turn."""
+    """Smooth images, uint8 (6, 24, 24, 3): rotated noise could not be compared."""
     coarse = torch.rand(6, 3, 5, 5, generator=torch.Generator().manual_seed(0))
     smooth = functional.interpolate(coarse, (24, 24), mode="bicubic").clamp(0, 1)
     return (smooth * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
@@ -31,15 +31,15 @@ def draws() -> Tensor:
     return draw(6, 0, 0, 0)
 
 
-def plain(faces: Tensor) -> Tensor:
+def as_float(faces: Tensor) -> Tensor:
     return faces.permute(0, 3, 1, 2).float() / 255
 
 
-def test_without_strengths_faces_stay_as_they_are(faces: Tensor, draws: Tensor) -> None:
-    assert torch.allclose(augment(faces, draws), plain(faces), atol=1e-5)
+def test_without_strengths_images_are_unchanged(faces: Tensor, draws: Tensor) -> None:
+    assert torch.allclose(augment(faces, draws), as_float(faces), atol=1e-5)
 
 
-def test_the_same_draws_give_the_same_faces(faces: Tensor) -> None:
+def test_the_same_random_numbers_give_the_same_images(faces: Tensor) -> None:
     full = Augment(AugmentConfig())
     assert torch.equal(draw(6, 1, 2, 3), draw(6, 1, 2, 3))
     assert torch.equal(full(faces, draw(6, 1, 2, 3), 24), full(faces, draw(6, 1, 2, 3), 24))
@@ -47,31 +47,31 @@ def test_the_same_draws_give_the_same_faces(faces: Tensor) -> None:
         assert not torch.equal(full(faces, draw(6, *other), 24), full(faces, draw(6, 1, 2, 3), 24))
 
 
-def test_a_face_s_change_does_not_depend_on_its_neighbours(faces: Tensor, draws: Tensor) -> None:
+def test_an_image_is_augmented_independently_of_its_batch(faces: Tensor, draws: Tensor) -> None:
     full = Augment(AugmentConfig(erase=1.0))
-    together = full(faces, draws, 24)
-    alone = torch.cat([full(faces[n : n + 1], draws[n : n + 1], 24) for n in range(6)])
-    assert torch.allclose(together, alone, atol=1e-6)
+    batched = full(faces, draws, 24)
+    single = torch.cat([full(faces[n : n + 1], draws[n : n + 1], 24) for n in range(6)])
+    assert torch.allclose(batched, single, atol=1e-6)
 
 
-def test_what_comes_out_has_the_asked_size_and_range(faces: Tensor, draws: Tensor) -> None:
+def test_the_output_has_the_requested_size_and_range(faces: Tensor, draws: Tensor) -> None:
     for size in (12, 24, 40):
         images = Augment(AugmentConfig(erase=1.0))(faces, draws, size)
         assert images.shape == (6, 3, size, size) and images.dtype == torch.float32
         assert images.min() >= 0 and images.max() <= 1
     halved = augment(faces, draws, 12)
-    assert torch.allclose(halved, functional.avg_pool2d(plain(faces), 2), atol=1e-5)
+    assert torch.allclose(halved, functional.avg_pool2d(as_float(faces), 2), atol=1e-5)
 
 
-def test_flipping_flips(faces: Tensor, draws: Tensor) -> None:
-    assert torch.allclose(augment(faces, draws, flip=1.0), plain(faces).flip(3), atol=1e-5)
+def test_flip_mirrors_images(faces: Tensor, draws: Tensor) -> None:
+    assert torch.allclose(augment(faces, draws, flip=1.0), as_float(faces).flip(3), atol=1e-5)
     some = augment(faces, draws, flip=0.5)
     flipped = draws[:, _COLUMNS["flip"]] < 0.5
     assert flipped.any() and not flipped.all()
-    assert torch.allclose(some, torch.where(flipped.view(-1, 1, 1, 1), plain(faces).flip(3), plain(faces)), atol=1e-5)
+    assert torch.allclose(some, torch.where(flipped.view(-1, 1, 1, 1), as_float(faces).flip(3), as_float(faces)), atol=1e-5)
 
 
-def test_the_grid_is_that_of_torch() -> None:
+def test_the_grid_equals_affine_grid_of_torch() -> None:
     maps = torch.randn(5, 2, 3, generator=torch.Generator().manual_seed(1))
     for size in (7, 24):
         assert torch.allclose(
@@ -79,31 +79,31 @@ def test_the_grid_is_that_of_torch() -> None:
         )
 
 
-def test_a_quarter_turn_turns_by_a_quarter(faces: Tensor, draws: Tensor) -> None:
+def test_the_largest_rotation_of_90_degrees_is_a_quarter_turn(faces: Tensor, draws: Tensor) -> None:
     draws = draws.clone()
     draws[:, _COLUMNS["rotate"]] = 1.0  # the largest angle
     turned = augment(faces, draws, rotate=90)
-    either = [torch.rot90(plain(faces), times, (2, 3)) for times in (1, 3)]
+    either = [torch.rot90(as_float(faces), times, (2, 3)) for times in (1, 3)]
     assert any(torch.allclose(turned, each, atol=1e-4) for each in either)
 
 
-def test_a_shift_of_a_quarter_moves_by_a_quarter_of_the_side(faces: Tensor, draws: Tensor) -> None:
+def test_the_largest_shift_of_a_quarter_moves_by_a_quarter_of_the_side(faces: Tensor, draws: Tensor) -> None:
     draws = draws.clone()
     draws[:, _COLUMNS["shift"]] = torch.tensor([1.0, 0.5])  # the largest to the right, none down
     moved = augment(faces, draws, shift=0.25)
-    assert torch.allclose(moved[..., :18], plain(faces)[..., 6:], atol=1e-4)
+    assert torch.allclose(moved[..., :18], as_float(faces)[..., 6:], atol=1e-4)
 
 
-def test_zooming_in_shows_the_middle(faces: Tensor, draws: Tensor) -> None:
+def test_zooming_in_shows_the_centre(faces: Tensor, draws: Tensor) -> None:
     draws = draws.clone()
     draws[:, _COLUMNS["zoom"]] = 0.0
     shown = augment(faces, draws, zoom=0.5, size=12)
-    assert torch.allclose(shown, plain(faces)[..., 6:18, 6:18], atol=1e-4)
+    assert torch.allclose(shown, as_float(faces)[..., 6:18, 6:18], atol=1e-4)
 
 
-def test_colours_change_as_written_out_for_one_face(faces: Tensor, draws: Tensor) -> None:
+def test_colours_change_as_in_a_reference_for_one_image(faces: Tensor, draws: Tensor) -> None:
     images = augment(faces, draws, brightness=0.3, contrast=0.4, saturation=0.5)
-    for number, face in enumerate(plain(faces)):
+    for number, face in enumerate(as_float(faces)):
         bright, contrast, saturation = (
             1 + amount * (2 * float(draws[number, _COLUMNS[name]]) - 1)
             for name, amount in (("brightness", 0.3), ("contrast", 0.4), ("saturation", 0.5))
@@ -114,7 +114,7 @@ def test_colours_change_as_written_out_for_one_face(faces: Tensor, draws: Tensor
         assert torch.allclose(images[number], (bright * expected).clamp(0, 1), atol=1e-5)
 
 
-def test_erasing_paints_one_rectangle_in_one_colour_and_leaves_the_rest(faces: Tensor) -> None:
+def test_erasing_fills_one_rectangle_with_one_value(faces: Tensor) -> None:
     draws = draw(6, 5, 0, 0)
     erased = augment(faces, draws, erase=1.0)
     same = torch.isclose(erased, augment(faces, draws), atol=1e-6).all(1)
@@ -128,9 +128,9 @@ def test_erasing_paints_one_rectangle_in_one_colour_and_leaves_the_rest(faces: T
     assert torch.equal(changed, draws[:, _COLUMNS["erase"]][:, 0] < 0.5)
 
 
-def test_strength_scales_all_but_flips(faces: Tensor, draws: Tensor) -> None:
+def test_strength_scales_everything_but_flips(faces: Tensor, draws: Tensor) -> None:
     full = AugmentConfig(flip=1.0, erase=1.0)
-    assert torch.allclose(Augment(full)(faces, draws, 24, 0.0), plain(faces).flip(3), atol=1e-5)
+    assert torch.allclose(Augment(full)(faces, draws, 24, 0.0), as_float(faces).flip(3), atol=1e-5)
     halves = {
         name: getattr(full, name) / 2 for name in ("rotate", "zoom", "shift", "brightness", "contrast", "saturation", "erase")
     }
@@ -138,7 +138,7 @@ def test_strength_scales_all_but_flips(faces: Tensor, draws: Tensor) -> None:
     assert torch.allclose(Augment(full)(faces, draws, 24, 0.5), half, atol=1e-5)
 
 
-def test_adding_an_augmentation_changes_no_other_draw(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_added_augmentation_changes_no_other_random_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     before = {name: draw(6, 1, 2, 3)[:, columns] for name, columns in _COLUMNS.items()}
     monkeypatch.setattr(module, "_ALL", {"shear": Augmentation(GEOMETRY["zoom"].function, 3)} | module._ALL)
     after = draw(6, 1, 2, 3)
@@ -151,14 +151,14 @@ def batch(classes: int = 3) -> tuple[Tensor, Tensor]:
     return images, functional.one_hot(torch.arange(8) % classes, classes).float()
 
 
-def test_nothing_is_mixed_where_nothing_is_asked_for() -> None:
+def test_without_mixup_and_cutmix_nothing_is_mixed() -> None:
     images, targets = batch()
     mixed = mix(images, targets, OFF, (0, 0, 0))
     assert mixed[0] is images and mixed[1] is targets
 
 
 @pytest.mark.parametrize(("mixup", "cutmix"), [(0.4, 0.0), (0.0, 1.0), (0.4, 1.0)])
-def test_mixed_targets_add_up_to_one(mixup: float, cutmix: float) -> None:
+def test_mixed_targets_sum_to_one(mixup: float, cutmix: float) -> None:
     for step in range(10):
         images, targets = batch()
         config = OFF.model_copy(update={"mixup": mixup, "cutmix": cutmix})
@@ -166,10 +166,10 @@ def test_mixed_targets_add_up_to_one(mixup: float, cutmix: float) -> None:
         assert torch.allclose(shares.sum(1), torch.ones(8)) and (shares >= 0).all()
         again, _ = mix(images, targets, config, (0, 0, step))
         assert torch.equal(mixed, again)
-        assert torch.equal(images, batch()[0])  # the batch itself is left as it was
+        assert torch.equal(images, batch()[0])  # the input is not modified
 
 
-def test_mixup_blends_images_as_it_blends_targets() -> None:
+def test_mixup_blends_images_and_targets_alike() -> None:
     images, targets = batch(classes=8)
     mixed, shares = mix(images, targets, OFF.model_copy(update={"mixup": 1.0}), (0, 0, 0))
     for number in range(8):
@@ -177,7 +177,7 @@ def test_mixup_blends_images_as_it_blends_targets() -> None:
         assert torch.allclose(mixed[number], torch.full((3, 16, 16), expected), atol=1e-6)
 
 
-def test_cutmix_sets_in_as_much_as_its_targets_say() -> None:
+def test_the_area_of_cutmix_equals_the_change_of_the_targets() -> None:
     images, targets = batch(classes=8)
     areas = []
     for step in range(20):

@@ -1,4 +1,4 @@
-"""The names of many files in few bytes."""
+"""Paths of many files in little memory; which entries of a folder are classes and images."""
 
 import errno
 import os
@@ -22,7 +22,7 @@ def touch(root: Path, *names: str) -> None:
         (root / name).touch()
 
 
-def test_paths_read_like_a_list_of_strings() -> None:
+def test_paths_behave_like_a_list_of_strings() -> None:
     names = ["a/1.jpg", "b/zwölf 😀.png", "b/new\nline.png", "/elsewhere/c.jpg"]
     paths = Paths.of("root", names)
     expected = ["root/a/1.jpg", "root/b/zwölf 😀.png", "root/b/new\nline.png", "/elsewhere/c.jpg"]
@@ -33,7 +33,7 @@ def test_paths_read_like_a_list_of_strings() -> None:
         paths[4]
 
 
-def test_paths_can_be_taken_joined_and_pickled() -> None:
+def test_paths_can_be_indexed_concatenated_and_pickled() -> None:
     paths = Paths.of("root", ["a", "bb", "", "cccc"])
     assert list(paths.take(np.array([3, 0, 3]))) == ["root/cccc", "root/a", "root/cccc"]
     assert list(paths + paths.take(np.array([1]))) == [*paths, "root/bb"]
@@ -41,12 +41,12 @@ def test_paths_can_be_taken_joined_and_pickled() -> None:
     assert len(paths.take(np.array([], np.int64))) == 0
 
 
-def test_a_name_that_is_not_unicode_comes_back_as_it_was() -> None:
+def test_a_name_that_is_not_unicode_is_preserved() -> None:
     name = os.fsdecode(b"caf\xe9.jpg")
     assert Paths.of("root", [name]).name(0) == name
 
 
-def test_the_names_take_their_own_length_and_four_bytes() -> None:
+def test_each_path_takes_the_length_of_its_name_and_four_bytes() -> None:
     paths = Paths.of("root", [f"person/{number:06}.jpg" for number in range(1000)])
     assert len(pickle.dumps(paths)) < 1000 * (len("person/000000.jpg") + 4) + 1000
 
@@ -55,7 +55,7 @@ def test_numbers_in_names_sort_as_numbers() -> None:
     assert sorted(["s10", "s2", "S1", "s", "2", "10"], key=natural_key) == ["S1", "s", "s2", "s10", "2", "10"]
 
 
-def test_classes_that_differ_in_leading_zeros_have_one_order(tmp_path: Path) -> None:
+def test_classes_that_differ_in_leading_zeros_have_a_fixed_order(tmp_path: Path) -> None:
     for name in ("1", "01", "001", "2"):
         (tmp_path / name).mkdir()
     assert class_folders(tmp_path, Counter()) == ["001", "01", "1", "2"]
@@ -65,28 +65,28 @@ def test_images_are_those_with_a_known_suffix_in_sorted_order(tmp_path: Path) ->
     touch(tmp_path, "ada/b.JPG", "ada/a.png", "ada/c.jpeg", "ada/notes.txt", "ada/.hidden.jpg", "ada/Thumbs.db", "ada/png")
     counts: Counter[str] = Counter()
     assert list(images_below(tmp_path, "ada", counts)) == ["ada/a.png", "ada/b.JPG", "ada/c.jpeg"]
-    assert counts == {"hidden or system": 2, "not images": 2}
+    assert counts == {"hidden or system": 2, "not an image": 2}
 
 
-def test_a_folder_named_like_a_image_is_a_folder(tmp_path: Path) -> None:
+def test_a_folder_with_the_suffix_of_an_image_is_a_folder(tmp_path: Path) -> None:
     touch(tmp_path, "ada/a.jpg", "ada/album.jpg/1.jpg")
     assert list(images_below(tmp_path, "ada", Counter())) == ["ada/a.jpg", "ada/album.jpg/1.jpg"]
 
 
-def test_folders_in_a_class_belong_to_it_in_natural_order(tmp_path: Path) -> None:
+def test_subfolders_belong_to_the_class_in_natural_order(tmp_path: Path) -> None:
     touch(tmp_path, "ada/day10/1.jpg", "ada/day2/1.jpg", "ada/z.jpg")
     assert list(images_below(tmp_path, "ada", Counter())) == ["ada/z.jpg", "ada/day2/1.jpg", "ada/day10/1.jpg"]
 
 
-def test_links_that_go_round_in_a_circle_are_passed_over(tmp_path: Path) -> None:
+def test_circular_links_are_ignored(tmp_path: Path) -> None:
     touch(tmp_path, "ada/day/1.jpg")
     (tmp_path / "ada" / "day" / "again").symlink_to(tmp_path / "ada")
     counts: Counter[str] = Counter()
     assert list(images_below(tmp_path, "ada", counts)) == ["ada/day/1.jpg"]
-    assert counts == {"links that go round in a circle": 1}
+    assert counts == {"circular link": 1}
 
 
-def test_a_folder_that_goes_while_the_others_are_read_holds_no_images(tmp_path: Path) -> None:
+def test_a_subfolder_deleted_while_others_are_listed_counts_as_empty(tmp_path: Path) -> None:
     touch(tmp_path, "a.jpg", "day1/1.jpg", "day2/1.jpg", "day3/1.jpg")
     found = images_below(tmp_path, "", Counter())
     assert next(found) == "a.jpg"
@@ -96,42 +96,42 @@ def test_a_folder_that_goes_while_the_others_are_read_holds_no_images(tmp_path: 
     assert list(found) == ["day3/1.jpg"]
 
 
-def test_a_folder_that_goes_as_it_is_opened_holds_no_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_subfolder_deleted_as_it_is_opened_counts_as_empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     touch(tmp_path, "a.jpg", "day1/1.jpg", "day2/1.jpg")
-    plain = os.scandir
+    original = os.scandir
 
     def scandir(folder: bytes) -> Any:
         if folder.endswith(b"day1"):
             Path(os.fsdecode(folder)).rename(tmp_path / ".gone")
-        return plain(folder)
+        return original(folder)
 
     monkeypatch.setattr("os.scandir", scandir)
     counts: Counter[str] = Counter()
     assert list(images_below(tmp_path, "", counts)) == ["a.jpg", "day2/1.jpg"] and not counts
 
 
-def test_the_folder_that_was_asked_for_must_be_there(tmp_path: Path) -> None:
+def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         list(images_below(tmp_path / "gone", "", Counter()))
     assert str(caught.value) == f"{tmp_path / 'gone'}: cannot be read: no such file or directory"
 
 
-def test_a_link_that_cannot_be_followed_is_no_folder(tmp_path: Path) -> None:
+def test_a_link_that_cannot_be_followed_is_not_a_folder(tmp_path: Path) -> None:
     touch(tmp_path, "ada/1.jpg")
     for name in ("ada/2.jpg", "ada/more", "bob"):
         (tmp_path / name).symlink_to(tmp_path / name)
     counts: Counter[str] = Counter()
     assert class_folders(tmp_path, counts) == ["ada"]
-    assert list(images_below(tmp_path, "ada", counts)) == ["ada/1.jpg", "ada/2.jpg"]  # reading it will say what is wrong
-    assert counts == {"beside the class folders": 1, "not images": 1}
+    assert list(images_below(tmp_path, "ada", counts)) == ["ada/1.jpg", "ada/2.jpg"]  # decoding it reports the reason
+    assert counts == {"outside the class folders": 1, "not an image": 1}
 
 
-def test_a_folder_in_one_that_may_only_be_listed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_subfolder_without_permission_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     touch(tmp_path, "ada/day/1.jpg")
 
     def forbid(call: Callable[..., Any]) -> Callable[..., Any]:
         def forbidden(path: Any, *arguments: Any, **options: Any) -> Any:
-            if isinstance(path, bytes) and path.endswith(b"day"):  # root may read everything
+            if isinstance(path, bytes) and path.endswith(b"day"):  # as root has all permissions
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
             return call(path, *arguments, **options)
 
@@ -145,8 +145,8 @@ def test_a_folder_in_one_that_may_only_be_listed_is_named(tmp_path: Path, monkey
     assert str(caught.value) == f"{tmp_path / 'ada' / 'day'}: cannot be read: permission denied"
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
-def test_a_folder_that_may_not_be_read_is_named(tmp_path: Path) -> None:
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root has all permissions")
+def test_a_folder_without_permission_is_an_error(tmp_path: Path) -> None:
     touch(tmp_path, "ada/1.jpg")
     (tmp_path / "ada").chmod(0)
     with pytest.raises(DataError) as caught:

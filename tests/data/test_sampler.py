@@ -1,4 +1,4 @@
-"""Which faces form step k of epoch e."""
+"""Training and evaluation batches: order, sharding, prefetching and class balance."""
 
 import threading
 import time
@@ -11,27 +11,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from facecls.data.dataset import ImageList
-from facecls.data.listing import Indices, Paths
+from facecls.data.listing import ImageList, Indices, Paths
 from facecls.data.load import LoadedSplit
-from facecls.data.sampler import (
-    Balance,
-    Batch,
-    TrainLoader,
-    balanced_order,
-    class_weights,
-    eval_batches,
-    loss_weights,
-    steps_of,
-)
-from facecls.data.stores.memory import ArrayStore, DeviceStore, Faces, Store
+from facecls.data.sampler import Balance, Batch, TrainLoader, balanced_order, eval_batches, loss_weights, steps_per_epoch
+from facecls.data.stores.memory import ArrayStore, DeviceStore, FaceArray, Store
 from facecls.device import Device
 
 CPU = Device(torch.device("cpu"), torch.float32)
 
 
 def split(counts: list[int], *, on_device: bool = False) -> LoadedSplit:
-    """Faces of one pixel whose red and green tell their number."""
+    """Images of one pixel, whose red and green encode their index."""
     count = sum(counts)
     faces = np.zeros((count, 1, 1, 3), np.uint8)
     faces[:, 0, 0, 0], faces[:, 0, 0, 1] = np.arange(count) % 256, np.arange(count) // 256
@@ -40,15 +30,15 @@ def split(counts: list[int], *, on_device: bool = False) -> LoadedSplit:
     return LoadedSplit("train", ImageList(Paths.of(Path(), map(str, range(count))), labels), store)
 
 
-def numbers(batch: Batch) -> list[int]:
+def indices(batch: Batch) -> list[int]:
     return (batch.faces[:, 0, 0, 0].int() + 256 * batch.faces[:, 0, 0, 1].int()).tolist()
 
 
 @pytest.mark.parametrize("on_device", [False, True])
-def test_an_epoch_goes_through_every_face_once_with_its_label(on_device: bool) -> None:
+def test_an_epoch_has_every_image_once_with_its_label(on_device: bool) -> None:
     faces = split([200, 103], on_device=on_device)
     batches = list(TrainLoader(faces, 32, 0, CPU).epoch(3))
-    seen = [number for batch in batches for number in numbers(batch)]
+    seen = [index for batch in batches for index in indices(batch)]
     assert sorted(seen) == list(range(303))
     assert [label for batch in batches for label in batch.labels.tolist()] == faces.image_list.labels[seen].tolist()
     assert [batch.step for batch in batches] == list(range(9))
@@ -60,28 +50,28 @@ def test_steps_differ_in_size_by_at_most_one() -> None:
         batches = TrainLoader(split([count]), batch_size, 0, CPU)
         sizes = [len(batch.labels) for batch in batches.epoch(0)]
         assert max(sizes) - min(sizes) <= 1 and sum(sizes) == count and len(sizes) == batches.steps
-        assert [batches.faces_until(step) for step in range(len(sizes) + 1)] == [0, *np.cumsum(sizes)]
+        assert [batches.images_seen(step) for step in range(len(sizes) + 1)] == [0, *np.cumsum(sizes)]
 
 
-def test_a_step_has_half_as_many_faces_again_only_in_an_epoch_of_one() -> None:
-    assert [steps_of(count, 64) for count in (1, 64, 95, 96, 160, 161)] == [1, 1, 1, 2, 2, 3]
+def test_the_largest_step_is_bounded_by_the_number_of_steps() -> None:
+    assert [steps_per_epoch(count, 64) for count in (1, 64, 95, 96, 160, 161)] == [1, 1, 1, 2, 2, 3]
     for count in range(1, 1000):
-        steps = steps_of(count, 64)
+        steps = steps_per_epoch(count, 64)
         assert count / steps <= 64 * (1 + 1 / (2 * steps))
 
 
 @pytest.mark.parametrize("balance", ["none", "sampler"])
-def test_the_order_follows_from_seed_and_epoch(balance: Balance) -> None:
+def test_the_order_is_a_function_of_seed_and_epoch(balance: Balance) -> None:
     def order(seed: int, epoch: int) -> list[int]:
-        numbers: list[int] = TrainLoader(split([30, 20]), 8, seed, CPU, balance=balance).order(epoch).tolist()
-        return numbers
+        indices: list[int] = TrainLoader(split([30, 20]), 8, seed, CPU, balance=balance).order(epoch).tolist()
+        return indices
 
     assert order(1, 2) == order(1, 2)
     assert order(1, 2) != order(1, 3) and order(1, 2) != order(2, 2)
 
 
 @pytest.mark.parametrize("step", [0, 4, 9])
-def test_an_epoch_resumed_at_a_step_goes_on_with_the_same_batches(step: int) -> None:
+def test_an_epoch_resumed_at_a_step_has_the_same_batches(step: int) -> None:
     whole = list(TrainLoader(split([80]), 8, 0, CPU).epoch(1))
     rest = list(TrainLoader(split([80]), 8, 0, CPU).epoch(1, step))
     assert [batch.step for batch in rest] == list(range(step, 10))
@@ -90,18 +80,18 @@ def test_an_epoch_resumed_at_a_step_goes_on_with_the_same_batches(step: int) -> 
         assert torch.equal(one.draws, same.draws)
 
 
-def test_each_process_of_a_team_gets_its_share_of_what_one_alone_would_have() -> None:
-    alone = list(TrainLoader(split([50]), 12, 0, CPU).epoch(0))
-    group = [list(TrainLoader(split([50]), 12, 0, CPU, rank, 3).epoch(0)) for rank in range(3)]
-    for step, whole in enumerate(alone):
-        shares = [member[step] for member in group]
+def test_the_processes_of_a_group_share_the_batches_of_a_single_process() -> None:
+    single = list(TrainLoader(split([50]), 12, 0, CPU).epoch(0))
+    ranks = [list(TrainLoader(split([50]), 12, 0, CPU, rank, 3).epoch(0)) for rank in range(3)]
+    for step, whole in enumerate(single):
+        shares = [batches[step] for batches in ranks]
         assert torch.equal(torch.cat([share.faces for share in shares]), whole.faces)
         assert torch.equal(torch.cat([share.draws for share in shares]), whole.draws)
         assert torch.equal(torch.cat([share.labels for share in shares]), whole.labels)
         assert {share.global_size for share in shares} == {len(whole.labels)}
 
 
-def test_a_batch_goes_through_in_pieces() -> None:
+def test_a_batch_is_split_into_micro_batches() -> None:
     (batch,) = TrainLoader(split([7]), 8, 0, CPU).epoch(0)
     micro_batches = list(batch.micro_batches(3))
     assert [len(labels) for _, labels, _ in micro_batches] == [3, 2, 2]
@@ -109,10 +99,10 @@ def test_a_batch_goes_through_in_pieces() -> None:
     assert len(list(batch.micro_batches(100))) == 7
 
 
-class Watched(ArrayStore):
-    """Takes its time, and notes in which thread its batches are made."""
+class RecordingStore(ArrayStore):
+    """Sleeps before each batch, and records the threads that prepare batches."""
 
-    def __init__(self, faces: Faces, seconds: float) -> None:
+    def __init__(self, faces: FaceArray, seconds: float) -> None:
         super().__init__(faces)
         self.seconds = seconds
         self.threads: set[str] = set()
@@ -124,32 +114,32 @@ class Watched(ArrayStore):
             yield faces
 
 
-def watched(folder: Path, *, mapped: bool, seconds: float = 0.0) -> tuple[LoadedSplit, Watched]:
-    plain = split([50, 30])
-    faces = plain.faces[np.arange(80)]
+def recorded(folder: Path, *, mapped: bool, seconds: float = 0.0) -> tuple[LoadedSplit, RecordingStore]:
+    loaded = split([50, 30])
+    faces = loaded.faces[np.arange(80)]
     if mapped:
         faces.tofile(folder / "faces")
         faces = np.memmap(folder / "faces", np.uint8, "r", shape=faces.shape)
-    store = Watched(faces, seconds)
-    return replace(plain, faces=store), store
+    store = RecordingStore(faces, seconds)
+    return replace(loaded, faces=store), store
 
 
 @pytest.mark.parametrize("mapped", [False, True])
-def test_waiting_for_faces_is_counted_and_nothing_else(mapped: bool, tmp_path: Path) -> None:
-    slow, _ = watched(tmp_path, mapped=mapped, seconds=0.06)
+def test_data_wait_is_the_time_blocked_on_batches(mapped: bool, tmp_path: Path) -> None:
+    slow, _ = recorded(tmp_path, mapped=mapped, seconds=0.06)
     batches = TrainLoader(slow, 16, 0, CPU)
     list(batches.epoch(0))
     assert batches.data_wait >= 0.3
-    fast, _ = watched(tmp_path, mapped=mapped)
+    fast, _ = recorded(tmp_path, mapped=mapped)
     batches = TrainLoader(fast, 16, 0, CPU)
     for _ in batches.epoch(0):
         time.sleep(0.1)
     assert batches.data_wait < 0.25
 
 
-def test_faces_are_read_ahead_unless_they_are_copied_from_memory_alone(tmp_path: Path) -> None:
-    from_memory, memory = watched(tmp_path, mapped=False)
-    from_disk, disk = watched(tmp_path, mapped=True)
+def test_batches_are_prefetched_unless_they_are_copied_from_memory(tmp_path: Path) -> None:
+    from_memory, memory = recorded(tmp_path, mapped=False)
+    from_disk, disk = recorded(tmp_path, mapped=True)
     for one, other in zip(
         TrainLoader(from_memory, 8, 0, CPU).epoch(1), TrainLoader(from_disk, 8, 0, CPU).epoch(1), strict=True
     ):
@@ -160,7 +150,7 @@ def test_faces_are_read_ahead_unless_they_are_copied_from_memory_alone(tmp_path:
 
 
 @pytest.mark.parametrize("on_device", [False, True])
-def test_faces_to_score_come_in_their_order(on_device: bool) -> None:
+def test_evaluation_batches_keep_the_order_of_the_images(on_device: bool) -> None:
     images = list(eval_batches(split([10, 13], on_device=on_device), 8, CPU))
     assert [tuple(each.shape) for each in images] == [(8, 3, 1, 1), (8, 3, 1, 1), (7, 3, 1, 1)]
     assert torch.equal((torch.cat(images)[:, 0, 0, 0] * 255).round().int(), torch.arange(23, dtype=torch.int32))
@@ -168,7 +158,7 @@ def test_faces_to_score_come_in_their_order(on_device: bool) -> None:
     assert torch.equal(torch.cat([each for share in shares for each in share]), torch.cat(images))
 
 
-def test_a_balanced_epoch_has_as_many_faces_of_each_class() -> None:
+def test_a_balanced_epoch_has_equally_many_images_of_each_class() -> None:
     labels = np.repeat(np.arange(3, dtype=np.int32), [90, 9, 2])
     order = balanced_order(labels, (0, 0))
     assert len(order) == 101
@@ -177,21 +167,21 @@ def test_a_balanced_epoch_has_as_many_faces_of_each_class() -> None:
     assert set(times[:90]) == {0, 1} and set(times[90:99]) <= {3, 4} and set(times[99:]) <= {16, 17}
 
 
-def test_over_many_epochs_each_face_of_a_class_is_drawn_as_often_as_another() -> None:
+def test_over_many_epochs_the_images_of_a_class_are_equally_frequent() -> None:
     labels = np.repeat(np.arange(2, dtype=np.int32), [30, 6])
     times = np.sum([np.bincount(balanced_order(labels, (0, epoch)), minlength=36) for epoch in range(300)], axis=0)
     assert np.allclose(times[:30], 300 * 18 / 30, rtol=0.25) and np.allclose(times[30:], 300 * 18 / 6, rtol=0.01)
 
 
-def test_class_weights_are_inverse_to_how_many_there_are() -> None:
+def test_class_weights_are_inverse_to_the_class_sizes() -> None:
     labels = np.repeat(np.arange(3, dtype=np.int32), [60, 30, 10])
-    weights = class_weights(labels, 3)
-    assert weights.dtype == torch.float32
+    weights = loss_weights("loss", labels, 3)
+    assert weights is not None and weights.dtype == torch.float32
     assert weights.tolist() == pytest.approx([100 / 180, 100 / 90, 100 / 30])
     assert weights[torch.from_numpy(labels).long()].mean().item() == pytest.approx(1)
 
 
-def test_only_balance_loss_has_weights() -> None:
+def test_only_balance_loss_has_class_weights() -> None:
     labels = np.array([0, 1, 1], np.int32)
     assert loss_weights("none", labels, 2) is None and loss_weights("sampler", labels, 2) is None
     weights = loss_weights("loss", labels, 2)

@@ -225,7 +225,7 @@ def test_an_empty_folder_of_impostors_is_an_error(trained: Path, tmp_path: Path)
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError) as caught:
         evaluation(trained, impostors=tmp_path / "empty")
-    assert str(caught.value) == f"{tmp_path / 'empty'}: holds no images"
+    assert str(caught.value) == f"{tmp_path / 'empty'}: contains no images"
 
 
 def test_flipping_is_disabled_if_it_changes_the_class(facecls: Facecls, tiny: Callable[..., Path], tmp_path: Path) -> None:

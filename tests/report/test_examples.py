@@ -1,7 +1,6 @@
 import numpy as np
 
-from facecls.data.dataset import ImageList
-from facecls.data.listing import Paths
+from facecls.data.listing import ImageList, Paths
 from facecls.data.load import LoadedSplit
 from facecls.data.stores.memory import ArrayStore
 from facecls.evaluation.evaluate import Evaluation

@@ -16,8 +16,7 @@ import torch
 
 from facecls.checkpoint import read_plain
 from facecls.config.load import load_config
-from facecls.data.dataset import ImageList
-from facecls.data.listing import Paths
+from facecls.data.listing import ImageList, Paths
 from facecls.data.load import LoadedSplit
 from facecls.errors import DeviceError, TrainingError
 from facecls.run import Run

@@ -5,8 +5,7 @@ from itertools import permutations
 import numpy as np
 import pytest
 
-from facecls.data.dataset import ImageList
-from facecls.data.listing import Paths
+from facecls.data.listing import ImageList, Paths
 from facecls.data.load import LoadedSplit
 from facecls.data.stores.memory import ArrayStore
 from facecls.device import resolve_device

@@ -56,7 +56,7 @@ def test_strangers_that_are_not_there_are_told_as_such(facecls: Facecls, tiny: T
     gone = tmp_path / "gone"
     result = facecls("train", tiny(), "--set", f"unknown.strangers={gone}", "--out", tmp_path / "run")
     assert result.err.endswith(
-        f"error: {gone}: no such folder\n\nhint: strangers: name a folder with images in it, or in folders in it\n"
+        f"error: {gone}: no such folder\n\nhint: strangers: name a folder that contains images, directly or in subfolders\n"
     )
     assert not (tmp_path / "run").exists()
 
@@ -101,7 +101,7 @@ def test_a_run_goes_on_with_all_its_images(facecls: Facecls, tiny: Tiny, faces: 
     gone.unlink()
     result = facecls("train", config, "--out", tmp_path / "run", "--resume")
     assert f"{gone}: no such file" in result.err
-    assert result.err.endswith(f"hint: relative paths start from {root}; a run goes on with the images that it began with\n")
+    assert result.err.endswith(f"hint: relative paths start from {root}; a resumed run needs the images it started with\n")
     evaluation = facecls("eval", tmp_path / "run")
     assert evaluation.code == 1 and f"skipped: {gone}: no such file" in evaluation.out
 
@@ -147,7 +147,7 @@ def test_more_folds_than_images_are_refused_before_the_first(facecls: Facecls, t
             (few / person.name / f"{number}{path.suffix}").write_bytes(path.read_bytes())
     result = facecls("cross-validate", tiny(data={"root": str(few)}), "--folds", "5", "--out", tmp_path / "folds")
     assert result.err.endswith(
-        f"error: split.folds: the 4 images of {few} make 4 folds, not 5\n\n"
-        "hint: ask for fewer folds; images of one split.group cannot be parted\n"
+        f"error: split.folds: the 4 images of {few} fill only 4 of 5 folds\n\n"
+        "hint: reduce `split.folds`; images of one group (`split.group`) stay in one fold\n"
     )
     assert not (tmp_path / "folds" / "fold-1").exists()

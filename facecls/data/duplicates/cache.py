@@ -1,4 +1,4 @@
-"""The cache of looks: one small database in the user's cache folder; without it everything works, only slower."""
+"""The cache of image statistics: an SQLite database in the user's cache folder. It is optional."""
 
 import os
 import sqlite3
@@ -9,24 +9,23 @@ from types import TracebackType
 
 from facecls.files import cache_folder
 
-FileState = tuple[int, int]  # a file's size and its time of change in ns
+FileState = tuple[int, int]  # size in bytes, modification time in ns
 
-_FILE = "looks.sqlite"
-_FORGET_DAYS = 180  # after which a look that nobody asked for is dropped
-_AT_ONCE = 500  # paths in one question: SQLite's limit was 999 once
+_FILE = "image_stats.sqlite"
+_EXPIRY_DAYS = 180  # after which an unused record is deleted
+_PATHS_PER_QUERY = 500  # the limit of older SQLite versions is 999 parameters
 
 
 class ImageStatsCache:
-    """Records of bytes, all of one `kind`, by path and stamp. Those of other kinds are dropped.
+    """Binary records of one `version` by path and file state; records of other versions are deleted.
 
-    Two processes may use it at once; one that cannot be used is gone without. What is in it can be made again, so a damaged
-    file is replaced and a full disk ends the keeping, not the run.
+    Safe for concurrent processes. As every record can be computed again, a damaged database is replaced, and after any
+    other database error (no permission, full disk) the run continues without the cache.
     """
 
-    def __init__(self, folder: Path | None, kind: str) -> None:
+    def __init__(self, folder: Path | None, version: str) -> None:
         self.path = cache_folder(folder) / _FILE
-        self.kind = kind
-        self.hits: list[int] = []
+        self.version = version
         self._database: sqlite3.Connection | None = None
 
     def __enter__(self) -> "ImageStatsCache":
@@ -35,7 +34,7 @@ class ImageStatsCache:
             try:
                 self._database = self._open()
             except sqlite3.DatabaseError as error:
-                if isinstance(error, sqlite3.OperationalError):  # locked, not writable: nothing is wrong with the file
+                if isinstance(error, sqlite3.OperationalError):  # locked or not writable, but not damaged
                     raise
                 self.path.unlink()
                 self._database = self._open()
@@ -44,71 +43,65 @@ class ImageStatsCache:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
-        if self._database is not None:
-            self._database.close()
-            self._database = None
+        self._close()
 
     def _open(self) -> sqlite3.Connection:
         database = sqlite3.connect(self.path, timeout=30, isolation_level=None)
         try:
-            database.execute("PRAGMA synchronous = OFF")  # a look that is lost when the power fails is made again
+            database.execute("PRAGMA synchronous = OFF")  # records lost in a power failure can be computed again
             database.execute(
-                "CREATE TABLE IF NOT EXISTS looks "
-                "(path BLOB PRIMARY KEY, kind TEXT, size INTEGER, changed INTEGER, used INTEGER, record BLOB) "
+                "CREATE TABLE IF NOT EXISTS image_stats "
+                "(path BLOB PRIMARY KEY, version TEXT, size INTEGER, modified INTEGER, used INTEGER, record BLOB) "
                 "WITHOUT ROWID"
             )
-            database.execute("DELETE FROM looks WHERE used < ? OR kind <> ?", (_day() - _FORGET_DAYS, self.kind))
+            database.execute("DELETE FROM image_stats WHERE used < ? OR version <> ?", (_day() - _EXPIRY_DAYS, self.version))
         except sqlite3.Error:
             database.close()
             raise
         return database
 
-    def known(self, paths: Sequence[str], fingerprints: Sequence[FileState]) -> Iterator[tuple[int, bytes]]:
-        """(number, record) of each path that is kept with the same stamp; the numbers also go to `hits`."""
+    def read(self, paths: Sequence[str], states: Sequence[FileState]) -> Iterator[tuple[int, bytes]]:
+        """(index, record) of each path that is cached with the same file state."""
         if self._database is None:
             return
         today = _day()
         try:
-            for start in range(0, len(paths), _AT_ONCE):
-                asked = {_key(paths[index]): index for index in range(start, min(start + _AT_ONCE, len(paths)))}
-                marks = ",".join("?" * len(asked))
-                question = f"SELECT path, size, changed, record, used FROM looks WHERE path IN ({marks})"
-                stale = []
-                for path, size, changed, record, used in self._database.execute(question, list(asked)).fetchall():
-                    index = asked[path]
-                    if fingerprints[index] == (size, changed) and size >= 0:
-                        self.hits.append(index)
-                        yield index, record
-                        if used < today - 1:
-                            stale.append((today, path))
-                if stale:
-                    self._database.executemany("UPDATE looks SET used = ? WHERE path = ?", stale)
+            for start in range(0, len(paths), _PATHS_PER_QUERY):
+                indices = {_key(paths[index]): index for index in range(start, min(start + _PATHS_PER_QUERY, len(paths)))}
+                marks = ",".join("?" * len(indices))
+                query = f"SELECT path, size, modified, record, used FROM image_stats WHERE path IN ({marks})"
+                used = []
+                for path, size, modified, record, last_used in self._database.execute(query, list(indices)).fetchall():
+                    if states[indices[path]] == (size, modified) and size >= 0:
+                        yield indices[path], record
+                        if last_used < today - 1:
+                            used.append((today, path))
+                if used:
+                    self._database.executemany("UPDATE image_stats SET used = ? WHERE path = ?", used)
         except sqlite3.Error:
-            self._give_up()
+            self._close()
 
-    def keep(self, stats: Iterable[tuple[str, FileState, bytes]]) -> None:
-        """Keeps (path, stamp, record) of each."""
+    def write(self, records: Iterable[tuple[str, FileState, bytes]]) -> None:
+        """Stores (path, file state, record) of each image."""
         if self._database is None:
             return
         today = _day()
-        rows = ((_key(path), self.kind, *stamp, today, record) for path, stamp, record in stats)
+        rows = ((_key(path), self.version, *state, today, record) for path, state, record in records)
         try:
             self._database.execute("BEGIN IMMEDIATE")
-            # The columns are named, because a database of an earlier version may have one more.
-            columns = "path, kind, size, changed, used, record"
-            self._database.executemany(f"INSERT OR REPLACE INTO looks ({columns}) VALUES (?, ?, ?, ?, ?, ?)", rows)
+            self._database.executemany("INSERT OR REPLACE INTO image_stats VALUES (?, ?, ?, ?, ?, ?)", rows)
             self._database.execute("COMMIT")
         except sqlite3.Error:
-            self._give_up()
+            self._close()
 
-    def _give_up(self) -> None:
-        assert self._database is not None
-        self._database.close()
-        self._database = None
+    def _close(self) -> None:
+        if self._database is not None:
+            self._database.close()
+            self._database = None
 
 
 def _key(path: str) -> bytes:
-    return os.fsencode(os.path.abspath(path))  # noqa: PTH100 -- a Path for each of a million files is slow
+    return os.fsencode(os.path.abspath(path))  # noqa: PTH100 -- a Path is slow for millions of names
 
 
 def _day() -> int:

@@ -1,11 +1,10 @@
-"""One look at each image: its size, light, sharpness and hashes; kept per file, so that a second look costs nothing."""
+"""Image statistics: size, brightness, sharpness and hashes of each image, cached by file."""
 
 import hashlib
 import os
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,14 +14,14 @@ import PIL
 from numpy.typing import NDArray
 from PIL import Image
 
-from facecls.data.duplicates.cache import ImageStatsCache
-from facecls.data.stores.worker import available_cores
+from facecls.data.duplicates.cache import FileState, ImageStatsCache
+from facecls.device import available_cores
 from facecls.errors import ImageError
 from facecls.faces.decode import open_with_header
-from facecls.progress import ProgressBar
+from facecls.progress import ProgressBar, no_progress
 
 WORKING_SIDE = 112
-"""Pixels: no side is looked at in more, so that light and sharpness are those of the face that a model sees."""
+"""Pixels: larger sides are reduced to it, so that brightness and sharpness are those of the image that a model sees."""
 
 THUMB_SIDE = 32
 
@@ -30,69 +29,70 @@ STATS_DTYPE = np.dtype(
     [
         ("readable", "?"),
         ("format", "S8"),
-        ("width", "<i4"),  # of the file, before it is turned upright
+        ("width", "<i4"),  # of the file, before rotation by its EXIF orientation
         ("height", "<i4"),
         ("bytes", "<i8"),
-        ("file_hash", "S32"),  # blake2b of the file, 128 bits, hexadecimal
-        ("pixel_hash", "S32"),  # blake2b of its size and decoded pixels
+        ("file_hash", "S32"),  # 128-bit blake2b of the file, hexadecimal
+        ("pixel_hash", "S32"),  # of the size and the decoded pixels
         ("mean", "<f4"),  # of grey, 0..255
         ("spread", "<f4"),  # standard deviation of grey
         ("sharpness", "<f4"),  # see `sharpness`
-        ("chroma", "<f4"),  # mean distance of a pixel's largest from its smallest channel, 0..255: 0 for grey
-        ("dhash", "u1", 32),  # 256 bits: is a cell of 16 x 16 brighter than its left neighbour?
+        ("chroma", "<f4"),  # mean difference of a pixel's largest and smallest channel, 0..255: 0 for grey
+        ("dhash", "u1", 32),  # see `difference_hash`
         ("thumb", "u1", (THUMB_SIDE, THUMB_SIDE)),  # grey
     ]
 )
-"""What a look tells of an image; all else is zero where it is not readable."""
+"""The statistics of an image; zero if it is not readable."""
 
 VERSION = 3
-"""To be raised when a look would tell something else of the same file: looks of other versions are not used."""
+"""To be incremented when the statistics of the same file would change: cached ones of other versions are not used."""
 
-_ROUNDING = 20 / 12  # variance of the Laplacian of rounding errors: that of one, 1/12, times the squares of its five weights
-_CHUNK = 16  # images that one thread looks at before it says so
-_BAND = 512  # rows of an image hashed at once
-_SAVE_SECONDS = 5.0  # between two writings to the cache: what an interruption can cost
+_ROUNDING = 20 / 12  # variance of the Laplacian of rounding errors: 1/12 times the sum of its five squared weights
+_CHUNK = 16  # images per task of the thread pool
+_BAND = 512  # rows hashed at a time
+_SAVE_SECONDS = 5.0  # between writes to the cache: the work that an interruption loses
 
 
 @dataclass(frozen=True)
 class ImageStats:
-    """What looking at N images has told."""
+    """The statistics of N images."""
 
-    table: NDArray[Any]  # (N,) of LOOK
-    reasons: dict[int, str]  # why an image cannot be read, by its number
+    table: NDArray[Any]  # (N,) of STATS_DTYPE
+    reasons: dict[int, str]  # why an image cannot be read, by index
 
     def __len__(self) -> int:
         return len(self.table)
 
     def take(self, indices: NDArray[np.int64]) -> "ImageStats":
-        """The looks at `indices`, in their order."""
-        numbers = {int(old): new for new, old in enumerate(indices)}
-        return ImageStats(self.table[indices], {numbers[old]: why for old, why in self.reasons.items() if old in numbers})
+        """The statistics at `indices`, in that order."""
+        positions = {int(index): position for position, index in enumerate(indices)}
+        reasons = {positions[index]: reason for index, reason in self.reasons.items() if index in positions}
+        return ImageStats(self.table[indices], reasons)
 
 
-def compute_image_stats(paths: Sequence[str], progress: ProgressBar | None = None, cache_dir: Path | None = None) -> ImageStats:
-    """Looks at every image, in parallel; at those whose path, size and time of change are in the cache not again.
+def compute_image_stats(
+    paths: Sequence[str], progress_bar: ProgressBar | None = None, cache_dir: Path | None = None
+) -> ImageStats:
+    """Computes the statistics of all images in parallel; those of unchanged files come from the cache in `cache_dir`.
 
-    What could not be read is not kept: the reason may lie outside the file (a missing right or package), and go away.
-
-    cache_dir: where the cache lies; None for the user's cache folder.
+    Unreadable images are not cached: the cause may lie outside the file (permissions, a missing package).
     """
     table = np.zeros(len(paths), STATS_DTYPE)
     reasons: dict[int, str] = {}
-    show: ProgressBar = progress or (lambda **_: nullcontext(_Silent()))
-    # Other versions of Pillow may decode to other pixels.
+    # Each version of Pillow has its own records, as it may decode to other pixels.
     with ImageStatsCache(cache_dir, f"{VERSION}:{STATS_DTYPE.itemsize}:{PIL.__version__}") as cache:
-        fingerprints = [_file_state(path) for path in paths]
-        for index, record in cache.known(paths, fingerprints):
+        states = [_file_state(path) for path in paths]
+        cached = set()
+        for index, record in cache.read(paths, states):
             table[index] = np.frombuffer(record, STATS_DTYPE)[0]
-        known = set(cache.hits)
-        new = [index for index in range(len(paths)) if index not in known]
+            cached.add(index)
+        new = [index for index in range(len(paths)) if index not in cached]
 
         def measure(chunk: Sequence[int]) -> Sequence[int]:
             for index in chunk:
-                why = _measure(paths[index], table[index : index + 1])
-                if why:
-                    reasons[index] = why
+                reason = _measure(paths[index], table[index : index + 1])
+                if reason:
+                    reasons[index] = reason
             return chunk
 
         unsaved: list[int] = []
@@ -100,10 +100,11 @@ def compute_image_stats(paths: Sequence[str], progress: ProgressBar | None = Non
         chunks = [new[start : start + _CHUNK] for start in range(0, len(new), _CHUNK)]
 
         def save() -> None:
-            cache.keep((paths[i], fingerprints[i], table[i].tobytes()) for i in unsaved if i not in reasons)
+            cache.write((paths[i], states[i], table[i].tobytes()) for i in unsaved if i not in reasons)
             unsaved.clear()
 
-        with show(total=len(new), desc="looking", unit="image") as bar, ThreadPoolExecutor(available_cores()) as pool:
+        bar_of = progress_bar or no_progress
+        with bar_of(total=len(new), desc="measuring", unit="image") as bar, ThreadPoolExecutor(available_cores()) as pool:
             try:
                 for done in pool.map(measure, chunks):
                     bar.update(len(done))
@@ -117,25 +118,25 @@ def compute_image_stats(paths: Sequence[str], progress: ProgressBar | None = Non
     return ImageStats(table, reasons)
 
 
-def _file_state(path: str) -> tuple[int, int]:
-    """(size, time of change in ns) by which a changed file is told; (-1, -1) for one that is not there."""
+def _file_state(path: str) -> FileState:
+    """(-1, -1) for a missing file."""
     try:
-        status = os.stat(path)  # noqa: PTH116 -- a Path for each of a million files is slow
+        status = os.stat(path)  # noqa: PTH116 -- a Path is slow for millions of names
     except (OSError, ValueError):
         return -1, -1
     return status.st_size, status.st_mtime_ns
 
 
 def _measure(path: str, row: NDArray[Any]) -> str:
-    """Fills a (1,) row of LOOK; gives the reason where the image cannot be read, else ""."""
+    """Fills a (1,) row of STATS_DTYPE; returns why the image cannot be read, else ""."""
     try:
         image, source = open_with_header(path, at_least=WORKING_SIDE)
-        with open(path, "rb") as file:  # noqa: PTH123 -- a Path for each of a million files is slow
+        with open(path, "rb") as file:  # noqa: PTH123 -- a Path is slow for millions of names
             row["file_hash"] = hashlib.file_digest(file, _hash).hexdigest()
             row["bytes"] = file.tell()
     except ImageError as error:
         return error.reason
-    except OSError as error:  # it went while it was looked at
+    except OSError as error:  # deleted since it was decoded
         return f"cannot be read: {str(error.strerror).lower()}"
     small = image
     if image.width > WORKING_SIDE or image.height > WORKING_SIDE:
@@ -160,7 +161,7 @@ def _hash() -> Any:
 
 
 def _pixel_hash(image: Image.Image) -> str:
-    """Of an image's size and pixels, read in bands: a copy of all of a large image would double its memory."""
+    """The hash of size and pixels; in bands, as a copy of a large image would double its memory."""
     digest = _hash()
     digest.update(repr(image.size).encode())
     for top in range(0, image.height, _BAND):
@@ -169,27 +170,22 @@ def _pixel_hash(image: Image.Image) -> str:
 
 
 def difference_hash(grey: Image.Image) -> NDArray[np.uint8]:
-    """256 bits as (32,) bytes, row by row: whether each of 16 x 16 cells is brighter than the one to its left.
+    """The difference hash (dHash): 256 bits as (32,) bytes, by row: is a cell of 16 x 16 brighter than its left neighbour?
 
-    The cells are those of the whole image averaged down to 17 x 16, whatever its shape.
+    The cells are those of the image reduced to 17 x 16 pixels by averaging.
     """
     cells = np.asarray(grey.resize((17, 16), Image.Resampling.BOX))
     return np.packbits(cells[:, 1:] > cells[:, :-1])
 
 
 def sharpness(light: NDArray[np.float32]) -> float:
-    """The share of a grey image's (H, W) variance that is in its finest details: the variance of its Laplacian over its own.
+    """The variance of the Laplacian of a grey image (H, W) in 0..255, divided by the variance of the image; 0 if that is ~0.
 
-    Above 0.05 for sharp photographs; blurring lowers it, noise raises it, light and contrast leave it. 0 for a flat one.
-    What rounding to whole levels alone makes is taken off, or images of low contrast would never count as blurred.
+    Above 0.05 for sharp photographs; blur lowers it, noise raises it; brightness and contrast do not change it. The
+    variance that rounding to integers causes is subtracted, as it would hide the blur of low-contrast images.
     """
     if min(light.shape) < 3 or (variance := float(light.var())) < 1e-3:
         return 0.0
     inner = light[1:-1, 1:-1]
     laplacian = light[:-2, 1:-1] + light[2:, 1:-1] + light[1:-1, :-2] + light[1:-1, 2:] - 4 * inner
     return max(0.0, float(laplacian.var()) - _ROUNDING) / variance
-
-
-class _Silent:
-    def update(self, count: int) -> None:
-        """Nobody watches."""

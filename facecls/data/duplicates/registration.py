@@ -1,9 +1,9 @@
-"""Whether two thumbnails show the same photograph: laid over each other, do their finest details agree?
+"""Image registration (Lucas-Kanade) of thumbnails, and the similarity of their finest details after it.
 
-Two photographs of one face in one light look alike in all that is coarse, and a hash of what is coarse cannot tell them
-apart; a copy that was cropped by two per cent looks less alike to it. What only a copy shares is the fine detail, once the
-crop is undone. So one thumbnail is first laid over the other (Lucas and Kanade's registration in Baker and Matthews' inverse
-compositional form, "Lucas-Kanade 20 Years On", 2004), and then only what differs from the pixels around is compared.
+Two photographs of one face in the same light agree in everything coarse, and a copy cropped by two per cent agrees less than
+they do. Only a copy shares the finest details, once the crop is undone. So one thumbnail is registered to the other by the
+inverse compositional algorithm (Baker and Matthews, "Lucas-Kanade 20 Years On", 2004), and then the high frequencies are
+compared.
 """
 
 import numpy as np
@@ -12,97 +12,94 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-_AT_ONCE = 256  # pairs, which bounds the memory to some 30 MB
-_STEPS = (6, 4)  # of registration, on twice blurred and on once blurred thumbnails
+_BLOCK = 256  # pairs at a time, which bounds the memory to some 30 MB
+_ITERATIONS = (6, 4)  # on thumbnails blurred twice, then once
 _DAMPING = 3.0
-_FARTHEST = 0.25  # of half a side: a registration that moves a corner farther has lost its way
+_MAX_SHIFT = 0.25  # in half sides: a registration whose map deviates more from the identity has diverged
 
 
 def similarity(
     one: NDArray[np.uint8], other: NDArray[np.uint8], enough: NDArray[np.float64] | float = 1.0
 ) -> NDArray[np.float32]:
-    """How far the finest details of pairs of grey thumbnails (P, S, S) agree, (P,) in [-1, 1].
+    """The correlation of the finest details of pairs of grey thumbnails (P, S, S), (P,) in [-1, 1].
 
-    Different photographs of one person and session reach 0.9, of different people 0.6; copies of large images begin at
-    0.9, of images of 48 pixels, whose finest details are noise of their compression, at 0.75. Pairs that agree by `enough`
-    as they lie are not laid over each other any better, which saves most of the time.
+    Different photographs of one person and session reach 0.9, of different people 0.6; copies of large images have 0.9 and
+    more, of images of 48 pixels, whose finest details are compression noise, 0.75 and more. Pairs with at least `enough`
+    before registration are not registered, which saves most of the time.
     """
-    agreement = np.empty(len(one), np.float32)
+    correlation = np.empty(len(one), np.float32)
     limits = np.broadcast_to(enough, len(one))
-    for at in range(0, len(one), _AT_ONCE):
-        block = slice(at, at + _AT_ONCE)
-        agreement[block] = _similarity(torch.from_numpy(one[block]), torch.from_numpy(other[block]), limits[block])
-    return agreement
+    for start in range(0, len(one), _BLOCK):
+        block = slice(start, start + _BLOCK)
+        correlation[block] = _similarity(torch.from_numpy(one[block]), torch.from_numpy(other[block]), limits[block])
+    return correlation
 
 
 @torch.no_grad()
 def _similarity(one: Tensor, other: Tensor, enough: NDArray[np.float64]) -> NDArray[np.float32]:
-    still, moving = one.float()[:, None], other.float()[:, None]  # (P, 1, S, S)
-    agreement = _agreement(still, moving, torch.eye(2, 3).repeat(len(still), 1, 1)).numpy()
-    less = np.flatnonzero(agreement < enough)
-    if len(less):
-        still, moving = still[less], moving[less]
-        agreement[less] = np.maximum(agreement[less], _laid_over(still, moving).numpy())
-    return agreement
+    fixed, moving = one.float()[:, None], other.float()[:, None]  # (P, 1, S, S)
+    correlation = _correlation(fixed, moving, torch.eye(2, 3).repeat(len(fixed), 1, 1)).numpy()
+    lower = np.flatnonzero(correlation < enough)
+    if len(lower):
+        fixed, moving = fixed[lower], moving[lower]
+        maps = _register(fixed, moving)
+        # In both directions, as the image that is enlarged by the map gets blurred.
+        forward, back = _correlation(fixed, moving, maps[:, :2]), _correlation(moving, fixed, torch.linalg.inv(maps)[:, :2])
+        correlation[lower] = np.maximum(correlation[lower], torch.maximum(forward, back).numpy())
+    return correlation
 
 
-def _laid_over(still: Tensor, moving: Tensor) -> Tensor:
-    """The agreement (P,) once registered, either laid over the other: whichever has to be enlarged for it gets blurred."""
-    maps = _registered(still, moving)
-    back = torch.linalg.inv(maps)
-    return torch.maximum(_agreement(still, moving, maps[:, :2]), _agreement(moving, still, back[:, :2]))
-
-
-def _registered(still: Tensor, moving: Tensor) -> Tensor:
-    """The affine maps (P, 3, 3), from places in `still` to places in `moving`, that lay one over the other."""
-    side = still.shape[-1]
-    across = torch.linspace(-1, 1, side)
-    x, y = across.expand(side, side), across[:, None].expand(side, side)
-    maps = torch.eye(3).repeat(len(still), 1, 1)
-    for blurs, steps in zip((2, 1), _STEPS, strict=True):
-        template, image = _blurred(still, blurs), _blurred(moving, blurs)
+def _register(fixed: Tensor, moving: Tensor) -> Tensor:
+    """The affine maps (P, 3, 3) from coordinates in `fixed` to coordinates in `moving`, both in [-1, 1]."""
+    side = fixed.shape[-1]
+    coordinates = torch.linspace(-1, 1, side)
+    x, y = coordinates.expand(side, side), coordinates[:, None].expand(side, side)
+    maps = torch.eye(3).repeat(len(fixed), 1, 1)
+    for blurs, iterations in zip((2, 1), _ITERATIONS, strict=True):
+        template, image = _blurred(fixed, blurs), _blurred(moving, blurs)
         template = _standardised(template, torch.ones_like(template))
         down, right = torch.gradient(template[:, 0], spacing=2 / (side - 1), dim=(1, 2))
-        slopes = torch.stack([right * x, right * y, right, down * x, down * y, down], 1).flatten(2)  # (P, 6, S * S)
-        curvature = slopes @ slopes.mT + _DAMPING * (side / 2) ** 2 * torch.eye(6)
-        solve = torch.linalg.inv(curvature) @ slopes
-        for _ in range(steps):
-            laid, covered = _warped(image, maps[:, :2])
-            error = (_standardised(laid, covered) - _standardised(template, covered)) * covered
+        # The steepest descent images of the six parameters, (P, 6, S * S), and the damped Gauss-Newton Hessian.
+        descent = torch.stack([right * x, right * y, right, down * x, down * y, down], 1).flatten(2)
+        hessian = descent @ descent.mT + _DAMPING * (side / 2) ** 2 * torch.eye(6)
+        solve = torch.linalg.inv(hessian) @ descent
+        for _ in range(iterations):
+            warped, inside = _warp(image, maps[:, :2])
+            error = (_standardised(warped, inside) - _standardised(template, inside)) * inside
             change = (solve @ error.flatten(1)[..., None])[..., 0].clamp(-0.1, 0.1).view(-1, 2, 3)
-            step = torch.eye(3).repeat(len(still), 1, 1)
+            step = torch.eye(3).repeat(len(fixed), 1, 1)
             step[:, :2] += change
             maps = maps @ torch.linalg.inv(step)
     return maps
 
 
-def _agreement(still: Tensor, moving: Tensor, maps: Tensor) -> Tensor:
-    """The correlation (P,) of the fine details where both have some; -1 for maps that have lost their way."""
-    laid, covered = _warped(moving, maps)
-    one, other = (_details(_standardised(image, covered), covered) for image in (still, laid))
-    agreement = (one * other).sum((1, 2, 3)) / ((one**2).sum((1, 2, 3)) * (other**2).sum((1, 2, 3)) + 1e-6).sqrt()
-    lost = (maps - torch.eye(2, 3)).abs().amax((1, 2)) > _FARTHEST
-    return agreement.masked_fill(lost, -1.0)
+def _correlation(fixed: Tensor, moving: Tensor, maps: Tensor) -> Tensor:
+    """The correlation (P,) of the finest details where the warped images overlap; -1 for diverged maps."""
+    warped, inside = _warp(moving, maps)
+    one, other = (_details(_standardised(images, inside), inside) for images in (fixed, warped))
+    correlation = (one * other).sum((1, 2, 3)) / ((one**2).sum((1, 2, 3)) * (other**2).sum((1, 2, 3)) + 1e-6).sqrt()
+    diverged = (maps - torch.eye(2, 3)).abs().amax((1, 2)) > _MAX_SHIFT
+    return correlation.masked_fill(diverged, -1.0)
 
 
-def _warped(images: Tensor, maps: Tensor) -> tuple[Tensor, Tensor]:
-    """`images` (P, 1, S, S) read at the places that `maps` names, and where (1.0 or 0.0) that is inside them."""
+def _warp(images: Tensor, maps: Tensor) -> tuple[Tensor, Tensor]:
+    """`images` (P, 1, S, S) sampled at the mapped coordinates, and 1.0 where these are inside the image, else 0.0."""
     grid = functional.affine_grid(maps, list(images.shape), align_corners=True)
-    laid = functional.grid_sample(images, grid, padding_mode="border", align_corners=True)
-    return laid, (grid.abs().amax(-1) <= 1.0)[:, None].float()
+    warped = functional.grid_sample(images, grid, padding_mode="border", align_corners=True)
+    return warped, (grid.abs().amax(-1) <= 1.0)[:, None].float()
 
 
-def _standardised(images: Tensor, covered: Tensor) -> Tensor:
-    """Mean 0 and variance 1 over what is covered."""
-    count = covered.sum((1, 2, 3), keepdim=True).clamp(min=1)
-    centred = images - (images * covered).sum((1, 2, 3), keepdim=True) / count
-    return centred / ((centred**2 * covered).sum((1, 2, 3), keepdim=True) / count + 1e-6).sqrt()
+def _standardised(images: Tensor, inside: Tensor) -> Tensor:
+    """Images with mean 0 and variance 1 over the pixels `inside`."""
+    count = inside.sum((1, 2, 3), keepdim=True).clamp(min=1)
+    centred = images - (images * inside).sum((1, 2, 3), keepdim=True) / count
+    return centred / ((centred**2 * inside).sum((1, 2, 3), keepdim=True) / count + 1e-6).sqrt()
 
 
-def _details(images: Tensor, covered: Tensor) -> Tensor:
-    """What differs from the mean of the covered pixels of 3 x 3 around."""
-    around = functional.avg_pool2d(images * covered, 3, 1, 1) / functional.avg_pool2d(covered, 3, 1, 1).clamp(min=1e-6)
-    return (images - around) * covered
+def _details(images: Tensor, inside: Tensor) -> Tensor:
+    """Each pixel minus the mean of the 3 x 3 pixels around it that are `inside`."""
+    means = functional.avg_pool2d(images * inside, 3, 1, 1) / functional.avg_pool2d(inside, 3, 1, 1).clamp(min=1e-6)
+    return (images - means) * inside
 
 
 def _blurred(images: Tensor, times: int) -> Tensor:

@@ -1,1 +1,1 @@
-"""Decoded faces by number: in memory, on disk, or decoded as they are asked for."""
+"""Stores of decoded images: in memory, on the device, in a disk cache, or decoded on each access."""

@@ -1,4 +1,4 @@
-"""Which store a part's faces go into: by their size, and by the room that this machine has."""
+"""Chooses the store of a split by the size of its images and the available memory."""
 
 import os
 import shutil
@@ -6,14 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import psutil
 import torch
 
 from facecls.errors import DataError
 from facecls.files import cache_folder
+from facecls.text import byte_size
 
-Kind = Literal["memory", "disk", "device", "stream"]
+StoreKind = Literal["memory", "disk", "device", "stream"]
 
-# The shares of what is free that faces may take: the rest is for what training itself needs.
+# Usable shares of what is free; training needs the rest.
 _OF_MEMORY = 0.5
 _OF_DEVICE = 0.25
 _OF_DISK = 0.8
@@ -21,70 +23,58 @@ _OF_DISK = 0.8
 
 @dataclass(frozen=True)
 class AvailableMemory:
-    """Bytes that are free now."""
+    """Free bytes."""
 
-    memory: float
-    disk: float
-    device: float = 0.0  # of a GPU with memory of its own
+    memory: float  # per process
+    disk: float  # of the cache folder
+    device: float = 0.0  # of a CUDA device
 
 
 def measure_available(cache_dir: Path | None, device: torch.device) -> AvailableMemory:
-    """What this machine has free; a disk that cannot be written to has nothing."""
+    """Measures what is free now; 0 for a disk that cannot be written to."""
     on_device = float(torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else 0.0
-    sharing = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # processes that torchrun has started here, each with its faces
-    return AvailableMemory(free_memory() / sharing, _free_disk(cache_folder(cache_dir)), on_device)
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # of torchrun on this machine, each with its own images
+    return AvailableMemory(available_memory() / processes, _free_disk(cache_folder(cache_dir)), on_device)
 
 
-def choose_store(needed: float, available: AvailableMemory) -> tuple[Kind, str]:
-    """The fastest store that `needed` bytes of faces fit into, and why it is that one, for the user."""
-    choices: list[tuple[Kind, str, float, float]] = [
-        ("device", "on the GPU", available.device, _OF_DEVICE),
-        ("memory", "in memory", available.memory, _OF_MEMORY),
-        ("disk", "on the disk of the cache", available.disk, _OF_DISK),
+def choose_store(needed: float, available: AvailableMemory) -> tuple[StoreKind, str]:
+    """The fastest store for `needed` bytes of images, and the reason in words for the user."""
+    choices: list[tuple[StoreKind, str, float, float]] = [
+        ("device", "GPU memory", available.device, _OF_DEVICE),
+        ("memory", "memory", available.memory, _OF_MEMORY),
+        ("disk", "cache disk", available.disk, _OF_DISK),
     ]
-    why = [f"{_size(needed)} of faces"]
+    reasons = [f"images take {byte_size(needed)}"]
     for kind, place, free, share in choices[0 if available.device else 1 :]:
         if needed <= share * free:
-            return kind, ", ".join([*why, f"{_size(free)} are free {place}"])
-        why.append(f"more than {share:.0%} of the {_size(free)} that are free {place}")
-    return "stream", ", ".join(why)
+            return kind, "; ".join([*reasons, f"{place}: {byte_size(free)} free"])
+        reasons.append(f"{place}: {byte_size(free)} free, at most {share:.0%} of it is used")
+    return "stream", "; ".join(reasons)
 
 
-def refuse_too_large(kind: Kind, needed: float, available: AvailableMemory) -> None:
-    """Raises DataError where faces that are to be kept in a memory do not fit into it; the disk sees to that itself."""
-    free, place = (available.device, "on the GPU") if kind == "device" and available.device else (available.memory, "in memory")
+def require_space(kind: StoreKind, needed: float, available: AvailableMemory) -> None:
+    """Raises DataError if `needed` bytes exceed the memory of a memory or device store; the disk store checks by itself."""
+    on_device = kind == "device" and available.device > 0
+    free, place = (available.device, "GPU memory") if on_device else (available.memory, "memory")
     if kind in ("memory", "device") and needed > free:
         raise DataError(
-            f"data.store: `{kind}`: {_size(needed)} of faces, and {_size(free)} are free {place}",
-            hint="`data.store: auto` picks a store with room enough",
+            f"data.store: `{kind}`: images take {byte_size(needed)}, but only {byte_size(free)} of {place} are free",
+            hint="`data.store: auto` chooses a store that is large enough",
         )
 
 
-def free_memory() -> float:
-    """Bytes that can be had without pushing anything else out, also within the limit of a container."""
-    free = [_linux_available(), _container_available()]
-    known = [number for number in free if number is not None]
-    if known:
-        return min(known)
-    try:
-        return 0.5 * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")  # macOS says only what there is in all
-    except (AttributeError, ValueError, OSError):
-        return 4e9  # Windows says it to nobody who speaks only Python
-
-
-def _linux_available() -> float | None:
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-    except OSError:
-        return None
-    for line in lines:
-        if line.startswith("MemAvailable:"):
-            return 1024.0 * int(line.split()[1])
-    return None
+def available_memory() -> float:
+    """Bytes that can be allocated without swapping, within the memory limit of a container."""
+    available = float(psutil.virtual_memory().available)
+    limit = _container_available()
+    return available if limit is None else min(available, limit)
 
 
 def _container_available(folder: Path = Path("/sys/fs/cgroup")) -> float | None:
-    """What is left of the limit of control group version 2; files read from disk count as used there, but give way."""
+    """Bytes left below the memory limit of cgroup v2; None without one.
+
+    The page cache of inactive files counts as used there, but is reclaimed when memory is needed.
+    """
     try:
         limit = (folder / "memory.max").read_text().strip()
         used = int((folder / "memory.current").read_text())
@@ -95,11 +85,7 @@ def _container_available(folder: Path = Path("/sys/fs/cgroup")) -> float | None:
 
 
 def _free_disk(folder: Path) -> float:
-    there = next((above for above in (folder, *folder.parents) if above.exists()), None)
-    if there is None or not there.is_dir() or not os.access(there, os.W_OK):
+    existing = next((each for each in (folder, *folder.parents) if each.exists()), None)
+    if existing is None or not existing.is_dir() or not os.access(existing, os.W_OK):
         return 0.0
-    return float(shutil.disk_usage(there).free)
-
-
-def _size(number: float) -> str:
-    return f"{number / 1e9:.1f} GB" if number >= 1e9 else f"{number / 1e6:.1f} MB"
+    return float(shutil.disk_usage(existing).free)

@@ -1,9 +1,8 @@
-"""Faces on disk: decoded once, mapped into memory by every later run, and only what has changed is decoded again.
+"""The disk cache of decoded images: memory-mapped; only images that are new or changed are decoded.
 
-A cache's folder holds `faces.u8`, the faces one after the other, and `stamps`, which files they are of. Faces are only
-ever added behind the others, and `stamps` is replaced (written beside, renamed) after what it speaks of is on disk: a
-build that is killed leaves faces that nobody knows of, which the next one writes over, and whoever reads while another
-process adds goes on reading what was there.
+A cache folder holds `faces.u8`, the pixels of all images one after the other, and `fingerprints`, the files they were
+decoded from. Images are only appended, and `fingerprints` is replaced atomically once their pixels are on disk: after a
+killed process the next one overwrites pixels without fingerprints, and a reader is not disturbed by a writer.
 """
 
 import os
@@ -16,68 +15,76 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock
 
-from facecls.data.fingerprints import Fingerprints, find, fingerprints_of, folder_for, read_fingerprints, write_fingerprints
+from facecls.data.fingerprints import (
+    Fingerprints,
+    decoded_cache_folder,
+    find_fingerprints,
+    fingerprint_files,
+    read_fingerprints,
+    write_fingerprints,
+)
 from facecls.data.listing import Paths
-from facecls.data.stores.memory import ArrayStore, Bad, Faces, decode, shape_of
+from facecls.data.stores.memory import ArrayStore, FaceArray, ReadErrors, decode, face_shape
 from facecls.errors import DataError
 from facecls.faces.geometry import Geometry
+from facecls.text import byte_size
 
-_SECONDS = 30.0  # between two writings of the stamps: what a killed build can cost
-_ELSEWHERE = "name another place with data.cache_dir"
-_SPARE = 64e6  # bytes that are to stay free on the disk
+_COMMIT_SECONDS = 30.0  # between writes of the fingerprints: the work that a killed process loses
+_HINT = "set `data.cache_dir` to another folder"
+_RESERVE = 64e6  # bytes left free on the disk
 
 
-def on_disk(
+def read_through_cache(
     paths: Paths, geometry: Geometry, root: Path, cache_dir: Path | None, advance: Callable[[int], object]
-) -> tuple[ArrayStore, Bad]:
-    """Maps the faces of all images from the cache of the data root, after decoding those that it lacks.
+) -> tuple[ArrayStore, ReadErrors]:
+    """Maps all images from the cache of the data root, and first decodes those that it lacks.
 
-    Images that cannot be read have undefined faces and stand in the list; they are tried again each time.
-
-    Raises DataError where the cache cannot be written or its disk has too little room, before anything is written.
+    The pixels of unreadable images are undefined; they are tried again each time. `advance` is called with the number of
+    images done. Raises DataError if the cache cannot be written, or its disk has too little space (before writing).
     """
-    cache = _Cache(folder_for(cache_dir, root, geometry), geometry)
-    wanted = fingerprints_of(paths)
-    bad: Bad = []
-    if (find(wanted, cache.fingerprints()) < 0).any():
+    cache = _Cache(decoded_cache_folder(cache_dir, root, geometry), geometry)
+    wanted = fingerprint_files(paths)
+    errors: ReadErrors = []
+    if (find_fingerprints(wanted, cache.fingerprints()) < 0).any():
         if not os.access(cache.folder, os.W_OK):
-            raise DataError(f"{cache.folder}: cannot be written to", hint=_ELSEWHERE)
+            raise DataError(f"{cache.folder}: is not writable", hint=_HINT)
         with FileLock(cache.folder / ".lock"):
-            held = cache.fingerprints()  # another process may have added some meanwhile
-            missing = np.flatnonzero(find(wanted, held) < 0)
+            held = cache.fingerprints()  # again: another process may have added some
+            missing = np.flatnonzero(find_fingerprints(wanted, held) < 0)
             advance(len(paths) - len(missing))
             with _Writer(cache, held, wanted, len(missing)) as writer:
-                bad = decode(paths, geometry, missing.tolist(), writer.put, advance)
+                errors = decode(paths, geometry, missing.tolist(), writer.save, advance)
     else:
         advance(len(paths))
     held = cache.fingerprints()
-    return ArrayStore(cache.map(len(held)), find(wanted, held).clip(min=0)), bad
+    return ArrayStore(cache.map(len(held)), find_fingerprints(wanted, held).clip(min=0)), errors
 
 
 class _Cache:
-    """The two files of a cache's folder."""
+    """The two files of a cache folder."""
 
     def __init__(self, folder: Path, geometry: Geometry) -> None:
         self.folder = folder
-        self.faces = folder / "faces.u8"
-        self.shape = shape_of(geometry)
+        self.faces_file = folder / "faces.u8"
+        self.fingerprints_file = folder / "fingerprints"
+        self.shape = face_shape(geometry)
         self.face_bytes = int(np.prod(self.shape))
 
     def fingerprints(self) -> Fingerprints:
-        """Which files the faces are of, in their order; none where faces are missing that there should be."""
-        fingerprints = read_fingerprints(self.folder / "stamps")
-        whole = self.faces.exists() and self.faces.stat().st_size >= len(fingerprints) * self.face_bytes
-        return fingerprints if whole else fingerprints[:0]
+        """The fingerprints of the cached images, in order; none if `faces.u8` is too short for them."""
+        fingerprints = read_fingerprints(self.fingerprints_file)
+        complete = self.faces_file.exists() and self.faces_file.stat().st_size >= len(fingerprints) * self.face_bytes
+        return fingerprints if complete else fingerprints[:0]
 
-    def map(self, count: int) -> Faces:
-        """The first `count` faces."""
-        if count == 0:  # which numpy cannot map
+    def map(self, count: int) -> FaceArray:
+        """The first `count` images."""
+        if count == 0:  # numpy cannot map an empty file
             return np.empty((1, *self.shape), np.uint8)
-        return np.memmap(self.faces, np.uint8, "r", shape=(count, *self.shape))
+        return np.memmap(self.faces_file, np.uint8, "r", shape=(count, *self.shape))
 
 
 class _Writer:
-    """Adds faces to a cache behind those that it holds."""
+    """Appends images to a cache that holds the images `held`."""
 
     def __init__(self, cache: _Cache, held: Fingerprints, wanted: Fingerprints, count: int) -> None:
         self.cache = cache
@@ -85,47 +92,45 @@ class _Writer:
         self.rows = [held]
         self.count = len(held)
         self.lock = threading.Lock()
-        self.written = time.monotonic()
+        self.committed = time.monotonic()
         needed, free = count * cache.face_bytes, shutil.disk_usage(cache.folder).free
-        if needed + _SPARE > free:
+        if needed + _RESERVE > free:
             raise DataError(
-                f"{cache.folder}: {count} faces take {needed / 1e6:,.0f} MB, and {free / 1e6:,.0f} MB are free on this disk",
-                hint=f"{_ELSEWHERE}, or decode anew in every epoch with data.store=stream",
+                f"{cache.folder}: {count} images take {byte_size(needed)}, but only {byte_size(free)} are free on this disk",
+                hint=f"{_HINT}, or decode the images in every epoch with `data.store=stream`",
             )
-        for left in cache.folder.glob(".stamps.*"):  # by a process that was killed while it renamed
-            left.unlink()
-        cache.faces.touch()
-        self.file = cache.faces.open("r+b", buffering=0)
+        for temporary in cache.folder.glob(".fingerprints.*"):  # of a process killed while it wrote them
+            temporary.unlink()
+        cache.faces_file.touch()
+        self.file = cache.faces_file.open("r+b", buffering=0)
 
     def __enter__(self) -> "_Writer":
         return self
 
     def __exit__(self, *_: object) -> None:
-        # Also after an error or Ctrl-C: what has been decoded is not decoded again.
+        # Also after an error or Ctrl-C, so that no image is decoded again.
         try:
             self._commit()
         finally:
             self.file.close()
 
-    def put(self, numbers: list[int], faces: Faces) -> None:
+    def save(self, indices: list[int], faces: FaceArray) -> None:
         with self.lock:
-            left = faces.data.cast("B")
+            rest = faces.data.cast("B")
             try:
-                self.file.seek(self.count * self.cache.face_bytes)  # a face before may have been cut short by a full disk
-                while left:
-                    left = left[self.file.write(left) :]
+                self.file.seek(self.count * self.cache.face_bytes)  # after a full disk, the end may be an incomplete image
+                while rest:
+                    rest = rest[self.file.write(rest) :]
             except OSError as error:
-                raise DataError(
-                    f"{self.cache.faces}: cannot be written: {str(error.strerror).lower()}",
-                    hint=_ELSEWHERE,
-                ) from None
-            self.rows.append(self.wanted[numbers])
-            self.count += len(numbers)
-            if time.monotonic() - self.written > _SECONDS:
+                reason = str(error.strerror).lower()
+                raise DataError(f"{self.cache.faces_file}: cannot be written: {reason}", hint=_HINT) from None
+            self.rows.append(self.wanted[indices])
+            self.count += len(indices)
+            if time.monotonic() - self.committed > _COMMIT_SECONDS:
                 self._commit()
 
     def _commit(self) -> None:
         os.fsync(self.file.fileno())
         self.rows = [np.concatenate(self.rows)]
-        write_fingerprints(self.cache.folder / "stamps", self.rows[0])
-        self.written = time.monotonic()
+        write_fingerprints(self.cache.fingerprints_file, self.rows[0])
+        self.committed = time.monotonic()

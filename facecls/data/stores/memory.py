@@ -1,4 +1,4 @@
-"""Faces by number: where a part's decoded faces lie, as uint8 (N, S, S, 3), and how batches come from there."""
+"""Stores of decoded images, uint8 (N, S, S, 3), in memory or on the device; parallel decoding."""
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,46 +10,44 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from facecls.data.listing import Indices
-from facecls.data.stores.worker import available_cores
-from facecls.device import Device
-from facecls.errors import DataError, ImageError
+from facecls.device import Device, available_cores
+from facecls.errors import ImageError
 from facecls.faces.geometry import Geometry, read_face
 
-Faces = NDArray[np.uint8]  # (N, S, S, 3)
-Bad = list[tuple[int, ImageError]]  # images that cannot be read, by number
-Put = Callable[[list[int], Faces], object]  # takes some faces with their numbers; called from several threads
+FaceArray = NDArray[np.uint8]  # (N, S, S, 3)
+ReadErrors = list[tuple[int, ImageError]]  # (index, error) of each unreadable image, by index
+SaveFaces = Callable[[list[int], FaceArray], object]  # takes the indices and pixels of some images; called from threads
 
-_CHUNK = 16  # images that one thread reads before it says so
-_LISTED = 20  # bad images named in an error before the rest are only counted
+_CHUNK = 16  # images decoded per task of the thread pool
 
 
 class Store(Protocol):
-    """Faces by number; all stores give the same bits."""
+    """Decoded images by index; all stores return the same bits."""
 
     def __len__(self) -> int: ...
 
-    def __getitem__(self, indices: Indices) -> Faces:
-        """Uint8 (B, S, S, 3) of the faces at `indices` (B,)."""
+    def __getitem__(self, indices: Indices) -> FaceArray:
+        """Uint8 (B, S, S, 3) of the images at `indices` (B,)."""
 
     def take(self, indices: Indices) -> "Store":
-        """A store of the faces at `indices` only, in their order; no face is copied."""
+        """A store of the images at `indices`, in that order; no image is copied."""
 
     def batches(self, plan: Sequence[Indices], device: Device) -> Iterator[Tensor]:
-        """For each of the index arrays in `plan` its faces, on the computing device: what `self[indices]` gives."""
+        """`self[indices]` on the device, for each `indices` in `plan`."""
 
 
 class ArrayStore:
-    """Faces in an array: one in memory, or one that the system maps from a file."""
+    """Images in an array in memory, or in a memory-mapped file."""
 
-    def __init__(self, faces: Faces, rows: Indices | None = None) -> None:
+    def __init__(self, faces: FaceArray, rows: Indices | None = None) -> None:
         self._faces = faces
-        self._rows = np.arange(len(faces)) if rows is None else rows  # (N,), where in the array each face is
+        self._rows = np.arange(len(faces)) if rows is None else rows  # (N,), the row of each image in the array
 
     def __len__(self) -> int:
         return len(self._rows)
 
-    def __getitem__(self, indices: Indices) -> Faces:
-        faces: Faces = np.take(self._faces, self._rows[indices], axis=0)
+    def __getitem__(self, indices: Indices) -> FaceArray:
+        faces: FaceArray = np.take(self._faces, self._rows[indices], axis=0)
         return faces
 
     def take(self, indices: Indices) -> "ArrayStore":
@@ -57,20 +55,20 @@ class ArrayStore:
 
     @property
     def in_memory(self) -> bool:
-        """Whether a batch takes a copy from memory and no more."""
+        """False for a memory-mapped file, which may have to be read from disk."""
         return not isinstance(self._faces, np.memmap)
 
     def batches(self, plan: Sequence[Indices], device: Device) -> Iterator[Tensor]:
         pinned = device.type == "cuda"
         for indices in plan:
             faces = torch.empty((len(indices), *self._faces.shape[1:]), dtype=torch.uint8, pin_memory=pinned)
-            # `clip`, because with `raise` numpy fills a copy first; the rows are ours and not out of range
+            # `clip`: with `raise`, numpy would fill a buffer and copy it; the rows are never out of range
             np.take(self._faces, self._rows[indices], axis=0, out=faces.numpy(), mode="clip")
             yield device.send(faces)
 
 
 class DeviceStore:
-    """Faces on the computing device, where batches are gathered without a copy from the host."""
+    """Images in the memory of the computing device: no batch is copied from the host."""
 
     def __init__(self, faces: Tensor, rows: Indices | None = None) -> None:
         self._faces = faces  # uint8 (M, S, S, 3)
@@ -79,9 +77,9 @@ class DeviceStore:
     def __len__(self) -> int:
         return len(self._rows)
 
-    def __getitem__(self, indices: Indices) -> Faces:
+    def __getitem__(self, indices: Indices) -> FaceArray:
         rows = self._rows[torch.from_numpy(indices)]
-        faces: Faces = self._faces[rows.to(self._faces.device)].cpu().numpy()
+        faces: FaceArray = self._faces[rows.to(self._faces.device)].cpu().numpy()
         return faces
 
     def take(self, indices: Indices) -> "DeviceStore":
@@ -96,73 +94,66 @@ class DeviceStore:
             yield self._faces.index_select(0, device.send(rows))
 
 
-def in_memory(paths: Sequence[str], geometry: Geometry, advance: Callable[[int], object]) -> tuple[ArrayStore, Bad]:
-    """Reads all images into memory; those that cannot be read have undefined faces and stand in the list."""
-    faces = np.empty((len(paths), *shape_of(geometry)), np.uint8)
+def read_into_memory(
+    paths: Sequence[str], geometry: Geometry, advance: Callable[[int], object]
+) -> tuple[ArrayStore, ReadErrors]:
+    """Decodes all images into memory; the pixels of unreadable images are undefined."""
+    faces = np.empty((len(paths), *face_shape(geometry)), np.uint8)
 
-    def put(numbers: list[int], some: Faces) -> None:
-        faces[numbers] = some
+    def save(indices: list[int], some: FaceArray) -> None:
+        faces[indices] = some
 
-    bad = decode(paths, geometry, range(len(paths)), put, advance)
-    return ArrayStore(faces), bad
+    errors = decode(paths, geometry, range(len(paths)), save, advance)
+    return ArrayStore(faces), errors
 
 
-def on_device(
+def read_onto_device(
     paths: Sequence[str], geometry: Geometry, device: torch.device, advance: Callable[[int], object]
-) -> tuple[DeviceStore, Bad]:
-    """Reads all images onto a device; never more than a few of them are in the host's memory."""
-    faces = torch.empty((len(paths), *shape_of(geometry)), dtype=torch.uint8, device=device)
+) -> tuple[DeviceStore, ReadErrors]:
+    """Decodes all images onto a device, a few at a time; the pixels of unreadable images are undefined."""
+    faces = torch.empty((len(paths), *face_shape(geometry)), dtype=torch.uint8, device=device)
 
-    def put(numbers: list[int], some: Faces) -> None:
-        faces[torch.tensor(numbers, device=device)] = torch.from_numpy(some).to(device)
+    def save(indices: list[int], some: FaceArray) -> None:
+        faces[torch.tensor(indices, device=device)] = torch.from_numpy(some).to(device)
 
-    bad = decode(paths, geometry, range(len(paths)), put, advance)
-    return DeviceStore(faces), bad
+    errors = decode(paths, geometry, range(len(paths)), save, advance)
+    return DeviceStore(faces), errors
 
 
-def shape_of(geometry: Geometry) -> tuple[int, int, int]:
+def face_shape(geometry: Geometry) -> tuple[int, int, int]:
     """(S, S, 3)."""
     return geometry.image_size, geometry.image_size, 3
 
 
-def decode(paths: Sequence[str], geometry: Geometry, numbers: Sequence[int], put: Put, advance: Callable[[int], object]) -> Bad:
-    """Reads the images at `numbers` in parallel, hands their faces to `put`, and says which could not be read.
+def decode(
+    paths: Sequence[str], geometry: Geometry, indices: Sequence[int], save: SaveFaces, advance: Callable[[int], object]
+) -> ReadErrors:
+    """Decodes the images at `indices` in parallel and passes them to `save`; returns the errors of unreadable images.
 
-    Pillow lets go of Python's lock while it decodes, so threads are enough. `advance` is told how many are done. What
-    `put` raises is raised here, after the images that are being read and none of the others.
+    Threads suffice, as Pillow releases the GIL while it decodes. `advance` is called with the number of images done. An
+    exception of `save` or `advance` is raised here once the images in progress are decoded; the others are cancelled.
     """
-    bad: Bad = []
+    errors: ReadErrors = []
 
     def read(start: int) -> int:
-        chunk = numbers[start : start + _CHUNK]
-        faces = np.empty((len(chunk), *shape_of(geometry)), np.uint8)
-        good: list[int] = []
-        for number in chunk:
+        chunk = indices[start : start + _CHUNK]
+        faces = np.empty((len(chunk), *face_shape(geometry)), np.uint8)
+        readable: list[int] = []
+        for index in chunk:
             try:
-                faces[len(good)] = read_face(paths[number], geometry)
+                faces[len(readable)] = read_face(paths[index], geometry)
             except ImageError as error:
-                bad.append((number, error))
+                errors.append((index, error))
             else:
-                good.append(number)
-        if good:
-            put(good, faces[: len(good)])
+                readable.append(index)
+        if readable:
+            save(readable, faces[: len(readable)])
         return len(chunk)
 
     pool = ThreadPoolExecutor(available_cores())
     try:
-        for done in pool.map(read, range(0, len(numbers), _CHUNK)):
+        for done in pool.map(read, range(0, len(indices), _CHUNK)):
             advance(done)
-    finally:  # not `with`, which would read all the rest first when somebody presses Ctrl-C
+    finally:  # not `with`, which would decode all remaining images first on Ctrl-C
         pool.shutdown(cancel_futures=True)
-    return sorted(bad, key=lambda pair: pair[0])
-
-
-def refuse_bad(bad: Sequence[ImageError]) -> None:
-    """Raises one DataError that lists the images that cannot be read, if there are any."""
-    if bad:
-        more = [f"and {len(bad) - _LISTED} more that cannot be read"] if len(bad) > _LISTED else []
-        raise DataError(
-            *(str(error) for error in bad[:_LISTED]),
-            *more,
-            hint="mend or remove them, or train without them: --set data.on_bad_image=skip",
-        )
+    return sorted(errors, key=lambda pair: pair[0])

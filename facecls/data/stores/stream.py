@@ -1,4 +1,4 @@
-"""Faces that fit nowhere: decoded anew each time they are asked for, by processes that read ahead."""
+"""The stream store: decodes images on each access, ahead of time in worker processes, for data that fits nowhere."""
 
 import contextlib
 import multiprocessing
@@ -11,64 +11,71 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
-from facecls.data.fingerprints import find, fingerprints_of, folder_for, read_fingerprints, write_fingerprints
+from facecls.data.fingerprints import (
+    decoded_cache_folder,
+    find_fingerprints,
+    fingerprint_files,
+    read_fingerprints,
+    write_fingerprints,
+)
 from facecls.data.listing import Indices, Paths
-from facecls.data.stores.memory import Bad, Faces, decode
-from facecls.data.stores.worker import ReadFaces, Reason, as_it_is, available_cores, leave_interrupts_to_the_parent
-from facecls.device import Device
+from facecls.data.stores.memory import FaceArray, ReadErrors, decode
+from facecls.data.stores.worker import FaceDataset, ReadFailure, ignore_sigint, no_collate
+from facecls.device import Device, available_cores
 from facecls.errors import DataError, FaceclsError, ImageError
 from facecls.faces.geometry import Geometry
 
 
 class StreamStore:
-    """Faces decoded by the workers of a torch `DataLoader`, which live as long as the store and read in the plan's order.
+    """Images decoded by a torch `DataLoader` whose workers live as long as the store.
 
-    workers: processes that decode; None for one on each core.
-    start_method: `fork`, `spawn` or `forkserver`; None for the system's own.
+    workers: number of processes; None for one per core.
+    start_method: `fork`, `spawn` or `forkserver`; None for the default of the platform.
     """
 
     def __init__(self, paths: Paths, geometry: Geometry, workers: int | None = None, start_method: str | None = None) -> None:
-        self._dataset = ReadFaces(paths, geometry)
+        self._dataset = FaceDataset(paths, geometry)
         self._workers = workers or available_cores()
         self._start_method = start_method
-        self._plan = _Plan()
+        self._plan = _PlanSampler()
         self._loader: DataLoader[Any] | None = None
 
     def __len__(self) -> int:
         return len(self._dataset.paths)
 
-    def __getitem__(self, indices: Indices) -> Faces:
-        """Raises ImageError where a file, readable when training began, is so no longer."""
-        return _whole(self._dataset.__getitems__(indices.tolist())).numpy()
+    def __getitem__(self, indices: Indices) -> FaceArray:
+        """Raises ImageError if a file can no longer be read."""
+        return _require_faces(self._dataset.__getitems__(indices.tolist())).numpy()
 
     def take(self, indices: Indices) -> "StreamStore":
         paths = self._dataset.paths.take(indices)
         return StreamStore(paths, self._dataset.geometry, self._workers, self._start_method)
 
     def batches(self, plan: Sequence[Indices], device: Device) -> Iterator[Tensor]:
-        """One plan after the other: a second call ends what the first has begun.
+        """As `Store.batches`; only one plan at a time: a second call ends the first.
 
-        Raises ImageError where a file, readable when training began, is so no longer.
+        Raises ImageError if a file can no longer be read.
         """
         if self._loader is None:
             self._loader = DataLoader(
                 self._dataset,
                 batch_sampler=self._plan,
                 num_workers=self._workers,
-                collate_fn=as_it_is,
+                collate_fn=no_collate,
                 pin_memory=device.type == "cuda",
-                worker_init_fn=leave_interrupts_to_the_parent,
+                worker_init_fn=ignore_sigint,
                 multiprocessing_context=multiprocessing.get_context(self._start_method),
                 persistent_workers=True,
-                generator=torch.Generator(),  # the loader draws a seed for its workers, not from our chance
+                generator=torch.Generator(),  # the loader seeds its workers from it, instead of the global generator
             )
         self._plan.batches = plan
-        read = iter(self._loader)  # here, not in the generator: processes are started by the thread that lasts
-        return (device.send(_whole(answer)) for answer in read)
+        # Started here, not in the generator, which may run in a prefetch thread that ends before the workers do.
+        loaded = iter(self._loader)
+        return (device.send(_require_faces(batch)) for batch in loaded)
 
 
-class _Plan(Sampler[list[int]]):
-    """The batches that are to be read next."""
+class _PlanSampler(Sampler[list[int]]):
+    """The batches to read next."""
 
     def __init__(self) -> None:
         self.batches: Sequence[Indices] = ()
@@ -80,30 +87,31 @@ class _Plan(Sampler[list[int]]):
         return len(self.batches)
 
 
-def _whole(answer: Tensor | Reason) -> Tensor:
-    if isinstance(answer, Tensor):
-        return answer
-    path, reason = answer
-    raise ImageError(path, f"{reason}; it could be read when this began", hint="put it back as it was, and go on with --resume")
+def _require_faces(batch: Tensor | ReadFailure) -> Tensor:
+    if isinstance(batch, Tensor):
+        return batch
+    path, reason = batch
+    raise ImageError(path, f"{reason}; it was readable at the start", hint="restore the file and continue with `--resume`")
 
 
-def streamed(
+def open_stream(
     paths: Paths, geometry: Geometry, root: Path, cache_dir: Path | None, advance: Callable[[int], object]
-) -> tuple[StreamStore, Bad]:
-    """A stream of all images, each of which has been read once before, so that training meets no bad one hours later.
+) -> tuple[StreamStore, ReadErrors]:
+    """A stream of all images; each is decoded once before, so that an unreadable one is reported at the start.
 
-    Which ones could be read is kept in the cache, where that can be written, and they are not tried again until they change.
+    The fingerprints of readable images are kept in the cache folder, if it can be written; these images are not decoded
+    again until they change. `advance` is called with the number of images checked.
     """
-    wanted = fingerprints_of(paths)
-    kept = None
+    wanted = fingerprint_files(paths)
+    file = None
     with contextlib.suppress(DataError):
-        kept = folder_for(cache_dir, root, geometry) / "readable"
-    held = read_fingerprints(kept) if kept is not None else wanted[:0]
-    unknown = np.flatnonzero(find(wanted, held) < 0)
+        file = decoded_cache_folder(cache_dir, root, geometry) / "readable"
+    held = read_fingerprints(file) if file is not None else wanted[:0]
+    unknown = np.flatnonzero(find_fingerprints(wanted, held) < 0)
     advance(len(paths) - len(unknown))
-    bad = decode(paths, geometry, unknown.tolist(), lambda *_: None, advance)
-    readable = np.setdiff1d(unknown, [number for number, _ in bad])
-    if kept is not None and len(readable):
-        with contextlib.suppress(FaceclsError):  # it costs the next run a second look, no more
-            write_fingerprints(kept, np.concatenate([held, wanted[readable]]))
-    return StreamStore(paths, geometry), bad
+    errors = decode(paths, geometry, unknown.tolist(), lambda *_: None, advance)
+    readable = np.setdiff1d(unknown, [index for index, _ in errors])
+    if file is not None and len(readable):
+        with contextlib.suppress(FaceclsError):  # without it, the next run decodes the images once more
+            write_fingerprints(file, np.concatenate([held, wanted[readable]]))
+    return StreamStore(paths, geometry), errors

@@ -1,6 +1,5 @@
-"""Faces as the workers of a torch `DataLoader` read them; light to import, because a spawned worker imports it first."""
+"""The dataset of the stream store's `DataLoader` workers; imports little, as every spawned worker imports it."""
 
-import os
 import signal
 from typing import Any
 
@@ -12,41 +11,34 @@ from facecls.data.listing import Paths
 from facecls.errors import ImageError
 from facecls.faces.geometry import Geometry, read_face
 
-Reason = tuple[str, str]  # a file, and why it cannot be read
+ReadFailure = tuple[str, str]  # a path, and why the file cannot be read
 
 
-class ReadFaces(Dataset[Tensor]):
-    """Images by number, a batch at a time."""
+class FaceDataset(Dataset[Tensor]):
+    """Decodes images by index, a batch at a time."""
 
     def __init__(self, paths: Paths, geometry: Geometry) -> None:
         self.paths = paths
         self.geometry = geometry
 
-    def __getitems__(self, numbers: list[int]) -> Tensor | Reason:
-        """Uint8 (B, S, S, 3), or the first image that cannot be read: DataLoader cannot pass our error on."""
+    def __getitems__(self, indices: list[int]) -> Tensor | ReadFailure:
+        """Uint8 (B, S, S, 3), or the first unreadable image: DataLoader cannot re-raise an ImageError."""
         side = self.geometry.image_size
-        faces = torch.empty((len(numbers), side, side, 3), dtype=torch.uint8)
+        faces = torch.empty((len(indices), side, side, 3), dtype=torch.uint8)
         array = faces.numpy()
-        for place, number in enumerate(numbers):
+        for position, index in enumerate(indices):
             try:
-                array[place] = read_face(self.paths[number], self.geometry)
+                array[position] = read_face(self.paths[index], self.geometry)
             except ImageError as error:
                 return error.path, error.reason
         return faces
 
 
-def available_cores() -> int:
-    """How many processor cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def as_it_is(batch: Any) -> Any:
-    """For a `DataLoader` that is not to collate anything."""
+def no_collate(batch: Any) -> Any:
+    """A `collate_fn` that returns the batch unchanged."""
     return batch
 
 
-def leave_interrupts_to_the_parent(_: int) -> None:
-    """Ctrl-C goes to all processes of a terminal; the parent still needs its batch to end the step and save."""
+def ignore_sigint(_: int) -> None:
+    """A `worker_init_fn`: on Ctrl-C, which reaches all processes, the parent still needs batches to finish and save."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)

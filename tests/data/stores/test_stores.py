@@ -1,4 +1,4 @@
-"""Faces by number: every store gives the same bits."""
+"""All stores return the same bits; the choice of a store."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,17 +13,16 @@ from facecls.config.load import load_config
 from facecls.config.schema import AugmentConfig, Config, DataConfig
 from facecls.data import augment
 from facecls.data.augment import Augment
-from facecls.data.dataset import ImageList
 from facecls.data.folder import FaceFolder
 from facecls.data.load import LoadedSplit, load_split
 from facecls.data.stores.choose import (
     AvailableMemory,
-    Kind,
+    StoreKind,
     _container_available,
+    available_memory,
     choose_store,
-    free_memory,
     measure_available,
-    refuse_too_large,
+    require_space,
 )
 from facecls.data.stores.memory import DeviceStore, decode
 from facecls.device import Device
@@ -44,11 +43,11 @@ def load(root: Path, store: str, name: str = "train", **keys: Any) -> LoadedSpli
     folder = FaceFolder(root)
     keys = {"image_size": 16, "cache_dir": root.parent / "cache", **keys}
     data = DataConfig(root=root, store=store, **keys)
-    return load_split(name, ImageList(folder.paths, folder.labels), folder.classes, data, no_progress, torch.device("cpu"))
+    return load_split(name, folder.image_list, folder.classes, data, no_progress, torch.device("cpu"))
 
 
 @pytest.mark.parametrize("store", STORES)
-def test_every_store_gives_what_read_face_gives(noise: Noise, store: str) -> None:
+def test_every_store_returns_the_pixels_of_read_face(noise: Noise, store: str) -> None:
     split = load(noise(ada=30, bob=7), store, fit="pad", crop=0.8)
     expected = np.stack([read_face(path, Geometry(16, 0.8, "pad")) for path in split.image_list.paths])
     assert len(split.faces) == len(split) == 37
@@ -58,7 +57,7 @@ def test_every_store_gives_what_read_face_gives(noise: Noise, store: str) -> Non
 
 
 @pytest.mark.parametrize("store", STORES)
-def test_every_store_hands_out_the_batches_of_a_plan(noise: Noise, store: str) -> None:
+def test_every_store_returns_the_batches_of_a_plan(noise: Noise, store: str) -> None:
     split = load(noise(ada=9), store)
     plan = [np.array([8, 1, 1]), np.array([0]), np.array([2, 3])]
     for _ in range(2):
@@ -68,30 +67,30 @@ def test_every_store_hands_out_the_batches_of_a_plan(noise: Noise, store: str) -
 
 
 class Copies(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's stub
-    """Notes of each copy of a tensor whether it is waited for."""
+    """Records of each copy of a tensor whether it is synchronous."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # torch's stub
-        self.waited_for: list[bool] = []
+        self.synchronous: list[bool] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func in (torch.ops.aten._to_copy.default, torch.ops.aten.copy_.default):
-            self.waited_for.append(not (kwargs or {}).get("non_blocking", False))
+            self.synchronous.append(not (kwargs or {}).get("non_blocking", False))
         return func(*args, **(kwargs or {}))
 
 
-def test_copies_to_another_device_than_cuda_are_waited_for() -> None:
-    device = torch.device("meta")  # as Apple's MPS, which would read the memory when it may hold something else
+def test_copies_to_other_devices_than_cuda_are_synchronous() -> None:
+    device = torch.device("meta")  # stands for MPS, which would read the memory after it may have been reused
     faces = torch.empty((9, 16, 16, 3), dtype=torch.uint8, device=device)
     with Copies() as copies:
         (batch,) = DeviceStore(faces).batches([np.array([8, 1, 1])], Device(device, torch.float32))
         images = Augment(AugmentConfig())(batch, augment.draw(3, 0, 0, 0), 16)
     assert images.shape == (3, 3, 16, 16)
-    assert copies.waited_for and all(copies.waited_for)
+    assert copies.synchronous and all(copies.synchronous)
 
 
 @pytest.mark.parametrize("store", STORES)
-def test_a_part_of_a_store_is_a_store(noise: Noise, store: str) -> None:
+def test_a_subset_of_a_store_is_a_store(noise: Noise, store: str) -> None:
     faces = load(noise(ada=9), store).faces
     taken = faces.take(np.array([8, 2, 4])).take(np.array([2, 0]))
     assert len(taken) == 2
@@ -100,20 +99,20 @@ def test_a_part_of_a_store_is_a_store(noise: Noise, store: str) -> None:
 
 
 @pytest.mark.parametrize("store", STORES)
-def test_bad_images_are_all_named(noise: Noise, store: str) -> None:
+def test_all_unreadable_images_are_listed(noise: Noise, store: str) -> None:
     root = noise(ada=3, bob=30)
     for number in range(25):
         (root / "bob" / f"bob{number}.png").write_bytes(b"no image")
-    for _ in range(2):  # also where a cache has been filled
+    for _ in range(2):  # also with a filled cache
         with pytest.raises(DataError) as caught:
             load(root, store)
         assert caught.value.problems[0] == f"{root / 'bob' / 'bob0.png'}: is not an image that can be read"
-        assert len(caught.value.problems) == 21 and caught.value.problems[-1] == "and 5 more that cannot be read"
-        assert caught.value.hint == "mend or remove them, or train without them: --set data.on_bad_image=skip"
+        assert len(caught.value.problems) == 21 and caught.value.problems[-1] == "and 5 more unreadable images"
+        assert caught.value.hint == "repair or remove them, or skip them with `--set data.on_bad_image=skip`"
 
 
 @pytest.mark.parametrize("store", STORES)
-def test_bad_images_are_left_out_and_said(noise: Noise, store: str) -> None:
+def test_skipped_images_are_left_out_and_reported(noise: Noise, store: str) -> None:
     root = noise(ada=3, bob=3)
     (root / "ada" / "ada1.png").write_bytes(b"")
     split = load(root, store, on_bad_image="skip")
@@ -126,7 +125,7 @@ def test_bad_images_are_left_out_and_said(noise: Noise, store: str) -> None:
 
 
 @pytest.mark.parametrize("store", STORES)
-def test_a_class_of_which_nothing_can_be_read_is_an_error(noise: Noise, store: str) -> None:
+def test_a_class_without_readable_images_is_an_error(noise: Noise, store: str) -> None:
     root = noise(ada=1, bob=3)
     (root / "ada" / "ada0.png").write_bytes(b"")
     with pytest.raises(DataError) as caught:
@@ -136,7 +135,7 @@ def test_a_class_of_which_nothing_can_be_read_is_an_error(noise: Noise, store: s
 
 
 @pytest.mark.parametrize("store", STORES)
-def test_of_other_parts_a_class_may_be_lost_but_not_all(noise: Noise, store: str) -> None:
+def test_other_splits_may_lose_a_class_but_not_all(noise: Noise, store: str) -> None:
     root = noise(ada=1, bob=3)
     (root / "ada" / "ada0.png").write_bytes(b"")
     split = load(root, store, name="val", on_bad_image="skip")
@@ -149,9 +148,9 @@ def test_of_other_parts_a_class_may_be_lost_but_not_all(noise: Noise, store: str
     assert caught.value.problems == tuple(f"val: no image of `{name}` can be read" for name in ("ada", "bob"))
 
 
-def test_reading_ends_early_when_somebody_stops_it(noise: Noise) -> None:
-    paths = FaceFolder(noise(ada=200)).paths
-    read = []
+def test_decoding_stops_early_on_ctrl_c(noise: Noise) -> None:
+    paths = FaceFolder(noise(ada=200)).image_list.paths
+    read: list[int] = []
 
     def stop(_: int) -> None:
         raise KeyboardInterrupt
@@ -161,8 +160,8 @@ def test_reading_ends_early_when_somebody_stops_it(noise: Noise) -> None:
     assert len(read) < 200
 
 
-def test_progress_is_told_of_every_image(noise: Noise) -> None:
-    paths = FaceFolder(noise(ada=40)).paths
+def test_progress_counts_every_image(noise: Noise) -> None:
+    paths = FaceFolder(noise(ada=40)).image_list.paths
     done: list[int] = []
     decode(paths, Geometry(16), range(40), lambda *_: None, done.append)
     assert sum(done) == 40
@@ -178,80 +177,88 @@ def config(faces: Path, tiny: Callable[..., Path], tmp_path: Path) -> Callable[.
 
 def weights(config: Config, folder: Path) -> Iterator[bytes]:
     train(config, Run(folder), Progress(), resume=False)
-    plain = torch.load(folder / "last.pt", weights_only=True)
-    return (tensor.numpy().tobytes() for tensor in [*plain["training"]["model"].values(), *plain["weights"].values()])
+    checkpoint = torch.load(folder / "last.pt", weights_only=True)
+    return (tensor.numpy().tobytes() for tensor in [*checkpoint["training"]["model"].values(), *checkpoint["weights"].values()])
 
 
 def test_a_run_with_each_store_ends_with_the_same_weights(config: Callable[..., Config], tmp_path: Path) -> None:
     ends = {}
-    for number, store in enumerate((*STORES, "disk")):  # disk twice: once decoded, once mapped
+    for number, store in enumerate((*STORES, "disk")):  # disk twice: first decoded, then mapped
         ends[number] = list(weights(config(f"data.store={store}"), tmp_path / str(number)))
     assert all(end == ends[0] for end in ends.values())
 
 
-def test_the_run_says_which_store_it_took_and_why(
+def test_a_run_prints_its_store_and_the_reason(
     config: Callable[..., Config], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     train(config("train.epochs=1"), Run(tmp_path / "run"), Progress(), resume=False)
-    assert "train: store `memory`: 0.0 MB of faces, " in capfd.readouterr().err
+    assert "train: store `memory`: images take 0.0 MB; memory: " in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(
-    ("available", "kind", "why"),
+    ("available", "kind", "reason"),
     [
-        (AvailableMemory(8e9, 9e9, 8e9), "device", "1.0 GB of faces, 8.0 GB are free on the GPU"),
+        (AvailableMemory(8e9, 9e9, 8e9), "device", "images take 1.0 GB; GPU memory: 8.0 GB free"),
         (
             AvailableMemory(8e9, 9e9, 2e9),
             "memory",
-            "1.0 GB of faces, more than 25% of the 2.0 GB that are free on the GPU, 8.0 GB are free in memory",
+            "images take 1.0 GB; GPU memory: 2.0 GB free, at most 25% of it is used; memory: 8.0 GB free",
         ),
-        (AvailableMemory(8e9, 9e9), "memory", "1.0 GB of faces, 8.0 GB are free in memory"),
+        (AvailableMemory(8e9, 9e9), "memory", "images take 1.0 GB; memory: 8.0 GB free"),
         (
             AvailableMemory(1.5e9, 9e9),
             "disk",
-            "1.0 GB of faces, more than 50% of the 1.5 GB that are free in memory, 9.0 GB are free on the disk of the cache",
+            "images take 1.0 GB; memory: 1.5 GB free, at most 50% of it is used; cache disk: 9.0 GB free",
         ),
         (
             AvailableMemory(1.5e9, 9e8),
             "stream",
-            "1.0 GB of faces, more than 50% of the 1.5 GB that are free in memory, "
-            "more than 80% of the 900.0 MB that are free on the disk of the cache",
+            "images take 1.0 GB; memory: 1.5 GB free, at most 50% of it is used; "
+            "cache disk: 900.0 MB free, at most 80% of it is used",
         ),
     ],
 )
-def test_auto_takes_the_fastest_store_with_room_and_says_why(available: AvailableMemory, kind: str, why: str) -> None:
-    assert choose_store(1e9, available) == (kind, why)
+def test_auto_chooses_the_fastest_store_that_is_large_enough(available: AvailableMemory, kind: str, reason: str) -> None:
+    assert choose_store(1e9, available) == (kind, reason)
 
 
 @pytest.mark.parametrize(
     ("kind", "available", "problem"),
     [
-        ("memory", AvailableMemory(9e8, 9e9, 9e9), "data.store: `memory`: 1.0 GB of faces, and 900.0 MB are free in memory"),
-        ("device", AvailableMemory(9e9, 9e9, 9e8), "data.store: `device`: 1.0 GB of faces, and 900.0 MB are free on the GPU"),
-        ("device", AvailableMemory(9e8, 9e9), "data.store: `device`: 1.0 GB of faces, and 900.0 MB are free in memory"),
+        (
+            "memory",
+            AvailableMemory(9e8, 9e9, 9e9),
+            "data.store: `memory`: images take 1.0 GB, but only 900.0 MB of memory are free",
+        ),
+        (
+            "device",
+            AvailableMemory(9e9, 9e9, 9e8),
+            "data.store: `device`: images take 1.0 GB, but only 900.0 MB of GPU memory are free",
+        ),
+        ("device", AvailableMemory(9e8, 9e9), "data.store: `device`: images take 1.0 GB, but only 900.0 MB of memory are free"),
     ],
 )
-def test_a_store_that_is_too_small_is_refused_before_anything_is_read(
-    kind: Kind, available: AvailableMemory, problem: str
+def test_a_store_that_is_too_small_is_an_error_before_anything_is_read(
+    kind: StoreKind, available: AvailableMemory, problem: str
 ) -> None:
     with pytest.raises(DataError) as caught:
-        refuse_too_large(kind, 1e9, available)
+        require_space(kind, 1e9, available)
     assert caught.value.problems == (problem,)
-    assert caught.value.hint == "`data.store: auto` picks a store with room enough"
-    refuse_too_large("disk", 1e9, available)
-    refuse_too_large("stream", 1e9, available)
-    refuse_too_large(kind, 8e8, available)
+    assert caught.value.hint == "`data.store: auto` chooses a store that is large enough"
+    require_space("disk", 1e9, available)
+    require_space("stream", 1e9, available)
+    require_space(kind, 8e8, available)
 
 
-def test_room_is_measured(tmp_path: Path) -> None:
+def test_available_memory_and_disk_space_are_measured(tmp_path: Path) -> None:
     available = measure_available(tmp_path / "not" / "yet", torch.device("cpu"))
-    assert 1e7 < available.memory < 1e14 and available.memory == pytest.approx(free_memory(), rel=0.5)
+    assert 1e7 < available.memory < 1e14 and available.memory == pytest.approx(available_memory(), rel=0.5)
     assert available.disk > 0 and available.device == 0
     (tmp_path / "file").touch()
     assert measure_available(tmp_path / "file" / "cache", torch.device("cpu")).disk == 0
 
 
-def test_a_container_s_limit_counts(tmp_path: Path) -> None:
+def test_the_memory_limit_of_a_container_is_respected(tmp_path: Path) -> None:
     (tmp_path / "memory.max").write_text("1000\n")
     (tmp_path / "memory.current").write_text("700\n")
     (tmp_path / "memory.stat").write_text("anon 500\ninactive_file 150\n")
