@@ -96,7 +96,7 @@ def test_epochs_that_are_short_beside_a_writing_share_one(tiny: Tiny, tmp_path: 
     assert names.count("last.pt") == 2
     assert names[:2] == ["best.pt", "last.pt"]
     assert names[-1] == "best.pt"
-    best = max(Run(tmp_path / "run").rows(), key=lambda row: row.val_accuracy)
+    best = max(Run(tmp_path / "run").rows(), key=lambda row: (row.val_accuracy, -row.val_loss))
     assert read_plain(tmp_path / "run" / "best.pt")["metrics"]["epoch"] == best.epoch
     assert read_plain(tmp_path / "run" / "last.pt")["training"]["epoch"] == 12
 
