@@ -18,14 +18,9 @@ _LINE_SECONDS = 10.0  # between two progress lines if stderr is not a terminal
 class Reporter(Protocol):
     """What training reports to."""
 
-    def bar(self, *, total: int, desc: str, unit: str, initial: int = 0) -> "tqdm[Any]":
-        """A tqdm bar, used in a `with`."""
-
-    def note(self, text: str) -> None:
-        """Reports one sentence."""
-
-    def epoch(self, line: str) -> None:
-        """Reports the line of an epoch."""
+    def bar(self, *, total: int, desc: str, unit: str, initial: int = 0) -> "tqdm[Any]": ...  # used in a `with`
+    def note(self, text: str) -> None: ...
+    def epoch(self, line: str) -> None: ...
 
 
 class Progress:
@@ -66,11 +61,8 @@ class SilentProgress:
     def bar(self, **_: object) -> "tqdm[Any]":
         return no_progress()
 
-    def note(self, text: str) -> None:
-        pass
-
-    def epoch(self, line: str) -> None:
-        pass
+    def note(self, text: str) -> None: ...
+    def epoch(self, line: str) -> None: ...
 
 
 def no_progress(**_: object) -> "tqdm[Any]":

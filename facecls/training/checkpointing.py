@@ -18,59 +18,31 @@ _SHARE = 0.01  # of the training time that may go into writing at the ends of ep
 
 
 class RunWriter(Protocol):
-    """Writes a run's files; on ranks above 0 nothing is written."""
+    """Writes the files of a run."""
 
-    def save(self, state: TrainingState) -> None:
-        """Writes last.pt, and best.pt if a better one is pending."""
-
-    def due(self) -> bool:
-        """Whether `train.save_minutes` have passed since last.pt was written."""
-
-    def epoch_end(self, state: TrainingState) -> None:
-        """Writes last.pt if it is due, or if that costs little of the time since it was last written."""
-
-    def keep_best(self, state: TrainingState, size: int) -> None:
-        """Copies the averaged weights for best.pt, for images of `size` pixels."""
-
-    def discard_best(self) -> None:
-        """Drops a best that is not on the disk yet."""
-
-    def log(self, row: EpochMetrics) -> None:
-        """Appends a line to metrics.jsonl."""
-
-    def truncate_log(self, epoch: int) -> None:
-        """Removes the lines of `epoch` and later ones."""
-
-    def wait(self) -> None:
-        """Waits until all is on the disk. Raises the error of a failed write."""
+    def save(self, state: TrainingState) -> None: ...  # last.pt, and best.pt if a better one is pending
+    def due(self) -> bool: ...  # whether `train.save_minutes` have passed since last.pt was written
+    def epoch_end(self, state: TrainingState) -> None: ...  # saves if that is due, or costs little of the time since then
+    def keep_best(self, state: TrainingState, size: int) -> None: ...  # averaged weights for images of `size` pixels
+    def discard_best(self) -> None: ...  # one that is not on the disk yet
+    def log(self, row: EpochMetrics) -> None: ...  # a line of metrics.jsonl
+    def truncate_log(self, epoch: int) -> None: ...  # removes the lines of `epoch` and later ones
+    def wait(self) -> None: ...  # until all is on the disk; raises the error of a failed write
 
 
 class NullWriter:
-    """Writes nothing."""
+    """Writes nothing, on ranks above 0."""
 
-    def save(self, state: TrainingState) -> None:
-        pass
-
+    def save(self, state: TrainingState) -> None: ...
     def due(self) -> bool:
         return False
 
-    def epoch_end(self, state: TrainingState) -> None:
-        pass
-
-    def keep_best(self, state: TrainingState, size: int) -> None:
-        pass
-
-    def discard_best(self) -> None:
-        pass
-
-    def log(self, row: EpochMetrics) -> None:
-        pass
-
-    def truncate_log(self, epoch: int) -> None:
-        pass
-
-    def wait(self) -> None:
-        pass
+    def epoch_end(self, state: TrainingState) -> None: ...
+    def keep_best(self, state: TrainingState, size: int) -> None: ...
+    def discard_best(self) -> None: ...
+    def log(self, row: EpochMetrics) -> None: ...
+    def truncate_log(self, epoch: int) -> None: ...
+    def wait(self) -> None: ...
 
 
 class BackgroundWriter:

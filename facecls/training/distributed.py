@@ -26,29 +26,14 @@ class ProcessGroup(Protocol):
     rank: int
     size: int
 
-    def device(self, name: str) -> str:
-        """The device of this rank for the config's `device`. Raises DeviceError if this rank has none of its own."""
-
-    def wrap(self, model: nn.Module, device: Device) -> nn.Module:
-        """The module whose backward pass averages gradients over the ranks."""
-
-    def no_sync(self, active: bool) -> AbstractContextManager[object]:
-        """While it is active, backward passes accumulate gradients without averaging them over the ranks."""
-
-    def all_reduce_any(self, flag: Tensor) -> Tensor:
-        """1.0 on every rank if `flag` (0.0 or 1.0) is 1.0 on one."""
-
-    def all_reduce_max(self, number: int) -> int:
-        """The largest number of all ranks."""
-
-    def all_reduce_sum(self, sums: Tensor) -> Tensor:
-        """The sum over the ranks."""
-
-    def all_gather(self, value: T) -> list[T]:
-        """The values of all ranks, in the order of ranks."""
-
-    def broadcast_buffers(self, model: nn.Module) -> None:
-        """Copies the buffers of rank 0 to all ranks."""
+    def device(self, name: str) -> str: ...  # of this rank, for the config's `device`; DeviceError if it has none of its own
+    def wrap(self, model: nn.Module, device: Device) -> nn.Module: ...  # its backward pass averages gradients over the ranks
+    def no_sync(self, active: bool) -> AbstractContextManager[object]: ...  # if active, gradients are accumulated, not averaged
+    def all_reduce_any(self, flag: Tensor) -> Tensor: ...  # 1.0 on every rank if `flag` (0.0 or 1.0) is 1.0 on one
+    def all_reduce_max(self, number: int) -> int: ...
+    def all_reduce_sum(self, sums: Tensor) -> Tensor: ...
+    def all_gather(self, value: T) -> list[T]: ...  # in the order of ranks
+    def broadcast_buffers(self, model: nn.Module) -> None: ...  # from rank 0
 
 
 class SingleProcess:
@@ -78,8 +63,7 @@ class SingleProcess:
     def all_gather(self, value: T) -> list[T]:
         return [value]
 
-    def broadcast_buffers(self, model: nn.Module) -> None:
-        pass
+    def broadcast_buffers(self, model: nn.Module) -> None: ...
 
 
 class DistributedGroup:

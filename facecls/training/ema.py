@@ -12,18 +12,13 @@ from torch import Tensor, nn
 
 
 class WeightAverage(Protocol):
-    """The averaged model, updated after each optimizer step."""
+    """The averaged model."""
 
     model: nn.Module
 
-    def update(self, model: nn.Module) -> None:
-        """Takes the weights after a step into account."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """What `load_state_dict` takes."""
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restores what `state_dict` returned."""
+    def update(self, model: nn.Module) -> None: ...  # after each optimizer step
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
 
 
 class NoAverage:
@@ -32,14 +27,11 @@ class NoAverage:
     def __init__(self, model: nn.Module) -> None:
         self.model = model
 
-    def update(self, model: nn.Module) -> None:
-        pass
-
+    def update(self, model: nn.Module) -> None: ...
     def state_dict(self) -> dict[str, Any]:
         return {}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        pass
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
 
 
 class EMA:

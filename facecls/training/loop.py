@@ -153,8 +153,17 @@ class Loop:
         size, full = resolution_at(self.config, state.epoch, state.epochs), self.config.data.image_size
         if size != (resolution_at(self.config, state.epoch - 1, state.epochs) if state.epoch else full):
             self.progress.note(f"image size: {size} pixels" + (f", growing to {full}" if size < full else ""))
-        clock = _EpochClock(self.loader, state)
         peeked = 0.0
+        clock, waited = time.perf_counter(), self.loader.data_wait
+
+        def tick() -> None:
+            """Adds the time since the last call to the epoch's."""
+            nonlocal clock, waited
+            now, wait = time.perf_counter(), self.loader.data_wait
+            state.train_seconds += now - clock
+            state.wait_seconds += wait - waited
+            clock, waited = now, wait
+
         with self.progress.bar(
             total=self.loader.steps, initial=state.step, desc=f"epoch {state.epoch + 1}/{state.epochs}", unit="step"
         ) as bar:
@@ -163,13 +172,13 @@ class Loop:
                     self.tracker.batch(state.epoch, partial(self.train_step.images, state, batch, size))
                 self.train_step.step(state, batch, size)
                 state.step = batch.step + 1
-                clock.tick(state)
+                tick()
                 state.seconds = time.perf_counter() - started
                 bar.update()
                 if state.seconds - peeked > _PEEK_SECONDS:
                     peeked = state.seconds
                     loss, accuracy = state.running.peek()
-                    speed = self.loader.images_seen(state.step) / state.epoch_seconds["train"]
+                    speed = self.loader.images_seen(state.step) / state.train_seconds
                     bar.set_postfix_str(
                         f"loss {loss:.3f}, accuracy {accuracy:.1%}, {speed:.0f} images/s, data wait {state.data_wait:.1%}",
                         refresh=False,
@@ -184,7 +193,7 @@ class Loop:
                     self.writer.save(state)
                     raise Interrupted(received)
         self._check_finite(state, weights=True)
-        clock.tick(state)  # the check has waited for the last steps on a GPU
+        tick()  # the check has waited for the last steps on a GPU
 
     def _validate(self, state: TrainingState, started: float) -> EpochMetrics:
         """The metrics of the epoch, at its image size."""
@@ -205,7 +214,7 @@ class Loop:
             val_loss=metrics.loss,
             val_accuracy=metrics.accuracy,
             val_macro_f1=metrics.macro_f1,
-            images_per_second=len(self.data.train) / state.epoch_seconds["train"],
+            images_per_second=len(self.data.train) / state.train_seconds,
             data_wait=state.data_wait,
             seconds=time.perf_counter() - started,
         )
@@ -242,22 +251,6 @@ class Loop:
             f"{what} was not finite in {place}: rolled back to epoch {state.epoch + 1}, step {state.step}, "
             f"with {factor:g} of the learning rate"
         )
-
-
-class _EpochClock:
-    """Adds up an epoch's seconds, also over an interruption."""
-
-    def __init__(self, loader: TrainLoader, state: TrainingState) -> None:
-        self.loader = loader
-        self.before = dict(state.epoch_seconds)
-        self.started = time.perf_counter()
-        self.waited = loader.data_wait
-
-    def tick(self, state: TrainingState) -> None:
-        state.epoch_seconds = {
-            "train": self.before["train"] + time.perf_counter() - self.started,
-            "data_wait": self.before["data_wait"] + self.loader.data_wait - self.waited,
-        }
 
 
 def rank_key(row: EpochMetrics, metric: Metric) -> tuple[int, float, float]:

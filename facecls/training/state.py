@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,6 +16,8 @@ from facecls.models.classifier import FaceClassifier
 from facecls.run import EpochMetrics
 from facecls.training.ema import WeightAverage, build_average
 from facecls.training.optimizer import build_optimizer
+
+_NUMBERS = ("epochs", "epoch", "step", "lr_factor", "seconds", "train_seconds", "wait_seconds")
 
 
 class RunningMetrics:
@@ -64,7 +66,8 @@ class TrainingState:
     lr_factor: float = 1.0  # halved by each rollback
     seconds: float = 0.0  # of training so far
     processes: int = 1  # that share each batch
-    epoch_seconds: dict[str, float] = field(default_factory=lambda: {"train": 0.0, "data_wait": 0.0})
+    train_seconds: float = 0.0  # of the epoch, without validation
+    wait_seconds: float = 0.0  # of these blocked on the data loader
 
     @property
     def averaged(self) -> FaceClassifier:
@@ -81,13 +84,13 @@ class TrainingState:
     @property
     def data_wait(self) -> float:
         """The share of the epoch's training time blocked on the data loader."""
-        return self.epoch_seconds["data_wait"] / self.epoch_seconds["train"] if self.epoch_seconds["train"] else 0.0
+        return self.wait_seconds / self.train_seconds if self.train_seconds else 0.0
 
     def begin_epoch(self, epoch: int, seconds: float) -> None:
         """Moves to the first step of an epoch, `seconds` after the start of training."""
         self.epoch, self.step, self.seconds = epoch, 0, seconds
         self.running.sums.zero_()
-        self.epoch_seconds = {"train": 0.0, "data_wait": 0.0}
+        self.train_seconds = self.wait_seconds = 0.0
 
     def non_finite(self) -> Tensor:
         """1.0 if a weight of the model is NaN or infinite, else 0.0, on the device."""
@@ -102,14 +105,9 @@ class TrainingState:
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
             "sums": self.running.sums,
-            "epochs": self.epochs,
-            "epoch": self.epoch,
-            "step": self.step,
             "best": self.best and self.best.to_plain(),
-            "lr_factor": self.lr_factor,
-            "seconds": self.seconds,
             "processes": self.processes,
-            "epoch_seconds": dict(self.epoch_seconds),
+            **{name: getattr(self, name) for name in _NUMBERS},
         }
 
     def load_plain(self, plain: dict[str, Any]) -> None:
@@ -120,10 +118,9 @@ class TrainingState:
         self.optimizer.load_state_dict(copy.deepcopy(plain["optimizer"]))
         self.scaler.load_state_dict(plain["scaler"])
         self.running.sums.copy_(plain["sums"])
-        self.epochs, self.epoch, self.step = plain["epochs"], plain["epoch"], plain["step"]
         self.best = plain["best"] and EpochMetrics(**plain["best"])
-        self.lr_factor, self.seconds = plain["lr_factor"], plain["seconds"]
-        self.epoch_seconds = dict(plain["epoch_seconds"])
+        for name in _NUMBERS:
+            setattr(self, name, plain[name])
 
 
 def build_state(config: Config, classes: int, device: Device, prepare: Callable[[FaceClassifier], object]) -> TrainingState:

@@ -13,29 +13,19 @@ _GRID = 64  # images in the grid
 
 
 class Tracker(Protocol):
-    """What an epoch's metrics and first batch are written to."""
+    """What the metrics and the first batch of each epoch are written to."""
 
-    def epoch(self, row: EpochMetrics) -> None:
-        """Writes the metrics of an epoch."""
-
-    def batch(self, epoch: int, images: Callable[[], Tensor]) -> None:
-        """Writes the first batch of an epoch; `images` returns (B, 3, S, S) in [0, 1]."""
-
-    def close(self) -> None:
-        """Writes what is buffered."""
+    def epoch(self, row: EpochMetrics) -> None: ...
+    def batch(self, epoch: int, images: Callable[[], Tensor]) -> None: ...  # augmented, (B, 3, S, S) in [0, 1]
+    def close(self) -> None: ...
 
 
 class NullTracker:
     """Writes nothing."""
 
-    def epoch(self, row: EpochMetrics) -> None:
-        pass
-
-    def batch(self, epoch: int, images: Callable[[], Tensor]) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
+    def epoch(self, row: EpochMetrics) -> None: ...
+    def batch(self, epoch: int, images: Callable[[], Tensor]) -> None: ...
+    def close(self) -> None: ...
 
 
 class TensorBoardTracker:
