@@ -61,7 +61,7 @@ class Threshold:
     target_false_accept: float | None  # None if it was set on validation images
     n: int  # number of images that it was set on
     interval: tuple[float, float] | None  # 95 % confidence interval of the FAR on further impostors of this kind
-    true_accept_rate: float  # TAR: share of the known validation images that it accepts
+    true_accept_rate: float  # TAR: share of the validation images of known people that it accepts
     synthetic_sources: int | None = None  # images that the synthetic impostors were made from, if it was set on these
     synthetic_accept_rate: float | None = None  # share of synthetic impostors accepted, if it was set on validation images
 

@@ -60,7 +60,7 @@ def make_impostors(split: LoadedSplit, seed: int, count: int = COUNT) -> Synthet
     starts, sizes = np.unique(labels[order], return_index=True, return_counts=True)[1:]
     if len(sizes) < _BANDS:
         return None
-    draws = np.random.default_rng(seeding.seed_of("composites", seed))  # another name would sample other impostors
+    draws = np.random.default_rng(seeding.seed_of("synthetic impostors", seed))
     classes = np.stack([draws.choice(len(sizes), _BANDS, replace=False) for _ in range(count)])
     sources = order[starts[classes] + draws.integers(sizes[classes])]
     return SyntheticImpostors(split.faces, np.unique(sources, axis=0))

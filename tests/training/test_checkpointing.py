@@ -92,7 +92,7 @@ def test_epochs_that_are_short_beside_a_writing_share_one(tiny: Tiny, tmp_path: 
     names = written(monkeypatch, seconds=0.2)
     config = load_config(tiny(train={"epochs": 12, "batch_size": 16}))
     run_in(tmp_path / "run", config)
-    # After the first epoch, and when all is over; the last best.pt is the one with the judgement in it.
+    # After the first epoch, and when all is over; the last best.pt is the one with the calibration.
     assert names.count("last.pt") == 2
     assert names[:2] == ["best.pt", "last.pt"]
     assert names[-1] == "best.pt"

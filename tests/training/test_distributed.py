@@ -88,7 +88,7 @@ def _rank_1_of(launcher: int) -> int:
 
 
 def worker(monkeypatch: pytest.MonkeyPatch, *, local: int, gpus: int) -> DistributedGroup:
-    """A process of a team that was not started, on a machine with so many GPUs."""
+    """A rank of a group that was not initialised, on a machine with so many GPUs."""
     monkeypatch.setenv("LOCAL_RANK", str(local))
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
     monkeypatch.setattr(torch.cuda, "set_device", lambda _: None)
@@ -101,7 +101,7 @@ def test_each_process_takes_a_device_of_its_own(monkeypatch: pytest.MonkeyPatch)
         "cuda:1",
         "cpu",
     ]
-    # `cuda` where there is none is refused as it is without a team.
+    # `cuda` where there is none is refused as it is in a single process.
     assert [worker(monkeypatch, local=1, gpus=0).device(name) for name in ("auto", "cuda", "cpu")] == ["cpu", "cuda", "cpu"]
 
 
