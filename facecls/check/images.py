@@ -92,7 +92,7 @@ def oblong(images: AuditedImages) -> Iterator[Finding]:
         images,
         "oblong",
         images.readable & (ratio > OBLONG),
-        f"more than {OBLONG:g} times as long as wide or as wide as long",
+        f"more than {OBLONG:g} times as wide as high, or as high as wide",
         "crop them to the face",
         "{} x {} pixels",
         width,

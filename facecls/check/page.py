@@ -1,4 +1,4 @@
-"""A check as one HTML file, with a thumbnail of every image concerned; the images of one item stand side by side."""
+"""A check as one HTML file, with a thumbnail of every image concerned; the images of one item are side by side."""
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path

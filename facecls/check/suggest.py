@@ -17,7 +17,7 @@ from facecls.faces.decode import open_image
 
 _MEASURED = 64  # images whose size is measured
 _IMAGES_SEEN = 90_000  # over all epochs: some seven minutes on two processor cores at 96 pixels
-_SIDES = {"left", "right"}  # words in class names that a horizontal flip makes wrong
+_SIDES = {"left", "right"}  # words in class names that a horizontal flip swaps
 
 
 @dataclass(frozen=True)

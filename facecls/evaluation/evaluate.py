@@ -64,12 +64,12 @@ def evaluate_checkpoint(
 ) -> Evaluation:
     """Evaluates on the split `split` of the run's own data or of the folder `data` (all of it if it has no splits).
 
-    `split_file` is the run's split.csv; without it the run's own data is split again as the config says. `impostors` is a
+    `split_file` is the run's split.csv; without it the run's own data is split again by the config. `impostors` is a
     folder of images of unknown people, `subgroups` a CSV file for `read_subgroups`. `mirrored` averages over each image
     and its mirror image, unless a flip changes the class. Raises DataError if the split is missing, if `data` has a class
     that training did not have, or if `subgroups` does not fit the images.
     """
-    # predict decodes at this size too: a run stopped during progressive resizing has a smaller one than its config.
+    # As in predict. A run that stopped during progressive resizing has a smaller size than its config.
     size = checkpoint.geometry.image_size
     settings = checkpoint.config.data.model_copy(update={"on_bad_image": "skip", "image_size": size})
     mirrored = flip_allowed(mirrored, settings, progress)

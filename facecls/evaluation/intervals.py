@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from facecls.open_set.temperature import Ints
 
-COUNTS_AT_ONCE = 4_000_000  # counts that the bootstrap holds in memory
+COUNTS_AT_ONCE = 4_000_000  # resampled per block, which bounds the memory
 
 
 def bootstrap_intervals(

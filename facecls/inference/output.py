@@ -23,7 +23,7 @@ _HINT = "choose another file with --output"
 def write_predictions(predictions: Iterable[Prediction], form: RowFormat, top_k: int, file: TextIO) -> None:
     """Writes one row per image, each as soon as it is computed; `json` is one list, written at the end.
 
-    JSON escapes all but ASCII, because a file name need not be valid in any encoding.
+    Non-ASCII characters are escaped in JSON, because file names may not be valid Unicode.
     """
     if form == "json":
         print(json.dumps([asdict(prediction) for prediction in predictions], indent=2), file=file)
@@ -62,7 +62,7 @@ _NEAREST = _csv_columns(top_k=1).index("nearest")
 class PredictionFile:
     """A CSV file that predictions are appended to, each row in one unbuffered write, so that an interruption loses none.
 
-    An image may have several rows; its last one counts.
+    If an image has several rows, the last one is valid.
     """
 
     def __init__(self, path: Path, top_k: int, classes: Sequence[str]) -> None:

@@ -72,19 +72,13 @@ def reliability(probabilities: Floats, labels: Ints, bins: int = 15) -> list[Rel
     """Reliability diagram of (N, C) probabilities and (N,) labels: accuracy by confidence, in bins of equal width."""
     confidence = np.asarray(probabilities.max(axis=1), dtype=np.float64)
     correct = probabilities.argmax(axis=1) == labels
-    edges = np.linspace(0, 1, bins + 1)
+    edges = np.linspace(0, 1, bins + 1).tolist()
     place = np.searchsorted(edges[1:-1], confidence, side="left")
-    counts = np.bincount(place, minlength=bins)
-    confidences, hits = (np.bincount(place, weights=each, minlength=bins) for each in (confidence, correct))
+    counts = np.bincount(place, minlength=bins).tolist()
+    confidences, hits = (np.bincount(place, weights=each, minlength=bins).tolist() for each in (confidence, correct))
     return [
-        ReliabilityBin(
-            float(edges[i]),
-            float(edges[i + 1]),
-            int(n),
-            float(confidences[i] / n) if n else None,
-            float(hits[i] / n) if n else None,
-        )
-        for i, n in enumerate(counts)
+        ReliabilityBin(low, high, n, total / n if n else None, right / n if n else None)
+        for low, high, n, total, right in zip(edges[:-1], edges[1:], counts, confidences, hits, strict=True)
     ]
 
 

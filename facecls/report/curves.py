@@ -70,7 +70,7 @@ def confidence_histogram(calibrated: NDArray[np.float64], labels: Ints) -> Chart
 
 
 def score_histogram(open_set: OpenSetResult) -> Chart:
-    """Open-set scores with the threshold: known classes upwards, impostors downwards, each as shares of their own number."""
+    """Open-set scores with the threshold: known classes upwards, impostors downwards, each as shares of their group."""
     scores = np.concatenate([open_set.known_scores, open_set.impostor_scores]).tolist()
     x = fit_axis([*scores, *([open_set.threshold.value] if open_set.threshold else [])], SCORES[open_set.score])
     groups = {"known classes": open_set.known_scores, "unknown people (impostors)": open_set.impostor_scores}

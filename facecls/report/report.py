@@ -136,7 +136,7 @@ def heatmaps_of(
 def run_summary(
     checkpoint: Checkpoint, run: Run, model: FaceClassifier, rows: Sequence[EpochMetrics], evaluated_on: str
 ) -> list[tuple[str, str]]:
-    """Data, model, training and environment of a run, as far as its files are there: (name, text)."""
+    """Data, model, training and environment of a run, as far as its files exist: (name, text)."""
     summary = [("data", str(checkpoint.config.data.root)), ("evaluated on", evaluated_on)]
     if run.split.exists():
         with run.split.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
