@@ -45,18 +45,7 @@ class CheckResult:
             "errors": len(self.errors),
             "findings": [
                 asdict(finding)
-                | {
-                    "items": [
-                        {
-                            "note": item.note,
-                            "images": [
-                                {"path": images.paths[n], "class": images.class_of(n), "split": images.split_of(n)}
-                                for n in item.images
-                            ],
-                        }
-                        for item in finding.items
-                    ],
-                }
+                | {"items": [{"note": item.note, "images": [images.row(n) for n in item.images]} for item in finding.items]}
                 for finding in self.audit.findings
             ],
         }

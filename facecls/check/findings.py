@@ -71,6 +71,10 @@ class AuditedImages:
             paths += f" and {len(item.images) - most:,} more"
         return f"{paths} ({item.note})" if paths and item.note else paths or item.note
 
+    def row(self, image: int) -> dict[str, str]:
+        """Path, class and split for JSON and CSV."""
+        return {"path": self.paths[image], "class": self.class_of(image), "split": self.split_of(image)}
+
     def class_of(self, image: int) -> str:
         return self.classes[int(self.labels[image])]
 

@@ -60,8 +60,7 @@ def write_csv(path: Path, result: CheckResult) -> None:
     images, lines = result.audit.images, [_HEADER]
     for finding in result.audit.findings:
         for number, item in enumerate(finding.items or (Item((), finding.message),), 1):
-            where = [(images.paths[index], images.class_of(index), images.split_of(index)) for index in item.images]
-            for row in where or [("", "", "")]:
+            for row in [[*images.row(index).values()] for index in item.images] or [["", "", ""]]:
                 lines.append(csv_line([finding.kind, finding.severity, number, *row, item.note, finding.fix]))
     check_csv_output(path)
     write_atomic(path, "".join(lines).encode("utf-8", "surrogateescape"))

@@ -148,7 +148,6 @@ def print_folds(validation: CrossValidation) -> None:
     table = _table(*_right("fold", "images", *METRICS.values()))
     for fold in validation.folds:
         table.add_row(str(fold.number), str(fold.n), *(f"{share:.2%}" for share in fold.metrics.values()))
-    spreads = [validation.spread(name) for name in METRICS]
-    table.add_row("mean", "", *(f"{mean:.2%}" for mean, _ in spreads))
-    table.add_row("deviation", "", *(f"{deviation:.2%}" for _, deviation in spreads))
+    for label, shares in zip(("mean", "deviation"), zip(*map(validation.spread, METRICS), strict=True), strict=True):
+        table.add_row(label, "", *(f"{share:.2%}" for share in shares))
     Console(highlight=False, markup=False, emoji=False).print(table)

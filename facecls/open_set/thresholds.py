@@ -175,9 +175,9 @@ def synthetic_impostors_interval(
     """Confidence interval of the FAR on synthetic impostors of further images, under the threshold set on these N.
 
     Percentile bootstrap (Efron 1979) over the source images, as synthetic impostors that share an image are not
-    independent. A draw weights each of them by how often its three images were drawn; the threshold for these weights is
-    applied to all of them unweighted. Draws in which all weights are 0 are left out; None if these are more than a share
-    1 - `level`.
+    independent. A draw weights each of them by the product of its images' counts in the draw; the threshold for these
+    weights is applied to all of them, unweighted. Draws without a positive weight are left out; None if these are more
+    than a share 1 - `level`.
     """
     images, places = np.unique(sources[np.argsort(-np.asarray(scores, np.float64), kind="stable")], return_inverse=True)
     each = np.full(len(images), 1 / len(images))

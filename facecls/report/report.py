@@ -4,7 +4,7 @@ import csv
 import json
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,8 +26,7 @@ from facecls.models.classifier import FaceClassifier, count_parameters
 from facecls.open_set.calibration import describe, explain_threshold
 from facecls.open_set.temperature import probabilities, reliability
 from facecls.report import curves, matrix
-from facecls.report.charts import Chart
-from facecls.report.examples import ExampleImages, Examples, Heatmaps, select_examples
+from facecls.report.examples import ExampleImages, Heatmaps, select_examples
 from facecls.report.page import percent, percent_range, render
 from facecls.run import EpochMetrics, Run
 
@@ -62,49 +61,35 @@ def render_report(
     calibrated = checkpoint.calibration_for().probabilities(evaluation.outputs.logits)
     rows = run.rows()
     return render_evaluation(
+        evaluation,
+        calibrated,
+        checkpoint.config,
         title=title,
         subtitle=f"{checkpoint.model.name} on {len(checkpoint.classes)} classes, evaluated on {evaluated_on}",
-        evaluation=evaluation,
-        calibrated=calibrated,
         examples=select_examples(ExampleImages(evaluation, calibrated, heatmaps), no_heatmaps),
         summary=run_summary(checkpoint, run, model, rows, evaluated_on),
-        config=checkpoint.config,
         training=curves.training_curves(rows, checkpoint.metrics.get("epoch")),
         calibration="not calibrated: the training has not ended"
         if checkpoint.calibration is None
         else describe(checkpoint.calibration)[0],
         findings=findings,
+        folds=(),
     )
 
 
-def render_evaluation(
-    *,
-    title: str,
-    subtitle: str,
-    evaluation: Evaluation,
-    calibrated: NDArray[np.float64],
-    examples: Examples,
-    summary: Sequence[tuple[str, str]],
-    config: Config,
-    training: Sequence[Chart],
-    calibration: str,
-    findings: Sequence[FindingSummary] | None,
-    folds: Sequence[Mapping[str, Any]] = (),
-) -> str:
-    """An evaluation, its calibrated probabilities (N, C) and details of the training as HTML."""
+def render_evaluation(evaluation: Evaluation, calibrated: NDArray[np.float64], config: Config, **values: Any) -> str:
+    """An evaluation with its calibrated probabilities (N, C) as HTML.
+
+    `values` are the variables of the template that do not follow from the evaluation: `title`, `subtitle`, `summary`,
+    `training` (charts), `calibration` (text), `examples`, `findings` and `folds`.
+    """
     closed_set, labels = evaluation.closed_set, evaluation.split.image_list.labels
     metrics = closed_set.metrics
     uncalibrated = probabilities(evaluation.outputs.logits)
     return render(
         "report.html.j2",
-        title=title,
-        subtitle=subtitle,
         tiles=_tiles(evaluation),
-        summary=summary,
         config=yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
-        folds=folds,
-        training=training,
-        calibration=calibration,
         reliability=curves.reliability_diagram(reliability(uncalibrated, labels), reliability(calibrated, labels)),
         confidence=curves.confidence_histogram(calibrated, labels),
         ece=closed_set.ece,
@@ -114,10 +99,9 @@ def render_evaluation(
         most_confused=matrix.most_confused(metrics.confusion, metrics.classes),
         per_class=[(each, _confused_with(metrics, number)) for number, each in enumerate(metrics.per_class)],
         subgroups=evaluation.subgroups,
-        examples=examples,
-        findings=findings,
         skipped=evaluation.skipped,
         footer=f"facecls {__version__}, {time.strftime('%Y-%m-%d %H:%M')}",
+        **values,
     )
 
 

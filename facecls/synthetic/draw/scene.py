@@ -21,12 +21,9 @@ def draw_backdrop(brush: Brush, photograph: Photograph, rng: np.random.Generator
         for i in range(-12, 24):
             x = i * 2 * step
             pixels.polygon([(x, 0), (x + step, 0), (x + step + slant, height), (x + slant, height)], fill=second)
-    elif photograph.backdrop == "lamps":
-        draw_lamps(brush, photograph, rng)
-    elif photograph.backdrop == "shelves":
-        draw_shelves(brush, photograph, rng)
-    elif photograph.backdrop == "hills":
-        draw_hills(brush, photograph, rng)
+    scene = {"lamps": draw_lamps, "shelves": draw_shelves, "hills": draw_hills}.get(photograph.backdrop)
+    if scene:
+        scene(brush, photograph, rng)
 
 
 def draw_lamps(brush: Brush, photograph: Photograph, rng: np.random.Generator) -> None:
