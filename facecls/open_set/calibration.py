@@ -74,7 +74,7 @@ def explain_threshold(threshold: Threshold) -> str:
     if threshold.source == "validation":
         share = threshold.synthetic_accept_rate
         far = "FAR unknown" if share is None else f"{100 * share:.1f} % FAR on synthetic impostors"
-        return f"{head}: {tar} {plural(threshold.n, 'validation image')}; {far} (`unknown.target_false_accept` not applied)"
+        return f"{head}: {tar} {plural(threshold.n, 'val image')}; {far} (`unknown.target_false_accept` not applied)"
     assert threshold.target_false_accept is not None
     impostors, details = plural(threshold.n, "impostor"), []
     if threshold.synthetic_sources is not None:
