@@ -45,7 +45,7 @@ class Checkpoint:
 
     def build(self, device: Device) -> FaceClassifier:
         """The classifier on the device, in eval mode."""
-        with torch.device("meta"):  # no initial weights, which would be overwritten
+        with torch.device("meta"):  # skips the initialisation of weights, which are replaced below
             model = build_model(self.model, self.head, classes=len(self.classes), image_size=self.geometry.image_size)
         model.load_state_dict(self.weights, assign=True)
         device.place(model)
@@ -70,7 +70,7 @@ def to_plain(checkpoint: Checkpoint, training: dict[str, Any] | None = None) -> 
         "weights": checkpoint.weights,
         "metrics": checkpoint.metrics,
         "calibration": checkpoint.calibration and _calibration_to_plain(checkpoint.calibration),
-        # Its gallery is that of `calibration`.
+        # Both have the same gallery, which is stored once.
         "calibration_flipped": checkpoint.calibration_flipped and checkpoint.calibration_flipped.to_plain() | {"gallery": None},
         "training": training,
     }
@@ -95,18 +95,16 @@ def read_plain(path: Path) -> dict[str, Any]:
     try:
         _refuse_other_bytes(path)
         # Windows cannot replace a memory-mapped file, and training replaces last.pt and best.pt.
-        mapped = sys.platform != "win32" and _is_zip(path)
+        mapped = sys.platform != "win32" and zipfile.is_zipfile(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about files of other programs, which raise an error below
             plain = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except (CheckpointError, MemoryError):
         raise
     except pickle.UnpicklingError as error:
-        # The message names the first global that torch does not allow.
-        unsafe = re.search(r"GLOBAL (\S+)", str(error))
-        if unsafe is None:
-            raise CheckpointError(f"{path}: {_INCOMPLETE}", hint=_HINT) from None
-        raise CheckpointError(f"{path}: is refused: reading it would run pickled code (`{unsafe[1]}`)", hint=_HINT) from None
+        unsafe = re.search(r"GLOBAL (\S+)", str(error))  # the first global that torch does not allow
+        problem = f"is refused: reading it would run pickled code (`{unsafe[1]}`)" if unsafe else _INCOMPLETE
+        raise CheckpointError(f"{path}: {problem}", hint=_HINT) from None
     except PermissionError:
         raise CheckpointError(f"{path}: permission denied") from None
     except Exception:  # torch.load raises many kinds of errors on arbitrary bytes
@@ -155,21 +153,14 @@ def _calibration_from_plain(plain: dict[str, Any]) -> Calibration:
     return Calibration.from_plain(plain | {"gallery": gallery})
 
 
-def _is_zip(path: Path) -> bool:
-    return _start(path) == b"PK"
-
-
 def _refuse_other_bytes(path: Path) -> None:
     """Raises CheckpointError if torch did not write the file, or if its checksums do not match."""
-    if _is_zip(path):
+    if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             changed = archive.testzip()  # torch.load does not verify the checksums
         if changed is not None:
             raise CheckpointError(f"{path}: is damaged: a checksum does not match", hint="copy the file again")
-    elif _start(path)[:1] != b"\x80":  # the first byte of a pickle, the format before torch 1.6
-        raise CheckpointError(f"{path}: {_INCOMPLETE}", hint=_HINT)
-
-
-def _start(path: Path) -> bytes:
+        return
     with path.open("rb") as file:
-        return file.read(2)
+        if file.read(1) != b"\x80":  # the first byte of a pickle, the format before torch 1.6
+            raise CheckpointError(f"{path}: {_INCOMPLETE}", hint=_HINT)

@@ -8,7 +8,7 @@ import numpy as np
 
 from facecls.check.classes import few_images, imbalance, numeric_names, similar_names
 from facecls.check.copies import copies
-from facecls.check.findings import SEVERITIES, AuditedImages, Finding, Item
+from facecls.check.findings import SEVERITIES, AuditedImages, Finding
 from facecls.check.images import black, blurred, colour_and_grey, flat, oblong, tiny, unreadable
 from facecls.check.shortcut import shortcut
 from facecls.checkpoint import Checkpoint
@@ -36,7 +36,6 @@ CHECKS: tuple[Callable[[AuditedImages], Iterator[Finding]], ...] = (
 )
 
 _SUMMARY_ITEMS = 3  # items shown in a finding's summary
-_ITEM_IMAGES = 4  # images shown per item
 
 
 @dataclass(frozen=True)
@@ -53,20 +52,20 @@ def audit(dataset: DatasetIndex, data: DataConfig, progress: ProgressBar | None 
     Image statistics are cached by path, size and modification time in `cache_dir` (None: the user's cache directory), which
     makes a second audit of the same files much faster.
     """
-    paths = [path for image_list in dataset.splits.values() for path in image_list.paths]
-    sizes = [len(image_list.labels) for image_list in dataset.splits.values()]
+    image_lists = dataset.splits.values()
+    paths = [path for image_list in image_lists for path in image_list.paths]
+    sizes = [len(image_list.labels) for image_list in image_lists]
     images = AuditedImages(
         root=data.root,
         paths=paths,
-        labels=np.concatenate([image_list.labels for image_list in dataset.splits.values()]),
+        labels=np.concatenate([image_list.labels for image_list in image_lists]),
         splits=np.repeat(np.arange(len(sizes), dtype=np.int32), sizes),
         split_names=tuple(dataset.splits),
         splits_are_folders=bool(split_folders(data.root)),
         classes=dataset.classes,
         stats=compute_image_stats(paths, progress, cache_dir),
     )
-    findings = [finding for check in CHECKS for finding in check(images)]
-    findings += tiny(images, data)
+    findings = [*(finding for check in CHECKS for finding in check(images)), *tiny(images, data)]
     return Audit(images, tuple(sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity))))
 
 
@@ -84,13 +83,8 @@ def audit_run(checkpoint: Checkpoint, data: DataConfig, progress: Progress) -> l
             finding.severity,
             finding.message,
             finding.fix,
-            tuple(_item_text(result.images, item) for item in finding.items[:_SUMMARY_ITEMS]),
+            tuple(result.images.item_text(item) for item in finding.items[:_SUMMARY_ITEMS]),
             max(0, len(finding.items) - _SUMMARY_ITEMS),
         )
         for finding in result.findings
     ]
-
-
-def _item_text(images: AuditedImages, item: Item) -> str:
-    paths = [images.paths[index].removeprefix(f"{images.root}/") for index in item.images[:_ITEM_IMAGES]]
-    return ", ".join([*paths, item.note] if item.note else paths)

@@ -1,7 +1,6 @@
 """`facecls check`: validates config and data, dry-runs one batch, and audits the images."""
 
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from facecls.data.sampler import steps_per_epoch
 from facecls.device import Device, resolve_device
 from facecls.errors import DataError
 from facecls.progress import Progress
-from facecls.text import byte_size, plural, printable
+from facecls.text import byte_size, plural
 from facecls.training.calibrate import check_class_names
 
 
@@ -45,22 +44,8 @@ class CheckResult:
             "dry_run": None if self.dry_run is None else asdict(self.dry_run),
             "errors": len(self.errors),
             "findings": [
-                {
-                    "kind": finding.kind,
-                    "severity": finding.severity,
-                    "message": finding.message,
-                    "fix": finding.fix,
-                    "items": [
-                        {
-                            "note": item.note,
-                            "images": [
-                                {"path": images.paths[n], "class": images.class_of(n), "split": images.split_of(n)}
-                                for n in item.images
-                            ],
-                        }
-                        for item in finding.items
-                    ],
-                }
+                asdict(finding)
+                | {"items": [{"note": item.note, "images": [images.row(n) for n in item.images]} for item in finding.items]}
                 for finding in self.audit.findings
             ],
         }
@@ -69,8 +54,9 @@ class CheckResult:
 def check_config(config: Config, progress: Progress) -> CheckResult:
     """Checks config, data, model and one batch; changes nothing.
 
-    Three problems that stop a training become findings of severity `error`, so that the rest is still checked: classes that
-    cannot be split, a first batch that cannot be read, and a non-finite loss. Raises FaceclsError for other problems.
+    Some problems that stop training become findings of severity `error`, so that the rest is still checked: classes that
+    cannot be split, a class with the name of rejected images, a first batch that cannot be read, and a non-finite loss.
+    Raises FaceclsError for other problems.
     """
     config = resolve_config(config)
     device = resolve_device(config.device, config.precision)
@@ -118,11 +104,6 @@ def _dry_run(
 def _error_finding(kind: str, error: DataError) -> Finding:
     items = tuple(Item((), problem) for problem in error.problems)
     return Finding(kind, "error", "training cannot start: " + error.problems[0], error.hint or "see the list", items)
-
-
-def relative(path: str, root: Path) -> str:
-    """An image's path relative to the data root, with unprintable characters escaped."""
-    return printable(path.removeprefix(f"{root}/"))
 
 
 def summary_rows(result: CheckResult) -> list[tuple[str, str]]:

@@ -10,10 +10,10 @@ from facecls.check.findings import AuditedImages, Finding, Item
 from facecls.text import name_list, plural
 
 FEW = 5
-"""Training images; a class with fewer is hardly learned."""
+"""Training images below which a class is hard to learn."""
 
 UNEVEN = 3.0
-"""Ratio of the largest to the smallest class (training images) from which on balancing pays."""
+"""Ratio of the training images of the largest and the smallest class from which balancing usually helps."""
 
 
 def few_images(images: AuditedImages) -> Iterator[Finding]:
@@ -84,7 +84,7 @@ def similar_names(images: AuditedImages) -> Iterator[Finding]:
 
 
 def _escaped(name: str) -> str:
-    """The name; with its code points escaped if it is not in Unicode's composed form, as it would look like another."""
+    """The name, with escaped code points if it is not in Unicode's composed form (NFC) and so may look like another name."""
     if name.isascii() or name == unicodedata.normalize("NFC", name):
         return name
     return name.encode("ascii", "backslashreplace").decode()

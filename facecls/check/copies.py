@@ -19,7 +19,7 @@ def copies(images: AuditedImages) -> Iterator[Finding]:
     pixels = images.column("pixel_hash")
     similar = [members for members in similar if len(np.unique(pixels[members])) > 1]
 
-    relabel = "look at each, and remove it from the class where it is wrong"
+    relabel = "look at each, and remove it from the wrong class"
     separate = (
         "remove them from one of the folders: images that were trained on must not be evaluated on"
         if images.splits_are_folders
@@ -30,9 +30,9 @@ def copies(images: AuditedImages) -> Iterator[Finding]:
         ("leak", "split", separate, images.splits, images.split_names),
     ):
         for groups, suffix, what in ((identical, "", "identical"), (similar, ", near", "near-identical")):
-            if across := _across(groups, of, names):
+            if across := [members for members in groups if len(np.unique(of[members])) > 1]:
                 message = f"{plural(len(across), 'group')} of {what} images in more than one {unit}"
-                yield Finding(kind + suffix, "error", message, fix, across)
+                yield Finding(kind + suffix, "error", message, fix, _items(across, of, names))
     if identical:
         count = sum(len(members) - 1 for members in identical)
         files = len(exact_pairs(images.stats, "file_hash"))
@@ -42,7 +42,7 @@ def copies(images: AuditedImages) -> Iterator[Finding]:
             "warning",
             f"{plural(count, 'image')} {'is a copy' if count == 1 else 'are copies'} of another, pixel for pixel{detail}",
             "keep one of each: a copy has twice the weight and adds no information",
-            _items(images, identical),
+            _items(identical, images.labels, images.classes),
         )
     if similar:
         count = sum(len(np.unique(pixels[members])) - 1 for members in similar)
@@ -52,29 +52,19 @@ def copies(images: AuditedImages) -> Iterator[Finding]:
             f"{plural(count, 'image')} {'is a near-duplicate' if count == 1 else 'are near-duplicates'} of another: saved "
             "again, resized, cropped, brightened, mirrored, or taken a moment later",
             "keep one of each, or at least keep them in one split: --set split.group=near_duplicates",
-            _items(images, similar),
+            _items(similar, images.labels, images.classes),
         )
 
 
 def _groups(labels: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-    """The members of every component with more than one, from component labels (N,)."""
+    """The members of each component of two or more images, from component labels (N,)."""
     order = np.argsort(labels, kind="stable")
     starts = np.flatnonzero(np.diff(labels[order], prepend=-1))
     return [members for members in np.split(order, starts[1:]) if len(members) > 1]
 
 
-def _across(groups: list[NDArray[np.int64]], of: NDArray[np.int32], names: tuple[str, ...]) -> tuple[Item, ...]:
-    """The groups whose members differ in `of` (N,), each with the names of its values."""
+def _items(groups: list[NDArray[np.int64]], of: NDArray[np.int32], names: tuple[str, ...]) -> tuple[Item, ...]:
+    """The groups, each with the names of its members' classes or splits `of` (N,)."""
     return tuple(
-        Item(tuple(members.tolist()), " / ".join(names[number] for number in np.unique(of[members])))
-        for members in groups
-        if len(np.unique(of[members])) > 1
-    )
-
-
-def _items(images: AuditedImages, groups: list[NDArray[np.int64]]) -> tuple[Item, ...]:
-    """The groups, each with the names of its classes."""
-    return tuple(
-        Item(tuple(members.tolist()), " / ".join(dict.fromkeys(images.class_of(index) for index in members)))
-        for members in groups
+        Item(tuple(members.tolist()), " / ".join(names[number] for number in np.unique(of[members]))) for members in groups
     )

@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -45,7 +46,7 @@ class DryRun:
     epoch_seconds: float  # of the last epoch, with validation
     training_seconds: float  # of all epochs
     reading_seconds: float  # to decode all images once
-    peak_bytes: int | None  # of the GPU, or without one of this process; None if the system does not report it
+    peak_bytes: int | None  # of the GPU, or of this process if there is no GPU; None if the system does not report it
     faces_bytes: int  # of all decoded images
     store: str
     store_why: str  # empty if the config names the store
@@ -139,7 +140,7 @@ def _timed_steps(train_step: TrainStep, state: TrainingState, batch: Batch, size
 
     for size in sizes:
         step(size)
-        seconds[size] = min(_timed(lambda size=size: step(size)) for _ in range(_TIMED_STEPS))  # type: ignore[misc]  # mypy cannot infer it
+        seconds[size] = min(_timed(partial(step, size)) for _ in range(_TIMED_STEPS))
     return losses[0], seconds
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facecls.data.duplicates.image_stats import ImageStats
+from facecls.text import printable
 
 Severity = Literal["error", "warning", "info"]
 """error: training fails or its metrics are wrong; warning: worth fixing; info: worth knowing."""
@@ -58,6 +59,21 @@ class AuditedImages:
     def column(self, field: str) -> NDArray[Any]:
         """A column of the image statistics, (N,)."""
         return np.asarray(self.stats.table[field])
+
+    def path_of(self, image: int) -> str:
+        """The path relative to `root`, with unprintable characters escaped."""
+        return printable(self.paths[image].removeprefix(f"{self.root}/"))
+
+    def item_text(self, item: Item, most: int = 3) -> str:
+        """The first `most` paths of an item, how many more there are, and its note."""
+        paths = ", ".join(map(self.path_of, item.images[:most]))
+        if len(item.images) > most:
+            paths += f" and {len(item.images) - most:,} more"
+        return f"{paths} ({item.note})" if paths and item.note else paths or item.note
+
+    def row(self, image: int) -> dict[str, str]:
+        """Path, class and split for JSON and CSV."""
+        return {"path": self.paths[image], "class": self.class_of(image), "split": self.split_of(image)}
 
     def class_of(self, image: int) -> str:
         return self.classes[int(self.labels[image])]

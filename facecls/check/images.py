@@ -13,13 +13,13 @@ from facecls.data.duplicates.match import FLAT_SPREAD
 from facecls.text import name_list, plural
 
 BLACK = 16.0
-"""Mean grey level (0 to 255) below which an image is nearly black. Those of LFW and FER2013 are above 25, but for 0.1 %."""
+"""Mean grey level (0 to 255) below which an image is nearly black; in LFW and FER2013, 99.9 % of the images are above 25."""
 
 BLURRED = 0.004
 """Sharpness below which an image of 112 pixels or more is blurred, as by a Gaussian whose sigma is 2 % of its side.
 
-The limit of an image smaller by a factor k is k cubed times as high. The minimum of LFW is 0.0125, that of FER2013 is 0.1
-at a limit of 0.05.
+For an image smaller by a factor k the limit is k cubed times as high. The minimum in LFW is 0.0125, in FER2013 0.1 (limit
+0.05).
 """
 
 TINY = 24
@@ -38,7 +38,7 @@ MIXED = 0.05
 """Share of grey (or of coloured) images from which a data set counts as mixed."""
 
 MIXED_CLASS = 0.2
-"""Share of them in one class from which a data set counts as mixed, whatever their share in all images."""
+"""Share of the less frequent kind in one class from which a data set counts as mixed, whatever the share in all images."""
 
 _SEVERAL = 3  # images of a class below which MIXED_CLASS does not apply
 
@@ -92,7 +92,7 @@ def oblong(images: AuditedImages) -> Iterator[Finding]:
         images,
         "oblong",
         images.readable & (ratio > OBLONG),
-        f"more than {OBLONG:g} times as long as wide or as wide as long",
+        f"more than {OBLONG:g} times as wide as high, or as high as wide",
         "crop them to the face",
         "{} x {} pixels",
         width,

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from facecls.check.check import CheckResult, relative, summary_rows
+from facecls.check.check import CheckResult, summary_rows
 from facecls.check.findings import Finding, Item
 from facecls.files import prepare_output, write_atomic
 from facecls.text import csv_line, printable
@@ -41,21 +41,14 @@ def print_check(result: CheckResult) -> None:
 
 
 def _lines(result: CheckResult, finding: Finding) -> list[str]:
-    lines = [finding.message, *(f"  {_item_text(result, item)}" for item in finding.items[:_MOST])]
+    lines = [finding.message, *(f"  {result.audit.images.item_text(item, _MOST)}" for item in finding.items[:_MOST])]
     if len(finding.items) > _MOST:
         lines.append(f"  and {len(finding.items) - _MOST:,} more: --html or --csv lists all")
     return [*lines, f"-> {finding.fix}"]
 
 
-def _item_text(result: CheckResult, item: Item) -> str:
-    paths = ", ".join(relative(result.audit.images.paths[index], result.config.data.root) for index in item.images[:_MOST])
-    if len(item.images) > _MOST:
-        paths += f" and {len(item.images) - _MOST:,} more"
-    return f"{paths} ({item.note})" if paths and item.note else paths or item.note
-
-
 def check_csv_output(path: Path) -> None:
-    """Raises RunError if a CSV file of findings cannot be written to `path`, for example as it would replace another file."""
+    """Raises RunError if a CSV file of findings cannot be written to `path` or would replace another kind of file."""
     prepare_output(path, "a CSV file of findings", _HEADER.encode())
 
 
@@ -67,8 +60,7 @@ def write_csv(path: Path, result: CheckResult) -> None:
     images, lines = result.audit.images, [_HEADER]
     for finding in result.audit.findings:
         for number, item in enumerate(finding.items or (Item((), finding.message),), 1):
-            where = [(images.paths[index], images.class_of(index), images.split_of(index)) for index in item.images]
-            for row in where or [("", "", "")]:
+            for row in [[*images.row(index).values()] for index in item.images] or [["", "", ""]]:
                 lines.append(csv_line([finding.kind, finding.severity, number, *row, item.note, finding.fix]))
     check_csv_output(path)
     write_atomic(path, "".join(lines).encode("utf-8", "surrogateescape"))

@@ -13,18 +13,18 @@ ABOVE_CHANCE = 0.1
 
 _MOST = 20_000  # images that the tree is fitted and scored on
 _FOLDS = 5
-_STANDARD_ERRORS = 4.0  # that the accuracy must also lie above chance, for small data sets
+_STANDARD_ERRORS = 4.0  # by which the accuracy must also be above chance; matters for small data sets
 _DEPTH = 4
 
 
 def shortcut(images: AuditedImages) -> Iterator[Finding]:
     """Cross-validates a small decision tree on width, height, file size and format alone.
 
-    A model can learn such a cue instead of the face, and then fails on images from another source (shortcut learning,
-    Geirhos et al. 2020).
+    A model that learns such a cue instead of the face fails on images from another source (shortcut learning, Geirhos et
+    al. 2020).
     """
     usable = images.readable.copy()
-    usable[exact_pairs(images.stats)[:, 1]] = False  # a copy in another fold would give its class away
+    usable[exact_pairs(images.stats)[:, 1]] = False  # the tree would classify a copy in another fold correctly
     chosen = np.flatnonzero(usable)
     if len(chosen) > _MOST:
         chosen = np.sort(np.random.default_rng(0).choice(chosen, _MOST, replace=False))
@@ -51,16 +51,15 @@ def shortcut(images: AuditedImages) -> Iterator[Finding]:
         return
     features = np.column_stack(list(varying.values()))
 
-    # Imported here: it takes longer than the audit of most data sets whose statistics are cached.
-    from sklearn.metrics import recall_score
+    # Imported here: the import takes longer than an audit with cached image statistics.
+    from sklearn.metrics import balanced_accuracy_score
     from sklearn.model_selection import StratifiedKFold, cross_val_predict
     from sklearn.tree import DecisionTreeClassifier
 
     tree = DecisionTreeClassifier(max_depth=_DEPTH, min_samples_leaf=_FOLDS, class_weight="balanced", random_state=0)
     folds = StratifiedKFold(_FOLDS, shuffle=True, random_state=0)
     predicted = cross_val_predict(tree, features, labels, cv=folds)
-    recalls = recall_score(labels, predicted, average=None, zero_division=0.0)
-    accuracy, chance = float(recalls.mean()), 1 / len(enough)
+    accuracy, chance = float(balanced_accuracy_score(labels, predicted)), 1 / len(enough)
     error = float(np.sqrt((chance * (1 - chance) / counts[enough]).sum()) / len(enough))
     if accuracy - chance < max(ABOVE_CHANCE, _STANDARD_ERRORS * error):
         return

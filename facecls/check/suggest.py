@@ -17,7 +17,7 @@ from facecls.faces.decode import open_image
 
 _MEASURED = 64  # images whose size is measured
 _IMAGES_SEEN = 90_000  # over all epochs: some seven minutes on two processor cores at 96 pixels
-_SIDES = {"left", "right"}  # words in class names that a horizontal flip makes wrong
+_SIDES = {"left", "right"}  # words in class names that a horizontal flip swaps
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,8 @@ def summarise_folder(root: Path) -> FolderSummary:
 
 def suggest_config(summary: FolderSummary) -> str:
     """The config as YAML text."""
-    size, epochs, batch = _image_size(summary), _epochs(summary), 32 if summary.images < 1000 else 64
+    size = next((size for size in (96, 80, 64, 48) if summary.side >= size), 32)
+    epochs, batch = max(20, min(120, round(_IMAGES_SEEN / summary.images))), 32 if summary.images < 1000 else 64
     smallest, largest = min(summary.counts), max(summary.counts)
     steps = epochs * max(1, round(summary.images / batch))
     decay = max(0.9, min(0.998, round(1 - 20 / steps, 4)))
@@ -66,8 +67,12 @@ def suggest_config(summary: FolderSummary) -> str:
         lines.append("  flip_changes_class: true  # class names contain left and right: a mirrored image is of another class")
     if not summary.has_val:
         lines += ["split:", "  val: 0.2  # a fifth of each class is held out, to select the best epoch and to evaluate"]
-    stem = "small" if size < 64 else "standard"
-    lines += ["model:", "  name: resnet18", f"  stem: {stem}  # {_why_stem(size)}"]
+    stem = (
+        "small  # keeps the detail of small images in the first layers"
+        if size < 64
+        else "standard  # `small` is for images below 64 pixels"
+    )
+    lines += ["model:", "  name: resnet18", f"  stem: {stem}"]
     if len(summary.classes) > 2:
         lines += ["head:", "  name: cosface  # a margin between classes: best for many similar classes, such as people"]
         lines += ["  scale: 16", "  margin: 0.2", "  margin_warmup: 0.5"]
@@ -106,24 +111,12 @@ def _median_side(paths: Paths) -> int:
     return round(statistics.median(sides)) if sides else 112
 
 
-def _image_size(summary: FolderSummary) -> int:
-    return next((size for size in (96, 80, 64, 48) if summary.side >= size), 32)
-
-
 def _why_size(summary: FolderSummary, size: int) -> str:
     if summary.side >= 112:
         return "pixels: enough for a face; at 112 an epoch takes a third longer"
     if summary.side > size:
         return "pixels: the largest of 96, 80, 64, 48 and 32 that the images have"
     return "pixels, the size of the images" if summary.side == size else "pixels, more than the images have"
-
-
-def _why_stem(size: int) -> str:
-    return "keeps the detail of small images in the first layers" if size < 64 else "`small` is for images below 64 pixels"
-
-
-def _epochs(summary: FolderSummary) -> int:
-    return max(20, min(120, round(_IMAGES_SEEN / summary.images)))
 
 
 def _why_epochs(epochs: int) -> str:

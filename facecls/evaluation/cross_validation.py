@@ -1,8 +1,10 @@
 """Evaluates the folds of a cross-validation, one by one and pooled."""
 
+import operator
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -82,9 +84,7 @@ def _pooled(folds: Sequence[Fold], calibrated: NDArray[np.float64], device: Devi
     evaluations = [fold.evaluation for fold in folds]
     logits = np.concatenate([each.outputs.logits for each in evaluations])
     labels = np.concatenate([each.split.image_list.labels for each in evaluations])
-    paths = evaluations[0].split.image_list.paths
-    for each in evaluations[1:]:
-        paths += each.split.image_list.paths
+    paths = reduce(operator.add, (each.split.image_list.paths for each in evaluations))
     first = folds[0].checkpoint
     return Evaluation(
         closed_set=closed_set_result(logits, calibrated, labels, first.classes),

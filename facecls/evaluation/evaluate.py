@@ -16,7 +16,6 @@ from facecls.evaluation.infer import flip_allowed, infer
 from facecls.evaluation.result import ClosedSetResult, OpenSetResult, closed_set_result, open_set_result
 from facecls.evaluation.subgroups import SubgroupResult, read_subgroups, subgroup_metrics
 from facecls.open_set.outputs import Outputs
-from facecls.open_set.thresholds import Threshold
 from facecls.progress import Progress
 from facecls.text import name_list, plural
 
@@ -64,12 +63,12 @@ def evaluate_checkpoint(
 ) -> Evaluation:
     """Evaluates on the split `split` of the run's own data or of the folder `data` (all of it if it has no splits).
 
-    `split_file` is the run's split.csv; without it the run's own data is split again as the config says. `impostors` is a
+    `split_file` is the run's split.csv; without it the run's own data is split again by the config. `impostors` is a
     folder of images of unknown people, `subgroups` a CSV file for `read_subgroups`. `mirrored` averages over each image
     and its mirror image, unless a flip changes the class. Raises DataError if the split is missing, if `data` has a class
     that training did not have, or if `subgroups` does not fit the images.
     """
-    # predict decodes at this size too: a run stopped during progressive resizing has a smaller one than its config.
+    # As in predict. A run that stopped during progressive resizing has a smaller size than its config.
     size = checkpoint.geometry.image_size
     settings = checkpoint.config.data.model_copy(update={"on_bad_image": "skip", "image_size": size})
     mirrored = flip_allowed(mirrored, settings, progress)
@@ -88,7 +87,9 @@ def evaluate_checkpoint(
     if impostors is not None:
         unknown = load_unlabelled("impostors", impostors, settings, progress.bar, device.torch_device)
         unknown_outputs = infer(model, unknown, device, mirrored=mirrored)
-        set_threshold = _set_on(calibration.threshold, impostors, checkpoint.config.unknown.strangers)
+        threshold, configured = calibration.threshold, checkpoint.config.unknown.strangers
+        if threshold is not None and threshold.source == "impostors" and configured is not None:
+            set_threshold = impostors.resolve() == configured.resolve()
     if set_threshold:
         progress.note(f"{impostors}: the threshold was set on these images, so FAR is at its target by construction")
     return Evaluation(
@@ -102,12 +103,6 @@ def evaluate_checkpoint(
         seconds=seconds,
         impostors_set_threshold=set_threshold,
     )
-
-
-def _set_on(threshold: Threshold | None, impostors: Path, configured: Path | None) -> bool:
-    """Whether a threshold was set on the images in this folder."""
-    on_impostors = threshold is not None and threshold.source == "impostors"
-    return on_impostors and configured is not None and impostors.resolve() == configured.resolve()
 
 
 def _by_subgroup(

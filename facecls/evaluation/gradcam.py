@@ -27,12 +27,13 @@ class GradCam:
     def __init__(self, model: FaceClassifier, device: Device, image_size: int, name: str) -> None:
         self.model = model.eval()
         self.device = device
-        self.layer = _last_map(self.model, torch.zeros(1, 3, image_size, image_size, device=device.torch_device))
-        if self.layer is None:
+        layer = _last_map(self.model, torch.zeros(1, 3, image_size, image_size, device=device.torch_device))
+        if layer is None:
             raise ModelError(
                 f"model.name: `{name}` has no feature map for Grad-CAM",
                 hint="use a convolutional network, such as `resnet18`, `cnn` or `torchvision/mobilenet_v3_small`",
             )
+        self.layer = layer
 
     def __call__(self, faces: NDArray[np.uint8], classes: NDArray[np.int64]) -> NDArray[np.float32]:
         """Heat maps (B, S, S) in [0, 1] of uint8 images (B, S, S, 3) for class numbers `classes` (B,).
@@ -40,7 +41,6 @@ class GradCam:
         The ReLU of the feature map's channels weighted by the mean gradient of the class's logit. Each heat map is scaled
         to a maximum of 1, unless it is 0 everywhere.
         """
-        assert self.layer is not None
         retained: list[Tensor] = []
         caller = threading.get_ident()
 

@@ -56,7 +56,7 @@ def forward_batches(
 
 
 def _mean(views: list[Tensor]) -> NDArray[np.float32]:
-    """The mean of (B, ...) tensors in float32, on the host: all of a large data set may not fit the device."""
+    """The mean of (B, ...) tensors in float32, on the CPU: the outputs of a large data set may not fit into GPU memory."""
     first, *others = (view.float() for view in views)
     mean: NDArray[np.float32] = (sum(others, first) / len(views)).cpu().numpy()
     return mean

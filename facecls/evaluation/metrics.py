@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from facecls.open_set.temperature import Floats, Ints, log_probabilities
 
 TOP = (3, 5, 10)
-LOGITS_AT_ONCE = 1_000_000  # copied at about 17 bytes each, which bounds the memory
+LOGITS_AT_ONCE = 1_000_000  # processed per block; each takes about 17 bytes of memory
 
 
 @dataclass(frozen=True)

@@ -85,17 +85,13 @@ class OpenSetResult:
 
     def to_plain(self) -> dict[str, Any]:
         """Plain values for JSON; keys about impostors are left out if there are none."""
-
-        def values(*names: str) -> dict[str, Any]:
-            return {name: getattr(self, name) for name in names}
-
+        names = ["true_accept_rate", "identification_rate"]
+        if self.rates is not None and self.threshold is not None:
+            names += ["impostors_accepted", "false_accept_rate", "false_accept_interval", "false_accept_prediction_interval"]
         plain = {"score": self.score, "threshold": self.threshold and self.threshold.to_plain()}
-        plain |= values("true_accept_rate", "identification_rate")
+        plain |= {name: getattr(self, name) for name in names}
         if self.rates is None:
             return plain
-        if self.threshold is not None:
-            plain |= values("impostors_accepted", "false_accept_rate", "false_accept_interval")
-            plain |= values("false_accept_prediction_interval")
         return plain | {
             "impostors": self.impostors,
             "operating_points": [asdict(point) for point in self.rates.points],

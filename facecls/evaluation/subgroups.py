@@ -37,7 +37,7 @@ def read_subgroups(file: Path, image_list: ImageList, classes: Sequence[str]) ->
 
 
 def _full(path: str | Path) -> str:
-    return os.path.abspath(path)  # noqa: PTH100 -- keeps links, whose targets may have other names
+    return os.path.abspath(path)  # noqa: PTH100 -- Path.resolve would follow symbolic links
 
 
 def _read(file: Path) -> tuple[str, dict[str, str]]:

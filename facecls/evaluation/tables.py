@@ -15,9 +15,9 @@ from facecls.evaluation.subgroups import SubgroupResult
 from facecls.open_set.scores import SCORES
 from facecls.text import plural, printable
 
-_CONFUSION_CLASSES = 12  # the confusion matrix is printed up to so many classes
+_CONFUSION_CLASSES = 12  # largest number of classes for which the confusion matrix is printed
 _CONFUSION_HEAD = "true \\ predicted"
-_UNBOUNDED = 10_000  # columns of output that is no terminal, so that lines are not wrapped
+_UNBOUNDED = 10_000  # console width that wraps no line
 
 
 def evaluation_to_json(evaluation: Evaluation) -> str:
@@ -51,7 +51,7 @@ def print_evaluation(evaluation: Evaluation) -> None:
 
 
 def _console() -> Console:
-    """As wide as the terminal or COLUMNS; without either, as wide as the lines."""
+    """A console as wide as the terminal or COLUMNS; without either, lines are not wrapped."""
     console = Console(highlight=False, markup=False, emoji=False)
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = _UNBOUNDED
@@ -148,7 +148,6 @@ def print_folds(validation: CrossValidation) -> None:
     table = _table(*_right("fold", "images", *METRICS.values()))
     for fold in validation.folds:
         table.add_row(str(fold.number), str(fold.n), *(f"{share:.2%}" for share in fold.metrics.values()))
-    spreads = [validation.spread(name) for name in METRICS]
-    table.add_row("mean", "", *(f"{mean:.2%}" for mean, _ in spreads))
-    table.add_row("deviation", "", *(f"{deviation:.2%}" for _, deviation in spreads))
+    for label, shares in zip(("mean", "deviation"), zip(*map(validation.spread, METRICS), strict=True), strict=True):
+        table.add_row(label, "", *(f"{share:.2%}" for share in shares))
     Console(highlight=False, markup=False, emoji=False).print(table)

@@ -19,7 +19,7 @@ from facecls.inference.predict import Prediction, Predictor
 from facecls.text import printable
 
 _MIN_SIDE = 320  # pixels; smaller faces are enlarged beside their overlay
-_FONTS = ("DejaVuSans.ttf", "NotoSans-Regular.ttf", "Arial.ttf")  # they cover more letters than Pillow's own
+_FONTS = ("DejaVuSans.ttf", "NotoSans-Regular.ttf", "Arial.ttf")  # they cover more letters than Pillow's default font
 _BAND_COLOUR = (20, 24, 30)
 _CONVERTED = ".drawn.jpg"  # appended to the name of an image that is neither JPEG nor PNG
 _OUTSIDE = "from-root"  # subfolder for images that are not below the current directory
@@ -72,7 +72,9 @@ def annotated_path(path: str, folder: Path) -> Path:
     absolute, here = Path(os.path.abspath(path)), Path.cwd()  # noqa: PTH100 -- Path.resolve would follow links
     relative = absolute.relative_to(here) if absolute.is_relative_to(here) else None
     if relative is None or relative.parts[:1] == (_OUTSIDE,):
-        relative = Path(_OUTSIDE, re.sub(r"\W", "", absolute.drive), *absolute.parts[1:])  # a Windows drive is a folder
+        relative = Path(
+            _OUTSIDE, re.sub(r"\W", "", absolute.drive), *absolute.parts[1:]
+        )  # a Windows drive letter becomes a folder
     keeps_name = relative.suffix.lower() in (".jpg", ".jpeg", ".png") and not relative.name.lower().endswith(_CONVERTED)
     return folder / (relative if keeps_name else relative.with_name(relative.name + _CONVERTED))
 

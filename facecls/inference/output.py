@@ -4,11 +4,11 @@ import csv
 import io
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from io import FileIO
 from pathlib import Path
-from typing import Any, Literal, TextIO
+from typing import Literal, TextIO
 
 from facecls.config.schema import UNKNOWN
 from facecls.errors import RunError
@@ -23,25 +23,19 @@ _HINT = "choose another file with --output"
 def write_predictions(predictions: Iterable[Prediction], form: RowFormat, top_k: int, file: TextIO) -> None:
     """Writes one row per image, each as soon as it is computed; `json` is one list, written at the end.
 
-    JSON escapes all but ASCII, because a file name need not be valid in any encoding.
+    Non-ASCII characters are escaped in JSON, because file names may not be valid Unicode.
     """
     if form == "json":
-        print(json.dumps([_to_plain(prediction) for prediction in predictions], indent=2), file=file)
+        print(json.dumps([asdict(prediction) for prediction in predictions], indent=2), file=file)
         return
-    rows: dict[RowFormat, Callable[[Prediction], str]] = {
-        "table": lambda prediction: _table_row(prediction) + "\n",
-        "jsonl": lambda prediction: json.dumps(_to_plain(prediction)) + "\n",
-        "csv": lambda prediction: _csv_row(prediction, top_k),
-    }
     if form == "csv":
         file.write(csv_line(_csv_columns(top_k)))
     for prediction in predictions:
-        file.write(rows[form](prediction))
+        if form == "csv":
+            file.write(_csv_row(prediction, top_k))
+        else:
+            print(json.dumps(asdict(prediction)) if form == "jsonl" else _table_row(prediction), file=file)
         file.flush()
-
-
-def _to_plain(prediction: Prediction) -> dict[str, Any]:
-    return asdict(prediction) | {"top": [list(pair) for pair in prediction.top]}
 
 
 def _table_row(prediction: Prediction) -> str:
@@ -68,7 +62,7 @@ _NEAREST = _csv_columns(top_k=1).index("nearest")
 class PredictionFile:
     """A CSV file that predictions are appended to, each row in one unbuffered write, so that an interruption loses none.
 
-    An image may have several rows; its last one counts.
+    If an image has several rows, the last one is valid.
     """
 
     def __init__(self, path: Path, top_k: int, classes: Sequence[str]) -> None:
@@ -95,7 +89,7 @@ class PredictionFile:
         try:
             rows, end = _complete_rows(content)
         except csv.Error:
-            rows, end = [[""]], 0  # not the header: refused below
+            rows, end = [[""]], 0  # differs from the header, so RunError is raised below
         if rows[0] != columns if rows else not header.startswith(content):
             raise RunError(
                 f"{self.path}: is not a CSV file of predictions, or has other columns",
@@ -121,7 +115,7 @@ class PredictionFile:
     def append(self, predictions: Iterable[Prediction]) -> Iterator[Prediction]:
         """Yields each prediction after its row is written; raises RunError if a row cannot be written.
 
-        An unreadable image gets no second row for the same reason.
+        No row is added for an unreadable image whose last row has the same error.
         """
         try:
             file = FileIO(self.path, "a")
@@ -158,7 +152,7 @@ class PredictionFile:
 def _complete_rows(content: bytes) -> tuple[list[list[str]], int]:
     """Returns the complete rows of a CSV file and their length in bytes; raises csv.Error if the content is not CSV.
 
-    A file name may contain line breaks, so only a CSV reader finds the end of a row.
+    File names may contain line breaks, so the ends of rows are found by the CSV reader.
     """
     rows, end, read = [], 0, 0
 

@@ -36,7 +36,7 @@ def predict_images(predictor: Predictor, options: PredictOptions, progress: Prog
     """Classifies the images, writes the results and returns the number of images that could not be read.
 
     Raises RunError for output folders that overlap with each other or the input. KeyboardInterrupt ends a watch normally;
-    otherwise it is raised again, after a message about what is in the output file.
+    otherwise it is raised again, after a message with the number of images in the output file.
     """
     _check_folders(options)
     file = None if options.output is None else PredictionFile(options.output, options.top_k, predictor.classes)
@@ -70,7 +70,7 @@ def predict_images(predictor: Predictor, options: PredictOptions, progress: Prog
         if options.watch is not None:
             return unreadable
         if file is not None:
-            # Ctrl-C may come between writing a row and counting it, so the file is read again.
+            # The file is read again: the interruption may fall between writing a row and counting it.
             saved = PredictionFile(file.path, options.top_k, predictor.classes).image_count
             progress.note(f"interrupted; {plural(saved, 'image')} saved in {file.path}. Run the same command to continue")
         raise

@@ -16,7 +16,7 @@ from facecls.open_set.temperature import TEMPERATURE_RANGE, Floats, probabilitie
 from facecls.open_set.thresholds import Bools, Threshold
 from facecls.text import plural
 
-_LOW_TRUE_ACCEPT = 0.8  # below it, the description names the setting that raises it
+_LOW_TRUE_ACCEPT = 0.8  # below this rate the description names the setting that raises it
 
 
 @dataclass(frozen=True)
@@ -41,14 +41,8 @@ class Calibration:
 
     def to_plain(self) -> dict[str, Any]:
         """Plain values, except for the arrays of `gallery`."""
-        return {
-            "temperature": self.temperature,
-            "ece": self.ece,
-            "n": self.n,
-            "threshold": self.threshold and self.threshold.to_plain(),
-            "gallery": self.gallery
-            and {"vectors": self.gallery.vectors, "labels": self.gallery.labels, "neighbours": self.gallery.neighbours},
-        }
+        gallery = self.gallery and dict(vars(self.gallery))  # asdict would copy the arrays
+        return vars(self) | {"threshold": self.threshold and self.threshold.to_plain(), "gallery": gallery}
 
     @classmethod
     def from_plain(cls, plain: dict[str, Any]) -> "Calibration":
@@ -74,31 +68,23 @@ def describe(calibration: Calibration) -> list[str]:
 
 
 def explain_threshold(threshold: Threshold) -> str:
-    """The threshold, its false accept rate (FAR) with what it was estimated on, and its true accept rate, in one line."""
+    """One line: the threshold, its false accept rate (FAR) and on which images, its true accept rate (TAR)."""
     head = f"rejection threshold {threshold.value:.3g} ({SCORES[threshold.score]})"
-    accepted = f"{100 * threshold.true_accept_rate:.1f} % of"
+    tar = f"{100 * threshold.true_accept_rate:.1f} % TAR on"
     if threshold.source == "validation":
-        far = "FAR unknown"
-        if threshold.synthetic_accept_rate is not None:
-            far = f"{100 * threshold.synthetic_accept_rate:.1f} % FAR on synthetic impostors"
-        images = plural(threshold.n, "validation image")
-        return f"{head}: {accepted} {images} accepted; {far} (`unknown.target_false_accept` not applied)"
+        share = threshold.synthetic_accept_rate
+        far = "FAR unknown" if share is None else f"{100 * share:.1f} % FAR on synthetic impostors"
+        return f"{head}: {tar} {plural(threshold.n, 'val image')}; {far} (`unknown.target_false_accept` not applied)"
     assert threshold.target_false_accept is not None
-    basis = []
-    if threshold.source == "synthetic_impostors":
-        basis.append(f"made from {plural(threshold.synthetic_sources or 0, 'image')}")
+    impostors, details = plural(threshold.n, "impostor"), []
+    if threshold.synthetic_sources is not None:
+        impostors = plural(threshold.n, "synthetic impostor")
+        details.append(f"made from {plural(threshold.synthetic_sources, 'image')}")
     if threshold.interval is not None:
         low, high = threshold.interval
-        basis.append(f"95 % CI {_percent(low)}-{_percent(high)} %")
-    if threshold.source == "synthetic_impostors":
-        impostors = f"{plural(threshold.n, 'synthetic impostor')} ({'; '.join(basis)})"
-    else:
-        impostors = ", ".join([plural(threshold.n, "unknown image"), *basis])
-    raise_it = "" if threshold.true_accept_rate >= _LOW_TRUE_ACCEPT else ", more with a higher `unknown.target_false_accept`"
-    return (
-        f"{head}: {100 * threshold.target_false_accept:.3g} % FAR on {impostors}; "
-        f"{accepted} known validation images accepted{raise_it}"
-    )
+        details.append(f"95 % CI {_percent(low)}-{_percent(high)} %")
+    more = "" if threshold.true_accept_rate >= _LOW_TRUE_ACCEPT else ", more with a higher `unknown.target_false_accept`"
+    return f"{head}: {100 * threshold.target_false_accept:.3g} % FAR on {impostors} ({'; '.join(details)}), {tar} val{more}"
 
 
 def _percent(share: float) -> str:

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 class Outputs:
     """Logits and features of N faces, in their order."""
 
-    logits: NDArray[np.float32]  # (N, C); (N, 0) if they were not asked for
-    features: NDArray[np.float32]  # (N, F); (N, 0) if they were not asked for
+    logits: NDArray[np.float32]  # (N, C); (N, 0) if not computed
+    features: NDArray[np.float32]  # (N, F); (N, 0) if not computed
 
 
 @dataclass(frozen=True)

@@ -35,9 +35,9 @@ def identification_rates(
 ) -> IdentificationRates:
     """DIR against FAR (Phillips, Grother and Micheals 2011, open-set ROC).
 
-    `known_scores` are (N,), `correct` (N,) says which of the known images are correctly classified, `impostor_scores` are
-    (M,). The thresholds are set on these impostors, so their FAR is at most the target by construction. Targets that
-    need more than M impostors are left out.
+    `known_scores` are (N,), `correct` (N,) is true for correctly classified images, `impostor_scores` are (M,). The
+    thresholds are set on these impostors, so their FAR is at most the target by construction. Targets that need more than
+    M impostors are left out.
     """
     known = np.asarray(known_scores, dtype=np.float64)
     impostors = np.sort(np.asarray(impostor_scores, dtype=np.float64))

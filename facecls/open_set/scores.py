@@ -6,7 +6,6 @@ Needs numpy only.
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -19,9 +18,9 @@ from facecls.open_set.temperature import Floats, Ints
 ScoreKind: TypeAlias = Literal["centroid", "neighbours", "probability", "energy"]
 
 SCORES: dict[ScoreKind, str] = {
-    "centroid": "cosine to the nearest class centroid",
-    "neighbours": "mean cosine to the nearest training images",
-    "probability": "log-odds of the largest softmax probability",
+    "centroid": "cosine to class centroid",
+    "neighbours": "cosine to nearest training images",
+    "probability": "log-odds of largest probability",
     "energy": "negative energy",
 }
 COSINES = 2**24  # computed at a time, which bounds the memory
@@ -47,11 +46,8 @@ def enrol(kind: ScoreKind, features: Floats, labels: Ints, classes: Sequence[str
     if kind == "centroid":
         return Gallery(_half_precision(class_centroids(features, labels, classes)), np.arange(len(classes), dtype=np.int32), 1)
     if kind == "neighbours":
-        _refuse_empty(labels, classes)
-        order = np.argsort(labels, kind="stable")
-        members = np.split(order, np.cumsum(np.bincount(labels))[:-1])
-        # Evenly through a class: consecutive images often show the same moment.
-        chosen = np.sort(np.concatenate([some[_evenly(len(some), PER_CLASS)] for some in members]))
+        # Evenly spaced within a class: consecutive images often show the same moment.
+        chosen = np.sort(np.concatenate([own[_evenly(len(own), PER_CLASS)] for own in _members(labels, classes)]))
         return Gallery(_half_precision(_unit(features[chosen])), labels[chosen].astype(np.int32), NEIGHBOURS)
     return None
 
@@ -69,8 +65,8 @@ def open_set_scores(kind: ScoreKind, outputs: Outputs, gallery: Gallery | None) 
 def nearest_cosine(features: Floats, gallery: Gallery) -> NDArray[np.float64]:
     """The mean of the largest cosines between each of (N, F) features and a gallery, (N,) in [-1, 1].
 
-    It averages `gallery.neighbours` cosines, but no more than the smallest class has vectors, so that small classes are
-    not at a disadvantage.
+    The number averaged is `gallery.neighbours`, or the number of vectors of the smallest class if that is smaller, so
+    that small classes are not at a disadvantage.
     """
     count = min(gallery.neighbours, int(np.bincount(gallery.labels)[np.unique(gallery.labels)].min()))
     rows = max(1, COSINES // len(gallery.vectors))
@@ -83,8 +79,8 @@ def nearest_cosine(features: Floats, gallery: Gallery) -> NDArray[np.float64]:
 
 def _product(left: NDArray[np.float32], right: NDArray[np.float32]) -> NDArray[np.float32]:
     """left @ right.T of (N, F) and (R, F): (N, R)."""
-    # By torch if it is loaded: numpy's BLAS starts threads of its own, which keep spinning after each product and cost
-    # `predict`, whose workers share the cores, a quarter of its speed. Torch is never imported for it.
+    # By torch if it is loaded: numpy's BLAS starts its own threads, which keep spinning after each product and slow the
+    # workers of `predict` on the same cores by a quarter. Torch is not imported for this alone.
     torch = sys.modules.get("torch")
     if torch is None:
         return np.asarray(left @ right.T)
@@ -97,10 +93,7 @@ def class_centroids(features: Floats, labels: Ints, classes: Sequence[str]) -> N
     `features` are (N, F) of training images, `labels` their (N,) class numbers, `classes` the C names.
     Raises DataError naming the classes that have no image.
     """
-    _refuse_empty(labels, classes)
-    order = np.argsort(labels, kind="stable")
-    bounds = np.searchsorted(labels[order], np.arange(len(classes) + 1))
-    return _unit(np.stack([_unit(features[order[start:end]]).mean(axis=0) for start, end in pairwise(bounds)]))
+    return _unit(np.stack([_unit(features[own]).mean(axis=0) for own in _members(labels, classes)]))
 
 
 def log_odds(logits: Floats) -> NDArray[np.float64]:
@@ -124,7 +117,8 @@ def _evenly(n: int, most: int) -> NDArray[np.int64]:
     return np.linspace(0, n - 1, min(n, most)).round().astype(np.int64)
 
 
-def _refuse_empty(labels: Ints, classes: Sequence[str]) -> None:
+def _members(labels: Ints, classes: Sequence[str]) -> list[NDArray[np.int64]]:
+    """The indices of each class's images; raises DataError if a class has none."""
     counts = np.bincount(labels, minlength=len(classes))
     empty = [name for name, count in zip(classes, counts, strict=True) if count == 0]
     if empty:
@@ -132,6 +126,7 @@ def _refuse_empty(labels: Ints, classes: Sequence[str]) -> None:
             *(f"unknown.score: class `{name}` has no training image to compare with" for name in empty),
             hint="the scores `probability` and `energy` need none",
         )
+    return np.split(np.argsort(labels, kind="stable"), np.cumsum(counts)[:-1])
 
 
 def _half_precision(vectors: NDArray[np.float64]) -> NDArray[np.float32]:

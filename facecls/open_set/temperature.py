@@ -1,6 +1,6 @@
 """Temperature scaling, reliability diagram and expected calibration error (ECE).
 
-Needs numpy only.
+Needs numpy only, and scipy to fit a temperature.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 Floats: TypeAlias = NDArray[np.floating[Any]]
 Ints: TypeAlias = NDArray[np.integer[Any]]
 
-TEMPERATURE_RANGE = (0.05, 20.0)  # in which a temperature is searched
+TEMPERATURE_RANGE = (0.05, 20.0)  # that is searched
 
 
 def log_probabilities(logits: Floats, temperature: float = 1.0) -> NDArray[np.float64]:
@@ -36,38 +36,25 @@ def fit_temperature(logits: Floats, labels: Ints) -> float:
     few images are correctly classified, the likelihood alone has no finite optimum. The smoothing matters below a few
     hundred images only and makes probabilities less confident. Use images that the network was not trained on.
     """
+    from scipy.optimize import brentq
+
     assert len(logits) == len(labels) > 0
     relative = np.asarray(logits, dtype=np.float64)
     assert np.isfinite(relative).all()
     relative = relative - relative.max(axis=1, keepdims=True)
+    if not relative.any():  # equal logits: the likelihood is the same at every temperature
+        return 1.0
     smoothing = 1 / (len(labels) + 2)
-    target = (1 - smoothing) * relative[np.arange(len(labels)), labels] + smoothing * relative.mean(axis=1)
+    target = (1 - smoothing) * relative[np.arange(len(labels)), labels].mean() + smoothing * relative.mean()
+
+    def excess(temperature: float) -> float:
+        """Mean logit under the softmax minus that of the labels: the likelihood's derivative, which falls with temperature."""
+        return float(np.einsum("nc,nc->", probabilities(relative, temperature), relative) / len(labels) - target)
+
     lowest, highest = TEMPERATURE_RANGE
-    return 1 / _inverse_temperature(relative, float(target.mean()), 1 / highest, 1 / lowest)
-
-
-def _inverse_temperature(relative: NDArray[np.float64], target: float, low: float, high: float) -> float:
-    """The scale in [low, high] for which the mean logit under softmax(scale * relative) is `target`, or the nearer end.
-
-    The likelihood is concave in the scale, so that mean rises with it: Newton's method, safeguarded by a bracket.
-    """
-    scale = 1.0
-    for _ in range(60):
-        weights = np.exp(scale * relative)
-        weights /= weights.sum(axis=1, keepdims=True)
-        expected = np.einsum("nc,nc->n", weights, relative)
-        spread = np.einsum("nc,nc,nc->n", weights, relative, relative) - expected**2
-        excess = float(expected.mean()) - target
-        if excess == 0:
-            break
-        low, high = (scale, high) if excess < 0 else (low, scale)
-        slope = float(spread.mean())
-        step = scale - excess / slope if slope > 0 else low
-        step = step if low < step < high else (low * high) ** 0.5
-        if abs(step - scale) <= 1e-9 * scale:
-            break
-        scale = step
-    return scale
+    if excess(lowest) <= 0:
+        return lowest
+    return highest if excess(highest) >= 0 else float(brentq(excess, lowest, highest))
 
 
 @dataclass(frozen=True)
@@ -85,27 +72,21 @@ def reliability(probabilities: Floats, labels: Ints, bins: int = 15) -> list[Rel
     """Reliability diagram of (N, C) probabilities and (N,) labels: accuracy by confidence, in bins of equal width."""
     confidence = np.asarray(probabilities.max(axis=1), dtype=np.float64)
     correct = probabilities.argmax(axis=1) == labels
-    edges = np.linspace(0, 1, bins + 1)
+    edges = np.linspace(0, 1, bins + 1).tolist()
     place = np.searchsorted(edges[1:-1], confidence, side="left")
-    counts = np.bincount(place, minlength=bins)
-    confidences, hits = (np.bincount(place, weights=each, minlength=bins) for each in (confidence, correct))
+    counts = np.bincount(place, minlength=bins).tolist()
+    confidences, hits = (np.bincount(place, weights=each, minlength=bins).tolist() for each in (confidence, correct))
     return [
-        ReliabilityBin(
-            float(edges[i]),
-            float(edges[i + 1]),
-            int(n),
-            float(confidences[i] / n) if n else None,
-            float(hits[i] / n) if n else None,
-        )
-        for i, n in enumerate(counts)
+        ReliabilityBin(low, high, n, total / n if n else None, right / n if n else None)
+        for low, high, n, total, right in zip(edges[:-1], edges[1:], counts, confidences, hits, strict=True)
     ]
 
 
 def expected_calibration_error(probabilities: Floats, labels: Ints, bins: int = 15) -> float:
     """Mean absolute gap between confidence and accuracy over bins of equal width (Guo et al. 2017, arXiv:1706.04599)."""
-    filled = [
-        (each.count, each.accuracy - each.confidence)
+    gaps = (
+        each.count * abs(each.accuracy - each.confidence)
         for each in reliability(probabilities, labels, bins)
         if each.accuracy is not None and each.confidence is not None
-    ]
-    return sum(count * abs(gap) for count, gap in filled) / len(labels)
+    )
+    return sum(gaps) / len(labels)

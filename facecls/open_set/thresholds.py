@@ -120,7 +120,7 @@ class Threshold:
         return cls(value, score, "validation", None, len(known_scores), None, tar, synthetic_accept_rate=synthetic)
 
     def prediction_interval(self, impostors: int) -> tuple[float, float] | None:
-        """95 % prediction interval of the FAR on so many further impostors; None unless it was set on impostors."""
+        """95 % prediction interval of the FAR on that many other impostors; None unless the threshold was set on impostors."""
         if self.source != "impostors":
             return None
         assert self.target_false_accept is not None
@@ -174,9 +174,10 @@ def synthetic_impostors_interval(
 ) -> tuple[float, float] | None:
     """Confidence interval of the FAR on synthetic impostors of further images, under the threshold set on these N.
 
-    Percentile bootstrap (Efron 1979) over the images, not over the synthetic impostors, which share them: an image drawn
-    twice counts its synthetic impostors twice, and each draw's threshold is applied to all of them. Draws without any
-    synthetic impostor are left out; None if these are more than a share 1 - `level`.
+    Percentile bootstrap (Efron 1979) over the source images, as synthetic impostors that share an image are not
+    independent. A draw weights each of them by the product of its images' counts in the draw; the threshold for these
+    weights is applied to all of them, unweighted. Draws without a positive weight are left out; None if these are more
+    than a share 1 - `level`.
     """
     images, places = np.unique(sources[np.argsort(-np.asarray(scores, np.float64), kind="stable")], return_inverse=True)
     each = np.full(len(images), 1 / len(images))
@@ -196,7 +197,7 @@ def impostors_needed(target_false_accept: float) -> int:
 
 
 def require_impostors(n: int, target_false_accept: float) -> None:
-    """Raises DataError if n images of unknown people are too few for the target; it names the number needed."""
+    """Raises DataError, with the number needed, if n images of unknown people are too few for the target."""
     assert 0 < target_false_accept < 1
     needed = impostors_needed(target_false_accept)
     if n >= needed:

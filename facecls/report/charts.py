@@ -97,7 +97,7 @@ class Chart:
         self.bars.append(Mark(round(left + 0.5, 1), top, width, height, style, tooltip))
 
     def vline(self, x: float, label: str) -> None:
-        """Adds a vertical line; its label stands above the plot area."""
+        """Adds a vertical line; its label is above the plot area."""
         self.vlines.append(Mark(self.x_of(x), self.top - 6, text=label))
 
 

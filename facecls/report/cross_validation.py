@@ -25,14 +25,14 @@ def render_cross_validation(validation: CrossValidation, config: Config, device:
     evaluated_on = f"{len(pooled.split):,} images, each by the model of the fold that held it out"
     summary = run_summary(first.checkpoint, first.run, models[0], [], evaluated_on)
     return render_evaluation(
+        pooled,
+        validation.calibrated,
+        config,
         title=title,
         subtitle=f"{first.checkpoint.model.name} on {len(first.checkpoint.classes)} classes, {len(folds)} folds: "
         f"accuracy {mean:.1%}, standard deviation {deviation:.1%}",
-        evaluation=pooled,
-        calibrated=validation.calibrated,
         examples=select_examples(ExampleImages(pooled, validation.calibrated, heatmaps), maybe[0][1]),
         summary=[row for row in summary if row[0] != "splits"],  # those of one fold
-        config=config,
         training=[],
         calibration="each fold's probabilities are calibrated by the temperature of its own model, fitted to these images",
         findings=None,

@@ -70,7 +70,7 @@ def confidence_histogram(calibrated: NDArray[np.float64], labels: Ints) -> Chart
 
 
 def score_histogram(open_set: OpenSetResult) -> Chart:
-    """Open-set scores with the threshold: known classes upwards, impostors downwards, each as shares of their own number."""
+    """Open-set scores with the threshold: known classes upwards, impostors downwards, each as shares of their group."""
     scores = np.concatenate([open_set.known_scores, open_set.impostor_scores]).tolist()
     x = fit_axis([*scores, *([open_set.threshold.value] if open_set.threshold else [])], SCORES[open_set.score])
     groups = {"known classes": open_set.known_scores, "unknown people (impostors)": open_set.impostor_scores}
@@ -107,16 +107,11 @@ def identification_curve(open_set: OpenSetResult) -> Chart | None:
         Axis("false accept rate (FAR)", _LOWEST_FAR, 1, log=True, percent=True),
         Axis("identification rate (DIR)", 0, 1, percent=True),
     )
-    far, identified = open_set.rates.false_accept_rates, open_set.rates.identification_rates
+    fars, identified = open_set.rates.false_accept_rates, open_set.rates.identification_rates
     # A step curve: between two impostors' scores the FAR is constant.
-    chart.line("all thresholds", np.repeat(far, 2)[1:].tolist(), np.repeat(identified, 2)[:-1].tolist(), "one")
-    if open_set.false_accept_rate is not None and open_set.identification_rate is not None:
-        share = open_set.false_accept_rate
-        chart.point(
-            share,
-            open_set.identification_rate,
-            "two",
-            f"stored threshold: FAR {share:.1%}, DIR {open_set.identification_rate:.1%}",
-        )
+    chart.line("all thresholds", np.repeat(fars, 2)[1:].tolist(), np.repeat(identified, 2)[:-1].tolist(), "one")
+    far, dir_ = open_set.false_accept_rate, open_set.identification_rate
+    if far is not None and dir_ is not None:
+        chart.point(far, dir_, "two", f"stored threshold: FAR {far:.1%}, DIR {dir_:.1%}")
         chart.legend.append(("two", "stored threshold"))
     return chart

@@ -50,7 +50,7 @@ class Examples:
 
 
 class ExampleImages:
-    """The images of an evaluation, made into examples by index."""
+    """Makes examples of an evaluation's images, by index."""
 
     def __init__(self, evaluation: Evaluation, probabilities: NDArray[np.float64], heatmaps: Heatmaps | None) -> None:
         self.evaluation = evaluation
@@ -59,25 +59,27 @@ class ExampleImages:
         self.labels = evaluation.split.image_list.labels
         self.predicted = evaluation.outputs.logits.argmax(axis=1)
         self.confidence = probabilities[np.arange(len(self.predicted)), self.predicted]
-        self._made: dict[int, Example] = {}
+        self.accepted = evaluation.open_set.accepted
 
-    def examples(self, indices: Sequence[int]) -> list[Example]:
-        """The images with these indices; each is made once."""
-        missing = np.array([index for index in dict.fromkeys(indices) if index not in self._made], np.int64)
-        if len(missing):
-            faces = self.evaluation.split.faces[missing]
-            overlays = [None] * len(missing) if self.heatmaps is None else overlay(faces, self.heatmaps(missing))
-            for index, face, overlaid in zip(missing.tolist(), faces, overlays, strict=True):
-                self._made[index] = Example(
-                    face=face,
-                    overlay=overlaid,
-                    path=self.evaluation.split.image_list.paths[index],
-                    true=self.classes[self.labels[index]],
-                    predicted=self.classes[self.predicted[index]],
-                    probability=float(self.confidence[index]),
-                    accepted=bool(self.evaluation.open_set.accepted[index]),
-                )
-        return [self._made[index] for index in indices]
+    def examples(self, indices: Sequence[int]) -> tuple[Example, ...]:
+        """The images with these indices."""
+        if not indices:
+            return ()
+        chosen, split = np.array(indices, np.int64), self.evaluation.split
+        faces = split.faces[chosen]
+        overlays = [None] * len(indices) if self.heatmaps is None else overlay(faces, self.heatmaps(chosen))
+        return tuple(
+            Example(
+                face=face,
+                overlay=overlaid,
+                path=split.image_list.paths[index],
+                true=self.classes[self.labels[index]],
+                predicted=self.classes[self.predicted[index]],
+                probability=float(self.confidence[index]),
+                accepted=bool(self.accepted[index]),
+            )
+            for index, face, overlaid in zip(indices, faces, overlays, strict=True)
+        )
 
     def most_confident(self, true: int, predicted: int) -> Example | None:
         """The most confident image of class `true` with the prediction `predicted`; None if there is none."""
@@ -91,8 +93,8 @@ def select_examples(images: ExampleImages, no_heatmaps: str = "") -> Examples:
     mistakes = sorted(np.flatnonzero(~correct).tolist(), key=lambda index: -images.confidence[index])
     unconfident = sorted(np.flatnonzero(correct).tolist(), key=lambda index: images.confidence[index])
     return Examples(
-        mistakes=tuple(images.examples(mistakes[:EXAMPLES])),
-        correct=tuple(images.examples(unconfident[:EXAMPLES])),
+        mistakes=images.examples(mistakes[:EXAMPLES]),
+        correct=images.examples(unconfident[:EXAMPLES]),
         pairs=tuple(_pairs(images)),
         no_heatmaps=no_heatmaps,
     )

@@ -21,10 +21,6 @@ class Cell:
     share: float  # of the images of the true class
     tooltip: str
 
-    @property
-    def correct(self) -> bool:
-        return self.row == self.column
-
 
 @dataclass(frozen=True)
 class Matrix:
@@ -34,11 +30,6 @@ class Matrix:
     cells: tuple[Cell, ...]
     labelled: bool
 
-    @property
-    def longest(self) -> int:
-        """Characters of the longest class name; the page truncates names to 18."""
-        return min(18, max(len(name) for name in self.classes))
-
 
 def confusion_matrix(confusion: Ints, classes: Sequence[str]) -> Matrix:
     """The matrix of all classes from counts (C, C)."""
@@ -46,12 +37,9 @@ def confusion_matrix(confusion: Ints, classes: Sequence[str]) -> Matrix:
     cells = []
     for i, j in np.argwhere(confusion).tolist():
         count = int(confusion[i, j])
-        what = (
-            f"{classes[i]}: {count} of {support[i]} correct"
-            if i == j
-            else f"{classes[i]} as {classes[j]}: {count} of {support[i]}"
-        )
-        cells.append(Cell(i, j, count, count / support[i], what))
+        of_all = f"{count} of {support[i]}"
+        tooltip = f"{classes[i]}: {of_all} correct" if i == j else f"{classes[i]} as {classes[j]}: {of_all}"
+        cells.append(Cell(i, j, count, count / support[i], tooltip))
     return Matrix(tuple(classes), tuple(cells), len(classes) <= LABELLED)
 
 

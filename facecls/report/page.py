@@ -15,7 +15,7 @@ from PIL import Image
 from facecls.files import prepare_output, write_atomic
 
 _DOCTYPE = b"<!doctype html>"
-_THUMBNAIL = 256  # pixels; keeps a page of some sixty images below 5 MB
+_THUMBNAIL = 256  # pixels per side; keeps a page of sixty images below 5 MB
 
 
 def render(template: str, **values: Any) -> str:
@@ -27,7 +27,13 @@ def render(template: str, **values: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": percent, "image_url": image_url, "sentence": sentence, "code": code}
+    environment.filters |= {
+        "percent": percent,
+        "percent_range": percent_range,
+        "image_url": image_url,
+        "sentence": sentence,
+        "code": code,
+    }
     return environment.get_template(template).render(**values)
 
 
@@ -46,6 +52,11 @@ def write_page(path: Path, html: str) -> None:
 def percent(share: float | None, digits: int = 1) -> str:
     """`0.12345` as `12.3 %`, with a no-break space; None as a dash."""
     return "-" if share is None else f"{share * 100:.{digits}f}\u00a0%"
+
+
+def percent_range(interval: tuple[float, float]) -> str:
+    """`12.3 % to 45.6 %`."""
+    return " to ".join(map(percent, interval))
 
 
 def sentence(text: str) -> Markup:

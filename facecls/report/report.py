@@ -1,10 +1,10 @@
-"""The HTML page of a run: what was trained, how good it is, and which images it gets wrong."""
+"""The HTML page of a run: its settings, metrics, charts and misclassified images."""
 
 import csv
 import json
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from facecls.checkpoint import Checkpoint
 from facecls.config.schema import Config
 from facecls.device import Device
 from facecls.errors import ModelError
+from facecls.evaluation.cross_validation import METRICS
 from facecls.evaluation.evaluate import Evaluation
 from facecls.evaluation.gradcam import GradCam
 from facecls.evaluation.metrics import Metrics
@@ -25,9 +26,8 @@ from facecls.models.classifier import FaceClassifier, count_parameters
 from facecls.open_set.calibration import describe, explain_threshold
 from facecls.open_set.temperature import probabilities, reliability
 from facecls.report import curves, matrix
-from facecls.report.charts import Chart
-from facecls.report.examples import ExampleImages, Examples, Heatmaps, select_examples
-from facecls.report.page import percent, render
+from facecls.report.examples import ExampleImages, Heatmaps, select_examples
+from facecls.report.page import percent, percent_range, render
 from facecls.run import EpochMetrics, Run
 
 
@@ -61,49 +61,35 @@ def render_report(
     calibrated = checkpoint.calibration_for().probabilities(evaluation.outputs.logits)
     rows = run.rows()
     return render_evaluation(
+        evaluation,
+        calibrated,
+        checkpoint.config,
         title=title,
         subtitle=f"{checkpoint.model.name} on {len(checkpoint.classes)} classes, evaluated on {evaluated_on}",
-        evaluation=evaluation,
-        calibrated=calibrated,
         examples=select_examples(ExampleImages(evaluation, calibrated, heatmaps), no_heatmaps),
         summary=run_summary(checkpoint, run, model, rows, evaluated_on),
-        config=checkpoint.config,
         training=curves.training_curves(rows, checkpoint.metrics.get("epoch")),
         calibration="not calibrated: the training has not ended"
         if checkpoint.calibration is None
         else describe(checkpoint.calibration)[0],
         findings=findings,
+        folds=(),
     )
 
 
-def render_evaluation(
-    *,
-    title: str,
-    subtitle: str,
-    evaluation: Evaluation,
-    calibrated: NDArray[np.float64],
-    examples: Examples,
-    summary: Sequence[tuple[str, str]],
-    config: Config,
-    training: Sequence[Chart],
-    calibration: str,
-    findings: Sequence[FindingSummary] | None,
-    folds: Sequence[Mapping[str, Any]] = (),
-) -> str:
-    """An evaluation, its calibrated probabilities (N, C) and details of the training as HTML."""
+def render_evaluation(evaluation: Evaluation, calibrated: NDArray[np.float64], config: Config, **values: Any) -> str:
+    """An evaluation with its calibrated probabilities (N, C) as HTML.
+
+    `values` are the variables of the template that do not follow from the evaluation: `title`, `subtitle`, `summary`,
+    `training` (charts), `calibration` (text), `examples`, `findings` and `folds`.
+    """
     closed_set, labels = evaluation.closed_set, evaluation.split.image_list.labels
     metrics = closed_set.metrics
     uncalibrated = probabilities(evaluation.outputs.logits)
     return render(
         "report.html.j2",
-        title=title,
-        subtitle=subtitle,
         tiles=_tiles(evaluation),
-        summary=summary,
         config=yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
-        folds=folds,
-        training=training,
-        calibration=calibration,
         reliability=curves.reliability_diagram(reliability(uncalibrated, labels), reliability(calibrated, labels)),
         confidence=curves.confidence_histogram(calibrated, labels),
         ece=closed_set.ece,
@@ -113,10 +99,9 @@ def render_evaluation(
         most_confused=matrix.most_confused(metrics.confusion, metrics.classes),
         per_class=[(each, _confused_with(metrics, number)) for number, each in enumerate(metrics.per_class)],
         subgroups=evaluation.subgroups,
-        examples=examples,
-        findings=findings,
         skipped=evaluation.skipped,
         footer=f"facecls {__version__}, {time.strftime('%Y-%m-%d %H:%M')}",
+        **values,
     )
 
 
@@ -135,7 +120,7 @@ def heatmaps_of(
 def run_summary(
     checkpoint: Checkpoint, run: Run, model: FaceClassifier, rows: Sequence[EpochMetrics], evaluated_on: str
 ) -> list[tuple[str, str]]:
-    """Data, model, training and environment of a run, as far as its files are there: (name, text)."""
+    """Data, model, training and environment of a run, as far as its files exist: (name, text)."""
     summary = [("data", str(checkpoint.config.data.root)), ("evaluated on", evaluated_on)]
     if run.split.exists():
         with run.split.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
@@ -165,28 +150,21 @@ def _tiles(evaluation: Evaluation) -> list[tuple[str, str, str]]:
     """The headline figures: (name, value, detail)."""
     closed_set, open_set = evaluation.closed_set, evaluation.open_set
     metrics = closed_set.metrics
-    interval = {name: f"{percent(low)} to {percent(high)}" for name, (low, high) in closed_set.intervals.items()}
     tiles = [
-        ("accuracy", percent(metrics.accuracy), interval["accuracy"]),
-        ("balanced accuracy", percent(metrics.balanced_accuracy), interval["balanced_accuracy"]),
-        ("macro F1", percent(metrics.macro_f1), interval["macro_f1"]),
+        (label, percent(getattr(metrics, name)), percent_range(closed_set.intervals[name])) for name, label in METRICS.items()
+    ]
+    if closed_set.roc_auc is not None:
+        tiles.append(("ROC AUC", f"{closed_set.roc_auc:.3f}", "one-vs-rest"))
+    tiles += [
         ("calibration error (ECE)", f"{closed_set.ece[1]:.3f}", f"{closed_set.ece[0]:.3f} before calibration"),
         ("images", f"{metrics.n:,}", f"of {len(metrics.classes)} classes"),
     ]
-    if closed_set.roc_auc is not None:
-        tiles.insert(3, ("ROC AUC", f"{closed_set.roc_auc:.3f}", "one-vs-rest"))
-    if open_set.false_accept_rate is not None and open_set.false_accept_interval is not None:
-        far, (low, high) = open_set.false_accept_rate, open_set.false_accept_interval
-        impostors = f"{percent(low)} to {percent(high)}, {open_set.impostors:,} impostors"
-        tiles.append(("false accept rate (FAR)", percent(far), impostors))
+    if open_set.false_accept_interval is not None:
+        impostors = f"{percent_range(open_set.false_accept_interval)}, {open_set.impostors:,} impostors"
+        tiles.append(("false accept rate (FAR)", percent(open_set.false_accept_rate), impostors))
     if open_set.true_accept_rate is not None:
-        tiles.append(
-            (
-                "true accept rate (TAR)",
-                percent(open_set.true_accept_rate),
-                f"{percent(open_set.identification_rate)} accepted and correct (DIR)",
-            )
-        )
+        identified = f"{percent(open_set.identification_rate)} accepted and correct (DIR)"
+        tiles.append(("true accept rate (TAR)", percent(open_set.true_accept_rate), identified))
     return tiles
 
 
@@ -196,22 +174,20 @@ def _open_set(evaluation: Evaluation) -> dict[str, Any] | None:
     if open_set.threshold is None and open_set.rates is None:
         return None
     text = [] if open_set.threshold is None else [explain_threshold(open_set.threshold)]
-    if open_set.false_accept_rate is not None and open_set.false_accept_interval is not None:
-        far, (low, high) = open_set.false_accept_rate, open_set.false_accept_interval
+    if open_set.false_accept_interval is not None:
         which = ""
         if open_set.threshold is not None and open_set.threshold.source == "impostors":
             which = (
                 " that set the threshold" if evaluation.impostors_set_threshold else " other than those that set the threshold"
             )
         text.append(
-            f"{percent(far)} of {open_set.impostors:,} impostors{which} were accepted (false accept rate, FAR; 95 % interval "
-            f"{percent(low)} to {percent(high)}). {percent(open_set.true_accept_rate)} of the images of known "
-            f"classes were accepted (true accept rate, TAR), {percent(open_set.identification_rate)} were accepted and "
-            "classified correctly (detection and identification rate, DIR)"
+            f"{percent(open_set.false_accept_rate)} of {open_set.impostors:,} impostors{which} were accepted (false accept "
+            f"rate, FAR; 95 % interval {percent_range(open_set.false_accept_interval)}). {percent(open_set.true_accept_rate)} "
+            f"of the images of known classes were accepted (true accept rate, TAR), {percent(open_set.identification_rate)} "
+            "were accepted and classified correctly (detection and identification rate, DIR)"
         )
         if (expected := open_set.false_accept_prediction_interval) is not None:
-            low, high = expected
-            text.append(f"given how the threshold was set, a FAR of {percent(low)} to {percent(high)} is expected")
+            text.append(f"given how the threshold was set, a FAR of {percent_range(expected)} is expected")
     return {
         "text": text,
         "points": open_set.rates.points if open_set.rates else (),

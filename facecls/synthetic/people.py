@@ -90,7 +90,7 @@ class Photograph:
     backdrop_colours: tuple[Rgb, Rgb, Rgb]
     garment: Garment
     garment_colours: tuple[Rgb, Rgb]
-    occlusion: Occlusion  # what hides part of the head
+    occlusion: Occlusion  # object that hides part of the head
     occlusion_colour: Rgb
     blur: float  # 0 to 0.7, radius in pixels
     noise: float  # 0 to 6 of 255, standard deviation
@@ -143,7 +143,7 @@ def random_person(seed: int, number: int) -> Person:
 
 
 def random_photograph(seed: int, number: int, image: int) -> Photograph:
-    """Photograph `image` of person `number`, both from 0; it is independent of how the person looks."""
+    """Photograph `image` of person `number`, both from 0; it does not depend on the person's appearance."""
     rng = random.Random(f"photograph {seed} {number} {image}")
     between, pick = rng.uniform, rng.choice
 

@@ -10,7 +10,7 @@ from facecls.errors import DataError
 from facecls.synthetic.draw import draw_face
 from facecls.synthetic.people import Photograph, person_name, random_person, random_photograph
 
-FROM_UPRIGHT = {  # by EXIF orientation: from upright to stored pixels, the inverse of what a reader applies
+FROM_UPRIGHT = {  # by EXIF orientation: from upright to stored pixels, the inverse of a reader's transform
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -24,9 +24,9 @@ FROM_UPRIGHT = {  # by EXIF orientation: from upright to stored pixels, the inve
 def write_faces(folder: Path, *, people: int, each: int, seed: int, first_person: int = 0) -> Iterator[Path]:
     """Writes `each` images of every person as FOLDER/NAME/0001.jpg and so on, and yields each path once it is written.
 
-    An image depends only on the seed and the numbers of person and image: a call for more of them writes the same bytes for
-    the earlier ones. People are numbered from `first_person`; other numbers are other people. Raises DataError if
-    `folder` is a file or not empty.
+    An image depends only on the seed and the numbers of person and image, so larger `people` or `each` only add images.
+    People are numbered from `first_person`; different numbers are different people. Raises DataError if `folder` is a file
+    or not empty.
     """
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
         raise DataError(f"{folder}: exists and is not an empty folder", hint="choose another folder, or delete this one first")

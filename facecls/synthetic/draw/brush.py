@@ -38,7 +38,7 @@ class Pose:
         return self._to_pixels(x * math.cos(self.yaw) + z * math.sin(self.yaw), y + (z - 0.6) * math.sin(self.pitch))
 
     def on_rim(self, points: Points, depth: float = 0.0) -> Points:
-        """Pixels of points on the outline of the head, which yaw does not change but for the chin, which lies in front."""
+        """Pixels of points on the outline of the head. Yaw moves only its chin, which is in front of the rest."""
         x, y = points.T
         z = depth + 0.45 * np.clip(y, 0, 1) ** 2
         return self._to_pixels(x + z * math.sin(self.yaw), y + (z - 0.1) * math.sin(self.pitch))

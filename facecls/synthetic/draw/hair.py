@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from facecls.synthetic.draw.brush import INK, Brush, Point, Points, mix, shaded_skin, smooth, symmetric, taper
+from facecls.synthetic.draw.brush import INK, Brush, Colour, Place, Point, Points, mix, shaded_skin, smooth, symmetric, taper
 from facecls.synthetic.people import Hair, Person
 
 
@@ -66,7 +66,7 @@ def draw_hair_behind(brush: Brush, person: Person) -> None:
         outline = symmetric(style.behind) * (w * (0.7 + 0.3 * person.hair_volume), 1)
         brush.fill(outline, shade, behind)
         if style.curl:
-            draw_curls(brush, outline[::4], style.curl, shade)
+            draw_curls(brush, outline[::4], style.curl, shade, behind)
     if person.hair == "bun":
         size = 0.34 * person.hair_volume
         brush.blob(0, -1.02 - size * 0.8, size, size * 0.9, colour, behind)
@@ -103,9 +103,8 @@ def draw_hair_on_skull(brush: Brush, person: Person) -> None:
     edges = np.concatenate([pose.on_rim(outer), pose.on_face(inner)[::-1]])
     brush.fill_pixels(edges, person.hair_colour)
     if style.curl:
-        draw_curls(brush, outer[2:-2:3], style.curl * 0.8, person.hair_colour)
-        for x, y in inner[2:-2:3].tolist():
-            brush.blob(x, y, style.curl * 0.8, style.curl * 0.8, person.hair_colour)
+        draw_curls(brush, outer[2:-2:3], style.curl * 0.8, person.hair_colour, pose.behind_rim)
+        draw_curls(brush, inner[2:-2:3], style.curl * 0.8, person.hair_colour, pose.on_face)
     elif not style.sharp:
         crown = arc[1:-1]
         for share in (0.35, 0.62):  # two highlights between hairline and crown
@@ -140,10 +139,10 @@ def draw_tufts(brush: Brush, person: Person) -> None:
             brush.blob(side * x * person.head_width, y, size, size, person.hair_colour, brush.pose.behind_rim)
 
 
-def draw_curls(brush: Brush, centres: Points, radius: float, colour: tuple[int, ...]) -> None:
+def draw_curls(brush: Brush, centres: Points, radius: float, colour: Colour, place: Place) -> None:
     for x, y in centres.tolist():
-        brush.blob(x, y, radius, radius, colour, brush.pose.behind_rim)
+        brush.blob(x, y, radius, radius, colour, place)
 
 
-def highlight(person: Person) -> tuple[int, ...]:
+def highlight(person: Person) -> Colour:
     return mix(person.hair_colour, (255, 240, 214), 0.22)

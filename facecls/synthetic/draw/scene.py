@@ -21,12 +21,9 @@ def draw_backdrop(brush: Brush, photograph: Photograph, rng: np.random.Generator
         for i in range(-12, 24):
             x = i * 2 * step
             pixels.polygon([(x, 0), (x + step, 0), (x + step + slant, height), (x + slant, height)], fill=second)
-    elif photograph.backdrop == "lamps":
-        draw_lamps(brush, photograph, rng)
-    elif photograph.backdrop == "shelves":
-        draw_shelves(brush, photograph, rng)
-    elif photograph.backdrop == "hills":
-        draw_hills(brush, photograph, rng)
+    scene = {"lamps": draw_lamps, "shelves": draw_shelves, "hills": draw_hills}.get(photograph.backdrop)
+    if scene:
+        scene(brush, photograph, rng)
 
 
 def draw_lamps(brush: Brush, photograph: Photograph, rng: np.random.Generator) -> None:
@@ -105,14 +102,12 @@ def draw_occlusion(brush: Brush, person: Person, photograph: Photograph, rng: np
 
 
 def develop(image: Image.Image, photograph: Photograph, pose: Pose, rng: np.random.Generator) -> Image.Image:
-    """Applies directional light on the ellipsoid, which fades around it, then colour cast, blur and noise."""
+    """Lights the head as an ellipsoid from one direction, then applies colour cast, blur and noise."""
     y, x = np.mgrid[0 : image.height, 0 : image.width].astype(np.float32)
     u = (x * OVERSAMPLING - pose.x) / (pose.unit * pose.half_width)
     v = (y * OVERSAMPLING - pose.y) / pose.unit
     radius = np.sqrt(u**2 + v**2) + 1e-6
-    slope = np.minimum(1 / radius, 1) * np.exp(
-        -0.8 * np.maximum(radius - 1, 0)
-    )  # outside the head: the value at its outline, fading
+    slope = np.minimum(1 / radius, 1) * np.exp(-0.8 * np.maximum(radius - 1, 0))  # outside the head it fades
     lit = (u * photograph.light[0] + v * photograph.light[1]) * slope
     shade = photograph.exposure * (1 + photograph.contrast * (0.9 * lit - 0.25 * np.minimum(radius, 1) ** 2))
     values = np.asarray(image, dtype=np.float32) * shade[..., None] * np.asarray(photograph.cast, dtype=np.float32)
