@@ -11,6 +11,8 @@ from platformdirs import user_cache_path
 
 from facecls.errors import RunError
 
+FileState = tuple[int, int]  # size in bytes, modification time in ns
+
 _HINTS = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "free some disk space"),
     **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "check the write permission"),
@@ -76,3 +78,12 @@ def _start(path: Path, length: int) -> bytes:
 def cache_folder(override: Path | None = None) -> Path:
     """`override`, or the `facecls` directory in the user's cache directory; it may not exist yet."""
     return override or user_cache_path("facecls", appauthor=False)
+
+
+def file_state(path: str | bytes) -> FileState:
+    """The state of a file, by which a change is noticed; (-1, -1) if it is missing."""
+    try:
+        status = os.stat(path)  # noqa: PTH116 -- a Path is slow for millions of names
+    except (OSError, ValueError):
+        return -1, -1
+    return status.st_size, status.st_mtime_ns

@@ -50,40 +50,24 @@ class EpochMetrics:
         return {name: value for name, value in asdict(self).items() if value is not None}
 
 
-@dataclass(frozen=True)
+@dataclass
 class Run:
-    """A run directory; the properties are the paths of its files."""
+    """A run directory and the paths of its files."""
 
     folder: Path
 
-    @property
-    def config(self) -> Path:
-        return self.folder / "config.yaml"
-
-    @property
-    def split(self) -> Path:
-        return self.folder / "split.csv"
+    def __post_init__(self) -> None:
+        self.config = self.folder / "config.yaml"
+        self.split = self.folder / "split.csv"
+        self.metrics = self.folder / "metrics.jsonl"
+        self.environment = self.folder / "environment.json"
+        self.best = self.folder / "best.pt"
+        self.last = self.folder / "last.pt"
 
     @property
     def kept_split(self) -> Path | None:
         """The absolute path of split.csv, or None if there is none."""
         return self.split.absolute() if self.split.exists() else None
-
-    @property
-    def metrics(self) -> Path:
-        return self.folder / "metrics.jsonl"
-
-    @property
-    def environment(self) -> Path:
-        return self.folder / "environment.json"
-
-    @property
-    def best(self) -> Path:
-        return self.folder / "best.pt"
-
-    @property
-    def last(self) -> Path:
-        return self.folder / "last.pt"
 
     @property
     def begun(self) -> bool:
@@ -95,12 +79,13 @@ class Run:
         exists = self.folder.exists()
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
+            problem = "" if os.access(self.folder, os.W_OK) else "is not writable"
         except FileExistsError:
-            raise RunError(f"{self.folder}: is a file, not a run directory", hint="name another with --out") from None
+            problem = "is a file, not a run directory"
         except OSError as error:
-            raise RunError(f"{self.folder}: cannot be created: {error.strerror}", hint="name another with --out") from None
-        if not os.access(self.folder, os.W_OK):
-            raise RunError(f"{self.folder}: is not writable", hint="name another with --out")
+            problem = f"cannot be created: {error.strerror}"
+        if problem:
+            raise RunError(f"{self.folder}: {problem}", hint="name another with --out")
         return not exists
 
     def lock(self) -> filelock.BaseFileLock:
@@ -153,7 +138,7 @@ class Run:
         self._write_rows(row if old.epoch == row.epoch else old for old in self.rows())
 
     def _write_rows(self, rows: Iterable[EpochMetrics]) -> None:
-        text = "".join(json.dumps(row.to_plain()) + "\n" for row in list(rows))
+        text = "".join([json.dumps(row.to_plain()) + "\n" for row in rows])
         write_atomic(self.metrics, text.encode())
 
     def write_config(self, plain: Mapping[str, Any]) -> None:
@@ -161,10 +146,10 @@ class Run:
         write_atomic(self.config, to_yaml(plain).encode())
 
     def write_environment(self, **more: Any) -> None:
-        """Writes versions, machine and `more`: what the results depend on beside the config."""
-        known = {"facecls": __version__, **{name: metadata.version(name) for name in _VERSIONS}}
+        """Writes what the results depend on besides the config: command, versions, machine and `more`."""
+        versions = {"facecls": __version__, **{name: metadata.version(name) for name in _VERSIONS}}
         machine = {"python": platform.python_version(), "platform": platform.platform(), "processor": processor()}
-        text = json.dumps({"command": sys.argv, "versions": known, **machine, **more}, indent=2)
+        text = json.dumps({"command": sys.argv, "versions": versions, **machine, **more}, indent=2)
         write_atomic(self.environment, text.encode())
 
 

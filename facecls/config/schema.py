@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -20,6 +21,17 @@ from facecls.config.registered import Registered
 
 UNKNOWN = "unknown"  # the label of an image that is rejected: it shows none of the classes
 Metric = Literal["val_accuracy", "val_macro_f1", "val_loss"]
+
+
+def _compiles(text: str) -> str:
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise ValueError(f"not a regular expression: {error}") from None
+    return text
+
+
+Pattern = Annotated[str, AfterValidator(_compiles)]
 
 
 class Section(BaseModel):
@@ -68,50 +80,24 @@ class SplitConfig(Section):
     group: Literal["near_duplicates", "name", "none"] = Field(
         "near_duplicates", description="images that stay in one split: near-duplicates, or equal matches of `pattern` (name)"
     )
-    pattern: str | None = Field(None, description="group: name: regular expression that finds the group in a file name")
-    by_name: dict[Literal["val", "test"], str] = Field({}, description="regular expressions of the splits' file names")
+    pattern: Pattern | None = Field(None, description="group: name: regular expression that finds the group in a file name")
+    by_name: dict[Literal["val", "test"], Pattern] = Field({}, description="regular expressions of the splits' file names")
     folds: int | None = Field(None, ge=2, description="number of cross-validation folds; null disables")
     fold: int = Field(0, ge=0, description="fold that is the val split, from 0 to folds - 1")
 
-    @field_validator("pattern")
-    @classmethod
-    def pattern_compiles(cls, value: str | None) -> str | None:
-        return value if value is None else _regular_expression(value)
-
-    @field_validator("by_name")
-    @classmethod
-    def patterns_compile(cls, value: dict[str, str]) -> dict[str, str]:
-        return {split: _regular_expression(pattern) for split, pattern in value.items()}
-
     @model_validator(mode="after")
-    def group_by_name_has_a_pattern(self) -> "SplitConfig":
+    def keys_are_consistent(self) -> "SplitConfig":
         if (self.group == "name") != (self.pattern is not None):
             raise ValueError("`group: name` and `pattern` need each other")
-        return self
-
-    @model_validator(mode="after")
-    def fold_is_below_folds(self) -> "SplitConfig":
         if self.folds is None and self.fold > 0:
             raise ValueError(f"`fold: {self.fold}` needs `folds`, the number of folds")
         if self.folds is not None and self.fold >= self.folds:
             raise ValueError(f"`fold: {self.fold}` must be less than `folds: {self.folds}`, they are counted from 0")
         if self.folds is not None and "val" in self.by_name:
             raise ValueError("`folds` and `by_name.val` both define the val split, remove one")
-        return self
-
-    @model_validator(mode="after")
-    def train_split_is_not_empty(self) -> "SplitConfig":
         if self.val + self.test >= 1:
             raise ValueError(f"val and test together take {self.val + self.test:g} of the images, none is left to train on")
         return self
-
-
-def _regular_expression(text: str) -> str:
-    try:
-        re.compile(text)
-    except re.error as error:
-        raise ValueError(f"not a regular expression: {error}") from None
-    return text
 
 
 class AugmentConfig(Section):

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
 import numpy as np
@@ -37,6 +37,7 @@ class Batch:
         return zip(*(tensor.tensor_split(count) for tensor in (self.faces, self.labels, self.draws)), strict=True)
 
 
+@dataclass(eq=False)
 class TrainLoader:
     """The training batches of a split; `data_wait` sums the seconds that steps were blocked on them.
 
@@ -46,24 +47,17 @@ class TrainLoader:
     numbers as in a single process.
     """
 
-    def __init__(
-        self,
-        split: LoadedSplit,
-        batch_size: int,
-        seed: int,
-        device: Device,
-        rank: int = 0,
-        ranks: int = 1,
-        balance: Balance = "none",
-    ) -> None:
-        self.split = split
-        self.seed = seed
-        self.device = device
-        self.rank = rank
-        self.ranks = ranks
-        self.balance = balance
-        self.steps = steps_per_epoch(len(split), batch_size)
-        self.data_wait = 0.0
+    split: LoadedSplit
+    batch_size: int
+    seed: int
+    device: Device
+    rank: int = 0
+    ranks: int = 1
+    balance: Balance = "none"
+    data_wait: float = field(default=0.0, init=False)
+
+    def __post_init__(self) -> None:
+        self.steps = steps_per_epoch(len(self.split), self.batch_size)
 
     def order(self, epoch: int) -> Indices:
         """The indices of the images of an epoch in order, (N,)."""

@@ -5,11 +5,8 @@ import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
 
-from facecls.files import cache_folder
-
-FileState = tuple[int, int]  # size in bytes, modification time in ns
+from facecls.files import FileState, cache_folder
 
 _FILE = "image_stats.sqlite"
 _EXPIRY_DAYS = 180  # after which an unused record is deleted
@@ -42,7 +39,7 @@ class ImageStatsCache:
             self._database = None
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self._close()
 
     def _open(self) -> sqlite3.Connection:

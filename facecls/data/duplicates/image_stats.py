@@ -1,7 +1,6 @@
 """Image statistics: size, brightness, sharpness and hashes of each image, cached by file."""
 
 import hashlib
-import os
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,10 +13,11 @@ import PIL
 from numpy.typing import NDArray
 from PIL import Image
 
-from facecls.data.duplicates.cache import FileState, ImageStatsCache
+from facecls.data.duplicates.cache import ImageStatsCache
 from facecls.device import available_cores
 from facecls.errors import ImageError
 from facecls.faces.decode import open_with_header
+from facecls.files import file_state
 from facecls.progress import ProgressBar, no_progress
 
 WORKING_SIDE = 112
@@ -81,7 +81,7 @@ def compute_image_stats(
     reasons: dict[int, str] = {}
     # Each version of Pillow has its own records, as it may decode to other pixels.
     with ImageStatsCache(cache_dir, f"{VERSION}:{STATS_DTYPE.itemsize}:{PIL.__version__}") as cache:
-        states = [_file_state(path) for path in paths]
+        states = [file_state(path) for path in paths]
         cached = set()
         for index, record in cache.read(paths, states):
             table[index] = np.frombuffer(record, STATS_DTYPE)[0]
@@ -116,15 +116,6 @@ def compute_image_stats(
                 pool.shutdown(cancel_futures=True)
                 save()
     return ImageStats(table, reasons)
-
-
-def _file_state(path: str) -> FileState:
-    """(-1, -1) for a missing file."""
-    try:
-        status = os.stat(path)  # noqa: PTH116 -- a Path is slow for millions of names
-    except (OSError, ValueError):
-        return -1, -1
-    return status.st_size, status.st_mtime_ns
 
 
 def _measure(path: str, row: NDArray[Any]) -> str:
