@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import sys
 import time
 from collections.abc import Iterable, Mapping
@@ -75,7 +76,7 @@ class Run:
         return any(path.exists() for path in (self.last, self.best, self.metrics))
 
     def open(self) -> bool:
-        """Creates the directory, and returns whether it did. Raises RunError if it cannot be created or written."""
+        """Creates the directory; returns whether it is new. Raises RunError if it cannot be created or is not writable."""
         exists = self.folder.exists()
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -107,7 +108,7 @@ class Run:
         return lock
 
     def remove_if_empty(self) -> None:
-        """Removes the directory if it holds nothing but the lock, which this process holds."""
+        """Removes the directory if it contains only the lock file; this process must hold the lock."""
         with contextlib.suppress(OSError):
             if [path.name for path in self.folder.iterdir()] == [".lock"]:
                 (self.folder / ".lock").unlink()
@@ -159,8 +160,8 @@ def new_run(out: Path | None, config: Path) -> Run:
 
 
 def newest_run(config: Path, runs: Path = RUNS, holding: str = "last.pt") -> Run:
-    """The newest run named after the config that holds the file `holding`. Raises RunError if there is none."""
-    # `*` instead of the digits would also match the runs of a config called NAME-more.
+    """The config's newest run whose directory contains the file or folder `holding`. Raises RunError if there is none."""
+    # `*` instead of the digits would also match the runs of a config `NAME-more.yaml`.
     named = f"{glob.escape(config.stem)}-{'[0-9]' * 8}-{'[0-9]' * 6}"
     found = sorted(runs.glob(f"{named}/{holding}"), key=lambda path: path.stat().st_mtime)
     if not found:
@@ -194,8 +195,5 @@ def hash_of(lines: Iterable[str]) -> str:
 def processor() -> str:
     """The name of the processor, as reported by the operating system."""
     cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        names = [line.partition(":")[2].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
-        if names:
-            return names[0]
-    return platform.processor() or platform.machine()
+    named = re.search(r"^model name\s*:\s*(.+)", cpuinfo.read_text(), re.MULTILINE) if cpuinfo.exists() else None
+    return named[1] if named else platform.processor() or platform.machine()

@@ -65,7 +65,7 @@ def _put(document: Document, key: Key, value: Any) -> None:
 
 
 def _origin(loc: Key, origins: dict[Key, str], path: Path) -> str:
-    # A missing key has no line: that of the nearest section above it is reported.
+    # A missing key has no line: the line of the nearest section above it is reported.
     for length in range(len(loc), 0, -1):
         if loc[:length] in origins:
             return origins[loc[:length]]
@@ -74,7 +74,7 @@ def _origin(loc: Key, origins: dict[Key, str], path: Path) -> str:
 
 def _explain(mistake: ErrorDetails) -> tuple[str, str]:
     """One mistake as (problem, hint)."""
-    loc = tuple(str(part) for part in mistake["loc"] if part != "[key]")  # pydantic marks a wrong dict key so
+    loc = tuple(str(part) for part in mistake["loc"] if part != "[key]")  # which pydantic appends for a wrong dict key
     key = ".".join(loc)
     kind, message, hint = mistake["type"], mistake["msg"].removeprefix("Value error, "), ""
     if kind == "extra_forbidden":

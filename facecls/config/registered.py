@@ -1,4 +1,4 @@
-"""Config values that are keys of a registry, which is imported by name only when it is needed."""
+"""Config values that are keys of a registry, which is imported only when it is needed."""
 
 import importlib
 from dataclasses import dataclass
@@ -13,8 +13,8 @@ from pydantic_core import CoreSchema, PydanticKnownError
 class Registered:
     """Annotates a `str` field of a Section whose value must be a key of `registry`, a mapping written `module:NAME`.
 
-    The config stands below the registries, and to import one imports torch. So it is imported only to validate a value other
-    than the field's default, or to make the JSON schema.
+    The modules of the registries import the config and torch. So a registry is imported only to validate a value other than
+    the field's default, or to make the JSON schema.
     """
 
     registry: str

@@ -46,7 +46,7 @@ _Loader.add_constructor(_INT, _whole_number)
 
 @dataclass
 class Document:
-    """A YAML mapping: its values, the line of every key (from 1), and the problems of its form."""
+    """A YAML mapping: its values, the line of every key (from 1), and errors about duplicate keys."""
 
     values: dict[str, Any]
     lines: dict[Key, int] = field(default_factory=dict)

@@ -19,7 +19,7 @@ from facecls.device import require_torchvision
 from facecls.errors import InstallError, ModelError
 from facecls.models.classifier import meta_forward
 
-CLASSES = 1000  # outputs of the classifier, by which it is found
+CLASSES = 1000  # outputs of the classifier, which is recognised by this number
 
 
 class ZooBackbone(nn.Module):
@@ -61,7 +61,7 @@ def _torchvision(name: str, image_size: int) -> tuple[Callable[[], nn.Module], b
 
 
 def _timm(name: str, image_size: int) -> tuple[Callable[[], nn.Module], bool]:
-    """The same for a model of timm, which is constructed without a classifier."""
+    """As `_torchvision`, for timm, which constructs models without a classifier."""
     try:
         timm: Any = importlib.import_module("timm")
     except ModuleNotFoundError as error:

@@ -21,7 +21,7 @@ from facecls.files import file_state
 from facecls.progress import ProgressBar, no_progress
 
 WORKING_SIDE = 112
-"""Pixels: larger sides are reduced to it, so that brightness and sharpness are those of the image that a model sees."""
+"""Pixels: larger images are reduced to it, so that brightness and sharpness are measured at the size of a model's input."""
 
 THUMB_SIDE = 32
 
@@ -45,7 +45,7 @@ STATS_DTYPE = np.dtype(
 """The statistics of an image; zero if it is not readable."""
 
 VERSION = 3
-"""To be incremented when the statistics of the same file would change: cached ones of other versions are not used."""
+"""Increment it if a change of the code changes the statistics of a file: cached ones of other versions are not used."""
 
 _ROUNDING = 20 / 12  # variance of the Laplacian of rounding errors: 1/12 times the sum of its five squared weights
 _CHUNK = 16  # images per task of the thread pool

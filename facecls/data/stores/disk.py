@@ -1,8 +1,8 @@
 """The disk cache of decoded images: memory-mapped; only images that are new or changed are decoded.
 
 A cache folder holds `faces.u8`, the pixels of all images one after the other, and `fingerprints`, the files they were
-decoded from. Images are only appended, and `fingerprints` is replaced atomically once their pixels are on disk: after a
-killed process the next one overwrites pixels without fingerprints, and a reader is not disturbed by a writer.
+decoded from. Images are only appended, and `fingerprints` is replaced atomically once their pixels are on disk. So the
+pixels without fingerprints that a killed process leaves are overwritten, and the cache can be read while it is written.
 """
 
 import os
@@ -37,7 +37,7 @@ _RESERVE = 64e6  # bytes left free on the disk
 def read_through_cache(
     paths: Paths, geometry: Geometry, root: Path, cache_dir: Path | None, advance: Callable[[int], object]
 ) -> tuple[ArrayStore, ReadErrors]:
-    """Maps all images from the cache of the data root, and first decodes those that it lacks.
+    """Decodes the images that the cache of the data root lacks, and maps all of them into memory.
 
     The pixels of unreadable images are undefined; they are tried again each time. `advance` is called with the number of
     images done. Raises DataError if the cache cannot be written, or its disk has too little space (before writing).
@@ -84,7 +84,7 @@ class _Cache:
 
 
 class _Writer:
-    """Appends images to a cache that holds the images `held`."""
+    """Appends `count` of the `wanted` images to a cache; `held` are the fingerprints of the images in it."""
 
     def __init__(self, cache: _Cache, held: Fingerprints, wanted: Fingerprints, count: int) -> None:
         self.cache = cache

@@ -1,4 +1,4 @@
-"""The stream store: decodes images on each access, ahead of time in worker processes, for data that fits nowhere."""
+"""The stream store: decodes images on each access, ahead of time in worker processes, for data larger than memory and disk."""
 
 import contextlib
 import multiprocessing
@@ -84,7 +84,7 @@ def _require_faces(batch: Tensor | ReadFailure) -> Tensor:
 def open_stream(
     paths: Paths, geometry: Geometry, root: Path, cache_dir: Path | None, advance: Callable[[int], object]
 ) -> tuple[StreamStore, ReadErrors]:
-    """A stream of all images; each is decoded once before, so that an unreadable one is reported at the start.
+    """A stream of all images; each is decoded once beforehand, so that unreadable images are reported at the start.
 
     The fingerprints of readable images are kept in the cache folder, if it can be written; these images are not decoded
     again until they change. `advance` is called with the number of images checked.
@@ -99,6 +99,6 @@ def open_stream(
     errors = decode(paths, geometry, unknown.tolist(), lambda *_: None, advance)
     readable = np.setdiff1d(unknown, [index for index, _ in errors])
     if file is not None and len(readable):
-        with contextlib.suppress(FaceclsError):  # without it, the next run decodes the images once more
+        with contextlib.suppress(FaceclsError):  # the next run then decodes them again
             write_fingerprints(file, np.concatenate([held, wanted[readable]]))
     return StreamStore(paths, geometry), errors
