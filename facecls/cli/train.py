@@ -14,12 +14,7 @@ import typer
 from facecls.cli.options import ConfigFile, Format, Out, Resume, Set
 
 
-def train(
-    config: ConfigFile,
-    set_: Set = None,
-    out: Out = None,
-    resume: Resume = False,
-) -> None:
+def train(config: ConfigFile, set_: Set = None, out: Out = None, resume: Resume = False) -> None:
     """Train a classifier and save it as best.pt.
 
     Ctrl-C saves and prints the command that resumes. With --out, --resume starts anew if there is nothing to continue.

@@ -1,6 +1,6 @@
 """Config values that are keys of a registry, which is imported only when it is needed."""
 
-import importlib
+import pkgutil
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,8 +21,7 @@ class Registered:
 
     def names(self) -> list[str]:
         """The keys of the registry."""
-        module, _, attribute = self.registry.partition(":")
-        return list(getattr(importlib.import_module(module), attribute))
+        return list(pkgutil.resolve_name(self.registry))
 
     def check(self, value: Any) -> None:
         """Raises pydantic's error for a `Literal` of the names if `value` is not one of them."""

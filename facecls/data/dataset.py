@@ -125,11 +125,9 @@ def require_two_classes(classes: Sequence[str], where: Path) -> None:
 
 def _check_split_keys(folders: dict[str, Path], split: SplitConfig, root: Path) -> None:
     """Raises DataError if both a folder and the config define a split."""
-    configured = {
-        **{f"by_name.{name}": name for name in split.by_name},
-        **({"folds": "val"} if split.folds is not None else {}),
-        **({"test": "test"} if split.test > 0 else {}),
-    }
+    configured: dict[str, str] = {f"by_name.{name}": name for name in split.by_name}
+    configured |= {"folds": "val"} if split.folds is not None else {}
+    configured |= {"test": "test"} if split.test > 0 else {}
     problems = [f"split.{key}: {folders[name]} already is {name}" for key, name in configured.items() if name in folders]
     if problems:
         raise DataError(*problems, hint=f"remove the key, or set `data.root` to {root / 'train'}")

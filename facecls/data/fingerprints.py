@@ -48,10 +48,7 @@ def fingerprint_files(paths: Paths) -> Fingerprints:
 
 def read_fingerprints(path: Path) -> Fingerprints:
     """Reads a file of `write_fingerprints`; (0, 2) if it is missing."""
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        content = b""
+    content = path.read_bytes() if path.exists() else b""
     return np.frombuffer(content[: len(content) // 16 * 16], np.uint64).reshape(-1, 2)
 
 

@@ -1,5 +1,6 @@
 """The cache of image statistics: an SQLite database in the user's cache folder. It is optional."""
 
+import contextlib
 import os
 import sqlite3
 import time
@@ -26,17 +27,15 @@ class ImageStatsCache:
         self._database: sqlite3.Connection | None = None
 
     def __enter__(self) -> "ImageStatsCache":
-        try:
+        with contextlib.suppress(OSError, sqlite3.Error):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             try:
                 self._database = self._open()
-            except sqlite3.DatabaseError as error:
-                if isinstance(error, sqlite3.OperationalError):  # locked or not writable, but not damaged
-                    raise
+            except sqlite3.OperationalError:  # locked or not writable, but not damaged
+                raise
+            except sqlite3.DatabaseError:
                 self.path.unlink()
                 self._database = self._open()
-        except (OSError, sqlite3.Error):
-            self._database = None
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -63,12 +63,6 @@ class ImageStats:
     def __len__(self) -> int:
         return len(self.table)
 
-    def take(self, indices: NDArray[np.int64]) -> "ImageStats":
-        """The statistics at `indices`, in that order."""
-        positions = {int(index): position for position, index in enumerate(indices)}
-        reasons = {positions[index]: reason for index, reason in self.reasons.items() if index in positions}
-        return ImageStats(self.table[indices], reasons)
-
 
 def compute_image_stats(
     paths: Sequence[str], progress_bar: ProgressBar | None = None, cache_dir: Path | None = None

@@ -5,6 +5,7 @@ decoded from. Images are only appended, and `fingerprints` is replaced atomicall
 pixels without fingerprints that a killed process leaves are overwritten, and the cache can be read while it is written.
 """
 
+import contextlib
 import os
 import shutil
 import threading
@@ -52,7 +53,8 @@ def read_through_cache(
             held = cache.fingerprints()  # again: another process may have added some
             missing = np.flatnonzero(find_fingerprints(wanted, held) < 0)
             advance(len(paths) - len(missing))
-            with _Writer(cache, held, wanted, len(missing)) as writer:
+            # Closed also after an error or Ctrl-C, so that no image is decoded again.
+            with contextlib.closing(_Writer(cache, held, wanted, len(missing))) as writer:
                 errors = decode(paths, geometry, missing.tolist(), writer.save, advance)
     else:
         advance(len(paths))
@@ -104,11 +106,7 @@ class _Writer:
         cache.faces_file.touch()
         self.file = cache.faces_file.open("r+b", buffering=0)
 
-    def __enter__(self) -> "_Writer":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        # Also after an error or Ctrl-C, so that no image is decoded again.
+    def close(self) -> None:
         try:
             self._commit()
         finally:
