@@ -1,4 +1,4 @@
-"""Atomic writes, output paths that overwrite nothing else, and the cache directory."""
+"""Atomic writes, checks of output paths, the state of files, and the cache directory."""
 
 import contextlib
 import errno

@@ -80,14 +80,7 @@ def report(
     path = output or run.folder / "report.html"
     check_page_output(path)  # before the evaluation
     evaluation = evaluate_checkpoint(
-        trained,
-        target,
-        progress,
-        data=data,
-        split_file=run.kept_split,
-        split=split,
-        impostors=impostors,
-        subgroups=groups,
+        trained, target, progress, data=data, split_file=run.kept_split, split=split, impostors=impostors, subgroups=groups
     )
     run_data = trained.config.data.model_copy(update={"split_file": run.kept_split or trained.config.data.split_file})
     findings = audit_run(trained, run_data, progress)

@@ -17,7 +17,7 @@ from facecls.cli.options import ConfigFile, Format, Out, Resume, Set
 def train(config: ConfigFile, set_: Set = None, out: Out = None, resume: Resume = False) -> None:
     """Train a classifier and save it as best.pt.
 
-    Ctrl-C saves and prints the command that resumes. With --out, --resume starts anew if there is nothing to continue.
+    Ctrl-C saves and prints the command that resumes. With --out, --resume starts anew if there is no last.pt.
     """
     from facecls.config.load import load_config
     from facecls.progress import Progress

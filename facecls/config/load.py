@@ -55,10 +55,10 @@ def _parse_override(text: str) -> tuple[Key, Any]:
 
 def _put(document: Document, key: Key, value: Any) -> None:
     section: Any = document.values
-    for depth, part in enumerate(key[:-1]):
-        if section.get(part) is None:
-            section[part] = {}
-        section = section[part]
+    for depth, name in enumerate(key[:-1]):
+        if section.get(name) is None:
+            section[name] = {}
+        section = section[name]
         if not isinstance(section, dict):
             raise ConfigError(f"--set {'.'.join(key)}: {'.'.join(key[: depth + 1])} is a value, not a section")
     section[key[-1]] = value

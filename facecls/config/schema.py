@@ -19,6 +19,8 @@ from pydantic_core import PydanticKnownError
 from facecls.config.registered import Registered
 
 UNKNOWN = "unknown"  # the label of an image that is rejected: it shows none of the classes
+Balance = Literal["none", "sampler", "loss"]
+Stem = Literal["standard", "small"]
 Metric = Literal["val_accuracy", "val_macro_f1", "val_loss"]
 
 
@@ -55,7 +57,7 @@ class DataConfig(Section):
     )
     cache_dir: Path | None = Field(None, description="directory of `store: disk`; null: the user's cache directory")
     split_file: Path | None = Field(None, description="CSV file of path, class, split, such as a run's split.csv; null: none")
-    balance: Literal["none", "sampler", "loss"] = Field(
+    balance: Balance = Field(
         "none", description="class imbalance: sampler draws all classes equally often, loss weights rare classes more"
     )
     flip_changes_class: bool = Field(False, description="true if mirroring changes the class; disables horizontal flips")
@@ -114,7 +116,7 @@ class AugmentConfig(Section):
 
 class ModelConfig(Section):
     name: str = Field("resnet18", description="a name from `facecls models`, `torchvision/NAME` or `timm/NAME`")
-    stem: Literal["standard", "small"] = Field("standard", description="resnet18, resnet34: `small` suits small images")
+    stem: Stem = Field("standard", description="resnet18, resnet34: `small` suits small images")
     dropout: float = Field(0.0, ge=0, lt=1, description="dropout probability of the features before the head")
     pretrained: str = Field("none", description="initial weights: none | imagenet | path of a facecls checkpoint")
     freeze: Literal["none", "backbone"] | Annotated[int, Field(ge=1)] = Field(

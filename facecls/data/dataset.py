@@ -94,7 +94,7 @@ def _split_train(
 def map_to_classes(folder: Path, classes: Sequence[str]) -> tuple[ImageList, list[str]]:
     """Lists a folder of classes, labelled by the position of each class name in `classes`; also returns notes for the user.
 
-    Raises DataError for a class that is not in `classes`. `classes` that the folder lacks are in the notes.
+    Raises DataError for a class that is not in `classes`. `classes` that the folder lacks are listed in the notes.
     """
     from facecls.data.folder import FaceFolder
 

@@ -3,13 +3,14 @@
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from facecls import seeding
+from facecls.config.schema import Balance
 from facecls.data import augment
 from facecls.data.listing import Indices, Labels
 from facecls.data.load import LoadedSplit
@@ -18,7 +19,6 @@ from facecls.device import Device
 from facecls.prefetch import prefetch
 
 T = TypeVar("T")
-Balance = Literal["none", "sampler", "loss"]
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from facecls.config.schema import Balance
 from facecls.data.listing import ImageList, Indices, Paths
 from facecls.data.load import LoadedSplit
-from facecls.data.sampler import Balance, Batch, TrainLoader, balanced_order, eval_batches, loss_weights, steps_per_epoch
+from facecls.data.sampler import Batch, TrainLoader, balanced_order, eval_batches, loss_weights, steps_per_epoch
 from facecls.data.stores.memory import ArrayStore, DeviceStore, FaceArray, Store
 from facecls.device import Device
 

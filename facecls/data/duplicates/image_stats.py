@@ -84,8 +84,7 @@ def compute_image_stats(
 
         def measure(chunk: Sequence[int]) -> Sequence[int]:
             for index in chunk:
-                reason = _measure(paths[index], table[index : index + 1])
-                if reason:
+                if reason := _measure(paths[index], table[index : index + 1]):
                     reasons[index] = reason
             return chunk
 
@@ -155,12 +154,12 @@ def _pixel_hash(image: Image.Image) -> str:
 
 
 def difference_hash(grey: Image.Image) -> NDArray[np.uint8]:
-    """The difference hash (dHash): 256 bits as (32,) bytes, by row: is a cell of 16 x 16 brighter than its left neighbour?
+    """The difference hash (dHash): 256 bits as (32,) bytes, by row: whether a pixel is brighter than its left neighbour.
 
-    The cells are those of the image reduced to 17 x 16 pixels by averaging.
+    The pixels are those of the image reduced to 17 x 16 by averaging.
     """
-    cells = np.asarray(grey.resize((17, 16), Image.Resampling.BOX))
-    return np.packbits(cells[:, 1:] > cells[:, :-1])
+    reduced = np.asarray(grey.resize((17, 16), Image.Resampling.BOX))
+    return np.packbits(reduced[:, 1:] > reduced[:, :-1])
 
 
 def sharpness(light: NDArray[np.float32]) -> float:

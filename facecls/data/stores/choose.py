@@ -33,7 +33,7 @@ class AvailableMemory:
 def measure_available(cache_dir: Path | None, device: torch.device) -> AvailableMemory:
     """Measures the free bytes; 0 for a disk that cannot be written to."""
     on_device = float(torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else 0.0
-    processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # of torchrun on this machine, each with its own images
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # started by torchrun on this machine, each with its own images
     return AvailableMemory(available_memory() / processes, _free_disk(cache_folder(cache_dir)), on_device)
 
 
