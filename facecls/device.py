@@ -42,7 +42,7 @@ class Device:
 
     def send(self, tensor: Tensor) -> Tensor:
         """The tensor on the device; from pinned memory to CUDA the copy is asynchronous."""
-        # Memory that is not pinned is copied synchronously to CUDA. MPS may read the memory after it has been overwritten.
+        # CUDA copies synchronously from memory that is not pinned; MPS would read it later, when it may have been overwritten.
         return tensor.to(self.torch_device, non_blocking=self.type == "cuda")
 
     def images(self, faces: Tensor) -> Tensor:

@@ -146,6 +146,6 @@ def eval_batches(split: LoadedSplit, batch_size: int, device: Device, rank: int 
 
 
 def _prefetched(batches: Iterable[T], split: LoadedSplit, device: Device) -> Iterator[T]:
-    """The batches, prefetched in a thread unless they are only copied within a CPU's memory, which takes less time."""
+    """The batches, prefetched in a thread unless they are only copied from memory to a CPU, which takes less time."""
     copied = isinstance(split.faces, ArrayStore) and split.faces.in_memory and device.type == "cpu"
     return iter(batches) if copied else prefetch(batches)

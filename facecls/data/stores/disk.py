@@ -38,7 +38,7 @@ _RESERVE = 64e6  # bytes left free on the disk
 def read_through_cache(
     paths: Paths, geometry: Geometry, root: Path, cache_dir: Path | None, advance: Callable[[int], object]
 ) -> tuple[ArrayStore, ReadErrors]:
-    """Decodes the images that the cache of the data root lacks, and maps all of them into memory.
+    """Decodes the images that the cache of the data root lacks, and memory-maps all images.
 
     The pixels of unreadable images are undefined; they are tried again each time. `advance` is called with the number of
     images done. Raises DataError if the cache cannot be written, or its disk has too little space (before writing).
@@ -86,7 +86,7 @@ class _Cache:
 
 
 class _Writer:
-    """Appends `count` of the `wanted` images to a cache; `held` are the fingerprints of the images in it."""
+    """Appends `count` of the images with the fingerprints `wanted` to a cache, which has those with the fingerprints `held`."""
 
     def __init__(self, cache: _Cache, held: Fingerprints, wanted: Fingerprints, count: int) -> None:
         self.cache = cache
