@@ -37,12 +37,12 @@ class Device:
         return torch.autocast(self.type, self.dtype)
 
     def place(self, model: nn.Module) -> nn.Module:
-        """Moves the model to the device, in channels_last, which the bf16 convolution kernels are fastest with."""
+        """Moves the model to the device, in channels_last, with which bf16 convolutions are fastest."""
         return model.to(self.torch_device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]  # torch's stub lacks it
 
     def send(self, tensor: Tensor) -> Tensor:
         """The tensor on the device; from pinned memory to CUDA the copy is asynchronous."""
-        # From memory that is not pinned CUDA copies synchronously. MPS would read later, when the memory may be overwritten.
+        # CUDA copies synchronously from memory that is not pinned; MPS would read it later, when it may have been overwritten.
         return tensor.to(self.torch_device, non_blocking=self.type == "cuda")
 
     def images(self, faces: Tensor) -> Tensor:
@@ -55,7 +55,7 @@ class Device:
 
 
 def resolve_device(device: str, precision: str) -> Device:
-    """The Device of a config's `device` and `precision`; raises DeviceError if this machine lacks either."""
+    """The Device of a config's `device` and `precision`; raises DeviceError if this machine does not support them."""
     torch_device = _torch_device(device)
     if precision == "auto":
         precision = "bf16" if _computes_in_bf16(torch_device) else "fp32"
@@ -64,7 +64,7 @@ def resolve_device(device: str, precision: str) -> Device:
         raise DeviceError(f"precision: fp16 needs a CUDA device, not {torch_device.type}", hint="use `precision: auto`")
     if torch_device.type == "cuda":
         # TF32 has fp32's range and is several times as fast; torch uses it for convolutions by default. Under bf16 and fp16
-        # the few products that are left in fp32 need its full precision.
+        # the few products that remain in fp32 need its full precision.
         torch.set_float32_matmul_precision("high" if dtype == torch.float32 else "highest")
     if torch_device.type == "cpu":
         _keep_freed_memory()
@@ -72,11 +72,11 @@ def resolve_device(device: str, precision: str) -> Device:
 
 
 def resolve_inference_device(device: str, precision: str | None, trained_precision: str) -> Device:
-    """The Device of `device` and `precision`; None is the precision of training, or `auto` if the device lacks it.
+    """The Device of `device` and `precision`; None: the precision of training, or `auto` if the device does not support that.
 
     Raises DeviceError as `resolve_device` does.
     """
-    if precision is None and trained_precision != "bf16":  # `auto` is bf16 where the device computes in it
+    if precision is None and trained_precision != "bf16":  # `auto` is bf16 if the device supports it
         with contextlib.suppress(DeviceError):
             return resolve_device(device, trained_precision)
     return resolve_device(device, precision or "auto")

@@ -1,4 +1,4 @@
-"""Atomic writes, output paths that overwrite nothing else, and the cache directory."""
+"""Atomic writes, checks of output paths, the state of files, and the cache directory."""
 
 import contextlib
 import errno
@@ -10,6 +10,8 @@ from typing import BinaryIO
 from platformdirs import user_cache_path
 
 from facecls.errors import RunError
+
+FileState = tuple[int, int]  # size in bytes, modification time in ns
 
 _HINTS = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "free some disk space"),
@@ -28,7 +30,7 @@ def write_atomic(path: Path, content: bytes | memoryview) -> None:
 def atomic_file(path: Path) -> Iterator[BinaryIO]:
     """A temporary file in the same folder, synced and renamed to `path` when the block ends.
 
-    Readers see the old file or the complete new one. Raises RunError if the system refuses the write.
+    Readers see the old file or the complete new one. Raises RunError if the file cannot be written.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -44,7 +46,7 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
 
 
 def write_error(path: Path, error: OSError) -> RunError:
-    """The RunError for a file that the system refused to write."""
+    """The RunError for a file that cannot be written."""
     return RunError(f"{path}: cannot be written: {error.strerror}", hint=_HINTS.get(error.errno or 0, ""))
 
 
@@ -52,8 +54,8 @@ def prepare_output(path: Path, kind: str, signature: bytes) -> None:
     """Creates the parent folder of an output file and checks that nothing else would be overwritten.
 
     Call it before the work whose result goes into the file. An existing file may be overwritten if it begins with
-    `signature`, or is a prefix of it, such as an empty file. Raises RunError if it may not, or if the folder cannot be
-    created; `kind` names the file type in the message, as in `an HTML page`.
+    `signature`, or is a prefix of it, such as an empty file. Raises RunError if another file would be overwritten or the
+    folder cannot be created; `kind` names the file type in the message, as in `an HTML page`.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -76,3 +78,12 @@ def _start(path: Path, length: int) -> bytes:
 def cache_folder(override: Path | None = None) -> Path:
     """`override`, or the `facecls` directory in the user's cache directory; it may not exist yet."""
     return override or user_cache_path("facecls", appauthor=False)
+
+
+def file_state(path: str | bytes) -> FileState:
+    """The state of a file, by which a change is noticed; (-1, -1) if it is missing."""
+    try:
+        status = os.stat(path)  # noqa: PTH116 -- a Path is slow for millions of names
+    except (OSError, ValueError):
+        return -1, -1
+    return status.st_size, status.st_mtime_ns

@@ -1,44 +1,25 @@
 """Iterates ahead in a background thread."""
 
-import queue
-import threading
+from collections import deque
 from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
 
 def prefetch(items: Iterable[T], ahead: int = 2) -> Iterator[T]:
-    """The same items in the same order, computed in a thread up to `ahead` in advance; its errors are raised here."""
-    ready: queue.Queue[T | BaseException | None] = queue.Queue(ahead)
-    stopped = threading.Event()
+    """The same items in the same order; a thread holds up to `ahead` of them ready and computes the next.
 
-    def put(item: T | BaseException | None) -> bool:
-        while not stopped.is_set():
-            try:
-                ready.put(item, timeout=0.1)
-            except queue.Full:
-                continue
-            return True
-        return False
-
-    def produce() -> None:
-        try:
-            for item in items:
-                if not put(item):
-                    return
-        except BaseException as error:
-            put(error)
-        else:
-            put(None)
-
-    producer = threading.Thread(target=produce, daemon=True, name="facecls-prefetch")
-    producer.start()
+    An error of `items` is raised here, in its turn.
+    """
+    iterator = iter(items)
+    end: Any = object()
+    thread = ThreadPoolExecutor(1, "facecls-prefetch")
+    futures = deque(thread.submit(next, iterator, end) for _ in range(ahead + 1))
     try:
-        while (item := ready.get()) is not None:
-            if isinstance(item, BaseException):
-                raise item
+        while (item := futures.popleft().result()) is not end:
+            futures.append(thread.submit(next, iterator, end))
             yield item
-    finally:
-        stopped.set()
-        producer.join()
+    finally:  # not `with`, which would compute the remaining items first
+        thread.shutdown(cancel_futures=True)

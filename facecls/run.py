@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import sys
 import time
 from collections.abc import Iterable, Mapping
@@ -50,19 +51,19 @@ class EpochMetrics:
         return {name: value for name, value in asdict(self).items() if value is not None}
 
 
-@dataclass(frozen=True)
+@dataclass
 class Run:
-    """A run directory; the properties are the paths of its files."""
+    """A run directory and the paths of its files."""
 
     folder: Path
 
-    @property
-    def config(self) -> Path:
-        return self.folder / "config.yaml"
-
-    @property
-    def split(self) -> Path:
-        return self.folder / "split.csv"
+    def __post_init__(self) -> None:
+        self.config = self.folder / "config.yaml"
+        self.split = self.folder / "split.csv"
+        self.metrics = self.folder / "metrics.jsonl"
+        self.environment = self.folder / "environment.json"
+        self.best = self.folder / "best.pt"
+        self.last = self.folder / "last.pt"
 
     @property
     def kept_split(self) -> Path | None:
@@ -70,37 +71,22 @@ class Run:
         return self.split.absolute() if self.split.exists() else None
 
     @property
-    def metrics(self) -> Path:
-        return self.folder / "metrics.jsonl"
-
-    @property
-    def environment(self) -> Path:
-        return self.folder / "environment.json"
-
-    @property
-    def best(self) -> Path:
-        return self.folder / "best.pt"
-
-    @property
-    def last(self) -> Path:
-        return self.folder / "last.pt"
-
-    @property
     def begun(self) -> bool:
         """Whether the directory holds a checkpoint or metrics."""
         return any(path.exists() for path in (self.last, self.best, self.metrics))
 
     def open(self) -> bool:
-        """Creates the directory, and returns whether it did. Raises RunError if it cannot be created or written."""
+        """Creates the directory; returns whether it is new. Raises RunError if it cannot be created or is not writable."""
         exists = self.folder.exists()
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
+            problem = "" if os.access(self.folder, os.W_OK) else "is not writable"
         except FileExistsError:
-            raise RunError(f"{self.folder}: is a file, not a run directory", hint="name another with --out") from None
+            problem = "is a file, not a run directory"
         except OSError as error:
-            raise RunError(f"{self.folder}: cannot be created: {error.strerror}", hint="name another with --out") from None
-        if not os.access(self.folder, os.W_OK):
-            raise RunError(f"{self.folder}: is not writable", hint="name another with --out")
+            problem = f"cannot be created: {error.strerror}"
+        if problem:
+            raise RunError(f"{self.folder}: {problem}", hint="name another with --out")
         return not exists
 
     def lock(self) -> filelock.BaseFileLock:
@@ -122,7 +108,7 @@ class Run:
         return lock
 
     def remove_if_empty(self) -> None:
-        """Removes the directory if it holds nothing but the lock, which this process holds."""
+        """Removes the directory if it contains only the lock file; this process must hold the lock."""
         with contextlib.suppress(OSError):
             if [path.name for path in self.folder.iterdir()] == [".lock"]:
                 (self.folder / ".lock").unlink()
@@ -153,7 +139,7 @@ class Run:
         self._write_rows(row if old.epoch == row.epoch else old for old in self.rows())
 
     def _write_rows(self, rows: Iterable[EpochMetrics]) -> None:
-        text = "".join(json.dumps(row.to_plain()) + "\n" for row in list(rows))
+        text = "".join([json.dumps(row.to_plain()) + "\n" for row in rows])
         write_atomic(self.metrics, text.encode())
 
     def write_config(self, plain: Mapping[str, Any]) -> None:
@@ -161,10 +147,10 @@ class Run:
         write_atomic(self.config, to_yaml(plain).encode())
 
     def write_environment(self, **more: Any) -> None:
-        """Writes versions, machine and `more`: what the results depend on beside the config."""
-        known = {"facecls": __version__, **{name: metadata.version(name) for name in _VERSIONS}}
+        """Writes what the results depend on besides the config: command, versions, machine and `more`."""
+        versions = {"facecls": __version__, **{name: metadata.version(name) for name in _VERSIONS}}
         machine = {"python": platform.python_version(), "platform": platform.platform(), "processor": processor()}
-        text = json.dumps({"command": sys.argv, "versions": known, **machine, **more}, indent=2)
+        text = json.dumps({"command": sys.argv, "versions": versions, **machine, **more}, indent=2)
         write_atomic(self.environment, text.encode())
 
 
@@ -174,8 +160,8 @@ def new_run(out: Path | None, config: Path) -> Run:
 
 
 def newest_run(config: Path, runs: Path = RUNS, holding: str = "last.pt") -> Run:
-    """The newest run named after the config that holds the file `holding`. Raises RunError if there is none."""
-    # `*` instead of the digits would also match the runs of a config called NAME-more.
+    """The config's newest run whose directory contains the file or folder `holding`. Raises RunError if there is none."""
+    # `*` instead of the digits would also match the runs of a config `NAME-more.yaml`.
     named = f"{glob.escape(config.stem)}-{'[0-9]' * 8}-{'[0-9]' * 6}"
     found = sorted(runs.glob(f"{named}/{holding}"), key=lambda path: path.stat().st_mtime)
     if not found:
@@ -209,8 +195,5 @@ def hash_of(lines: Iterable[str]) -> str:
 def processor() -> str:
     """The name of the processor, as reported by the operating system."""
     cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        names = [line.partition(":")[2].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
-        if names:
-            return names[0]
-    return platform.processor() or platform.machine()
+    named = re.search(r"^model name\s*:\s*(.+)", cpuinfo.read_text(), re.MULTILINE) if cpuinfo.exists() else None
+    return named[1] if named else platform.processor() or platform.machine()

@@ -10,7 +10,7 @@ from facecls.prefetch import prefetch
 
 
 def prefetch_threads() -> int:
-    return sum(thread.name == "facecls-prefetch" for thread in threading.enumerate())
+    return sum(thread.name.startswith("facecls-prefetch") for thread in threading.enumerate())
 
 
 def test_items_come_unchanged_and_in_order() -> None:

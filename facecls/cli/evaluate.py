@@ -1,17 +1,11 @@
 """The commands that evaluate a checkpoint: eval, report."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
-from facecls.cli.options import Device, Format, Precision, Tta
-
-Checkpoint = Annotated[Path, typer.Argument(help="A best.pt or a run folder.")]
-Data = Annotated[Path | None, typer.Option(help="Folder of labelled images; default: the run's data.")]
-Split = Annotated[Literal["train", "val", "test"], typer.Option(help="Split of the data to evaluate.")]
-Impostors = Annotated[Path | None, typer.Option("--strangers", help="Folder of images of unknown people (impostors).")]
-Groups = Annotated[Path | None, typer.Option(help="CSV file path,group or class,group; adds the accuracy of each group.")]
+from facecls.cli.options import Checkpoint, Data, Device, Format, Groups, Impostors, Precision, Split, Tta
 
 
 def eval_(
@@ -63,7 +57,7 @@ def report(
     impostors: Impostors = None,
     groups: Groups = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="HTML file to write; default: report.html in the run folder.")
+        Path | None, typer.Option("--output", "-o", help="HTML file; default: report.html in the run folder.")
     ] = None,
     device: Device = "auto",
     precision: Precision = None,
@@ -86,19 +80,10 @@ def report(
     path = output or run.folder / "report.html"
     check_page_output(path)  # before the evaluation
     evaluation = evaluate_checkpoint(
-        trained,
-        target,
-        progress,
-        data=data,
-        split_file=run.kept_split,
-        split=split,
-        impostors=impostors,
-        subgroups=groups,
+        trained, target, progress, data=data, split_file=run.kept_split, split=split, impostors=impostors, subgroups=groups
     )
-    own = trained.config.data.model_copy(update={"split_file": run.kept_split or trained.config.data.split_file})
-    findings = audit_run(trained, own, progress)
-    evaluated_on = (
-        f"{len(evaluation.split):,} {split} images" if data is None else f"{len(evaluation.split):,} images of {data}"
-    )
+    run_data = trained.config.data.model_copy(update={"split_file": run.kept_split or trained.config.data.split_file})
+    findings = audit_run(trained, run_data, progress)
+    evaluated_on = f"{len(evaluation.split):,} " + (f"{split} images" if data is None else f"images of {data}")
     write_page(path, render_report(trained, run, evaluation, target, title_of(checkpoint), evaluated_on, findings))
     print(path)

@@ -17,8 +17,10 @@ def predict(
     format_: Annotated[Literal["table", "json", "jsonl", "csv"], typer.Option("--format", help="Output format.")] = "table",
     output: Annotated[Path | None, typer.Option(help="Append rows to this CSV file; skip images classified in it.")] = None,
     watch: Annotated[Path | None, typer.Option(help="Classify images as they are added to this folder, until Ctrl-C.")] = None,
-    annotate: Annotated[Path | None, typer.Option(help="Folder for copies of the images with their class below.")] = None,
-    explain: Annotated[Path | None, typer.Option(help="Folder for Grad-CAM overlays: what the class rests on.")] = None,
+    annotate: Annotated[Path | None, typer.Option(help="Folder for copies of the images captioned with their class.")] = None,
+    explain: Annotated[
+        Path | None, typer.Option(help="Folder for Grad-CAM overlays: regions that determine the class.")
+    ] = None,
     unknown: Annotated[bool, typer.Option("--unknown/--no-unknown", help="Label unknown people `unknown`.")] = True,
     tta: Tta = "none",
     device: Device = "auto",

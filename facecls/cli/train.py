@@ -11,20 +11,13 @@ from typing import Annotated
 
 import typer
 
-from facecls.cli.options import ConfigFile, Format, Set
+from facecls.cli.options import ConfigFile, Format, Out, Resume, Set
 
 
-def train(
-    config: ConfigFile,
-    set_: Set = None,
-    out: Annotated[Path | None, typer.Option(help="Run folder; default: runs/CONFIG-DATE-TIME.")] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Continue from last.pt in --out, or without --out in this config's newest run.")
-    ] = False,
-) -> None:
+def train(config: ConfigFile, set_: Set = None, out: Out = None, resume: Resume = False) -> None:
     """Train a classifier and save it as best.pt.
 
-    Ctrl-C saves and prints the command that resumes. With --out, --resume starts anew if there is nothing to continue.
+    Ctrl-C saves and prints the command that resumes. With --out, --resume starts anew if there is no last.pt.
     """
     from facecls.config.load import load_config
     from facecls.progress import Progress
@@ -54,15 +47,14 @@ def cross_validate(
     config: ConfigFile,
     folds: Annotated[int, typer.Option(min=2, help="Number of folds; each is the validation split of one training.")] = 5,
     set_: Set = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for the folds' runs; default: runs/CONFIG-DATE-TIME.")] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Continue in --out, or without --out in this config's newest folder.")
-    ] = False,
+    out: Out = None,
+    resume: Resume = False,
     format_: Format = "table",
 ) -> None:
     """Train and evaluate on each fold of the data in turn.
 
-    Prints the figures of each fold, their mean and standard deviation, and writes them to report.html.
+    Each fold is a run in the run folder. Prints the figures of each fold, their mean and standard deviation, and writes them
+    to report.html.
     """
     import json
 
@@ -108,7 +100,7 @@ def _resumable(command: list[str], set_: list[str] | None, out: Path, saved: Pat
         yield
     except (Interrupted, KeyboardInterrupt) as error:
         if saved.exists() and os.environ.get("RANK", "0") == "0":  # under torchrun only rank 0 prints
-            words = ["facecls", *command, *(word for pair in set_ or () for word in ("--set", pair))]
-            line = shlex.join([*words, "--out", str(out), "--resume"])
+            overrides = [argument for override in set_ or () for argument in ("--set", override)]
+            line = shlex.join(["facecls", *command, *overrides, "--out", str(out), "--resume"])
             Progress().note(f"\ninterrupted; saved in {saved}. Resume with:\n\n    {line}")
         raise typer.Exit(128 + getattr(error, "signal", signal.SIGINT)) from None

@@ -10,8 +10,11 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from facecls.config.schema import Config, Section
-from facecls.config.yaml import Document, Key, parse_value, read_document
+from facecls.config.yaml import INIT_HINT, Document, Key, parse_value, read_document
 from facecls.errors import ConfigError
+
+# The expected input by the first word of pydantic's error type, as in `int_parsing` and `int_type`
+_EXPECTED = {"float": "a number", "int": "a whole number", "path": "a path", "bool": "true or false"}
 
 
 def load_config(path: Path, overrides: Iterable[str] = ()) -> Config:
@@ -52,17 +55,17 @@ def _parse_override(text: str) -> tuple[Key, Any]:
 
 def _put(document: Document, key: Key, value: Any) -> None:
     section: Any = document.values
-    for depth, part in enumerate(key[:-1]):
-        if section.get(part) is None:
-            section[part] = {}
-        section = section[part]
+    for depth, name in enumerate(key[:-1]):
+        if section.get(name) is None:
+            section[name] = {}
+        section = section[name]
         if not isinstance(section, dict):
             raise ConfigError(f"--set {'.'.join(key)}: {'.'.join(key[: depth + 1])} is a value, not a section")
     section[key[-1]] = value
 
 
 def _origin(loc: Key, origins: dict[Key, str], path: Path) -> str:
-    # A missing key has no line: that of the nearest section above it is reported.
+    # A missing key has no line: the line of the nearest section above it is reported.
     for length in range(len(loc), 0, -1):
         if loc[:length] in origins:
             return origins[loc[:length]]
@@ -71,32 +74,23 @@ def _origin(loc: Key, origins: dict[Key, str], path: Path) -> str:
 
 def _explain(mistake: ErrorDetails) -> tuple[str, str]:
     """One mistake as (problem, hint)."""
-    loc = tuple(str(part) for part in mistake["loc"] if part != "[key]")  # pydantic marks a wrong dict key so
+    loc = tuple(str(part) for part in mistake["loc"] if part != "[key]")  # which pydantic appends for a wrong dict key
     key = ".".join(loc)
-    message, hint = mistake["msg"].removeprefix("Value error, "), ""
-    match mistake["type"]:
-        case "extra_forbidden":
-            return _explain_unknown(loc)
-        case "missing":
-            hint = "`facecls init DIR` writes a config that fits a folder of faces"
-            return f"{key}: is missing", hint if key.startswith("data") else ""
-        case "model_type":
-            return f"{key}: should be a section with keys, got {mistake['input']!r}", ""
-        case "value_error":
-            return f"{key}: {message}" if key else message, ""
-        case "float_parsing" | "float_type":
-            message = "input should be a number"
-        case "int_parsing" | "int_type" | "int_from_float":
-            message = "input should be a whole number"
-        case "path_type":
-            message = "input should be a path"
-        case "bool_parsing" | "bool_type":
-            message = "input should be true or false"
-        case "string_pattern_mismatch":
-            described = Config.model_fields[loc[0]].description if loc[0] in Config.model_fields else None
-            message = f"input should be one of {described}" if described else message
-        case "literal_error":
-            hint = _did_you_mean(str(mistake["input"]).lower(), re.findall(r"'([^']*)'", mistake["ctx"]["expected"]))
+    kind, message, hint = mistake["type"], mistake["msg"].removeprefix("Value error, "), ""
+    if kind == "extra_forbidden":
+        return _explain_unknown(loc)
+    if kind == "missing":
+        return f"{key}: is missing", INIT_HINT if key.startswith("data") else ""
+    if kind == "model_type":
+        return f"{key}: should be a section with keys, got {mistake['input']!r}", ""
+    if kind == "value_error":
+        return f"{key}: {message}" if key else message, ""
+    if kind == "literal_error":
+        hint = _did_you_mean(str(mistake["input"]).lower(), re.findall(r"'([^']*)'", mistake["ctx"]["expected"]))
+    elif kind == "string_pattern_mismatch":
+        message = f"input should be one of {Config.model_fields['device'].description}"  # no other key has a pattern
+    elif expected := _EXPECTED.get(kind.split("_")[0]):
+        message = f"input should be {expected}"
     return f"{key}: {message[0].lower()}{message[1:]}, got {mistake['input']!r}", hint
 
 
@@ -118,8 +112,5 @@ def _did_you_mean(word: str, known: Sequence[str]) -> str:
 
 def _section_keys(section: str) -> list[str]:
     """The keys of a section (`""` for the top level); none if there is no such section."""
-    if not section:
-        return list(Config.model_fields)
-    field = Config.model_fields.get(section)
-    kind = field.annotation if field else None
+    kind = getattr(Config.model_fields.get(section), "annotation", None) if section else Config
     return list(kind.model_fields) if isinstance(kind, type) and issubclass(kind, Section) else []

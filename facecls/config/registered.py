@@ -1,6 +1,6 @@
-"""Config values that are keys of a registry, which is imported by name only when it is needed."""
+"""Config values that are keys of a registry, which is imported only when it is needed."""
 
-import importlib
+import pkgutil
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,16 +13,15 @@ from pydantic_core import CoreSchema, PydanticKnownError
 class Registered:
     """Annotates a `str` field of a Section whose value must be a key of `registry`, a mapping written `module:NAME`.
 
-    The config stands below the registries, and to import one imports torch. So it is imported only to validate a value other
-    than the field's default, or to make the JSON schema.
+    The modules of the registries import the config and torch. So a registry is imported only to validate a value other than
+    the field's default, or to make the JSON schema.
     """
 
     registry: str
 
     def names(self) -> list[str]:
         """The keys of the registry."""
-        module, _, attribute = self.registry.partition(":")
-        return list(getattr(importlib.import_module(module), attribute))
+        return list(pkgutil.resolve_name(self.registry))
 
     def check(self, value: Any) -> None:
         """Raises pydantic's error for a `Literal` of the names if `value` is not one of them."""

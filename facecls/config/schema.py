@@ -19,6 +19,8 @@ from pydantic_core import PydanticKnownError
 from facecls.config.registered import Registered
 
 UNKNOWN = "unknown"  # the label of an image that is rejected: it shows none of the classes
+Balance = Literal["none", "sampler", "loss"]
+Stem = Literal["standard", "small"]
 Metric = Literal["val_accuracy", "val_macro_f1", "val_loss"]
 
 
@@ -55,7 +57,7 @@ class DataConfig(Section):
     )
     cache_dir: Path | None = Field(None, description="directory of `store: disk`; null: the user's cache directory")
     split_file: Path | None = Field(None, description="CSV file of path, class, split, such as a run's split.csv; null: none")
-    balance: Literal["none", "sampler", "loss"] = Field(
+    balance: Balance = Field(
         "none", description="class imbalance: sampler draws all classes equally often, loss weights rare classes more"
     )
     flip_changes_class: bool = Field(False, description="true if mirroring changes the class; disables horizontal flips")
@@ -66,52 +68,36 @@ class SplitConfig(Section):
     test: float = Field(0.0, ge=0, lt=1, description="share of each class held out for testing")
     seed: int = Field(0, ge=0, description="seed of the split")
     group: Literal["near_duplicates", "name", "none"] = Field(
-        "near_duplicates", description="images that stay in one split: near-duplicates, or equal matches of `pattern` (name)"
+        "near_duplicates", description="images kept in one split: near-duplicates, or those of equal match of `pattern` (name)"
     )
     pattern: str | None = Field(None, description="group: name: regular expression that finds the group in a file name")
     by_name: dict[Literal["val", "test"], str] = Field({}, description="regular expressions of the splits' file names")
     folds: int | None = Field(None, ge=2, description="number of cross-validation folds; null disables")
     fold: int = Field(0, ge=0, description="fold that is the val split, from 0 to folds - 1")
 
-    @field_validator("pattern")
+    @field_validator("pattern", "by_name")
     @classmethod
-    def pattern_compiles(cls, value: str | None) -> str | None:
-        return value if value is None else _regular_expression(value)
-
-    @field_validator("by_name")
-    @classmethod
-    def patterns_compile(cls, value: dict[str, str]) -> dict[str, str]:
-        return {split: _regular_expression(pattern) for split, pattern in value.items()}
+    def patterns_compile(cls, value: Any) -> Any:
+        try:
+            for pattern in value.values() if isinstance(value, dict) else [value or ""]:
+                re.compile(pattern)
+        except re.error as error:
+            raise ValueError(f"not a regular expression: {error}") from None
+        return value
 
     @model_validator(mode="after")
-    def group_by_name_has_a_pattern(self) -> "SplitConfig":
+    def keys_are_consistent(self) -> "SplitConfig":
         if (self.group == "name") != (self.pattern is not None):
             raise ValueError("`group: name` and `pattern` need each other")
-        return self
-
-    @model_validator(mode="after")
-    def fold_is_below_folds(self) -> "SplitConfig":
         if self.folds is None and self.fold > 0:
             raise ValueError(f"`fold: {self.fold}` needs `folds`, the number of folds")
         if self.folds is not None and self.fold >= self.folds:
             raise ValueError(f"`fold: {self.fold}` must be less than `folds: {self.folds}`, they are counted from 0")
         if self.folds is not None and "val" in self.by_name:
             raise ValueError("`folds` and `by_name.val` both define the val split, remove one")
-        return self
-
-    @model_validator(mode="after")
-    def train_split_is_not_empty(self) -> "SplitConfig":
         if self.val + self.test >= 1:
             raise ValueError(f"val and test together take {self.val + self.test:g} of the images, none is left to train on")
         return self
-
-
-def _regular_expression(text: str) -> str:
-    try:
-        re.compile(text)
-    except re.error as error:
-        raise ValueError(f"not a regular expression: {error}") from None
-    return text
 
 
 class AugmentConfig(Section):
@@ -130,7 +116,7 @@ class AugmentConfig(Section):
 
 class ModelConfig(Section):
     name: str = Field("resnet18", description="a name from `facecls models`, `torchvision/NAME` or `timm/NAME`")
-    stem: Literal["standard", "small"] = Field("standard", description="resnet18, resnet34: `small` suits small images")
+    stem: Stem = Field("standard", description="resnet18, resnet34: `small` suits small images")
     dropout: float = Field(0.0, ge=0, lt=1, description="dropout probability of the features before the head")
     pretrained: str = Field("none", description="initial weights: none | imagenet | path of a facecls checkpoint")
     freeze: Literal["none", "backbone"] | Annotated[int, Field(ge=1)] = Field(
@@ -142,7 +128,7 @@ class ModelConfig(Section):
     def freeze_is_a_word_or_a_number(cls, value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
         try:
             return validate(None if isinstance(value, bool) else value)
-        except ValidationError:  # two of them, one for the words and one for the number
+        except ValidationError:  # with two errors, one for the names and one for the number
             raise ValueError(f"input should be none, backbone or a whole number from 1, got {value!r}") from None
 
     @model_validator(mode="after")
@@ -157,13 +143,15 @@ class HeadConfig(Section):
         "linear", description="linear layer, or cosine head with the margin of CosFace or ArcFace"
     )
     scale: float = Field(16.0, gt=0, description="cosface, arcface: factor from cosines to logits")
-    margin: float = Field(0.2, ge=0, lt=1, description="cosface: taken off the true class's cosine; arcface: angle, radians")
+    margin: float = Field(
+        0.2, ge=0, lt=1, description="cosface: subtracted from the true class's cosine; arcface: added to its angle, radians"
+    )
     margin_warmup: float = Field(0.25, ge=0, le=1, description="share of training over which the margin ramps up from 0")
 
 
 class LossConfig(Section):
     name: Annotated[str, Registered("facecls.training.losses:LOSSES")] = Field("cross_entropy", description="loss function")
-    focal_gamma: float = Field(2.0, ge=0, description="focal: exponent of 1 - p, by which a class of probability p counts")
+    focal_gamma: float = Field(2.0, ge=0, description="focal: exponent of 1 - p, the weight of a class of probability p")
     label_smoothing: float = Field(0.1, ge=0, lt=1, description="share of the target probability spread over all classes")
 
 
@@ -172,7 +160,7 @@ class OptimizerConfig(Section):
     lr: float = Field(0.1, gt=0, description="peak learning rate, reached at the end of the warm-up")
     momentum: float = Field(0.9, ge=0, lt=1, description="sgd: momentum; adam, adamw: beta 1")
     nesterov: bool = Field(True, description="sgd: Nesterov momentum")
-    weight_decay: float = Field(5e-4, ge=0, description="weight decay; biases and normalisation scales have none")
+    weight_decay: float = Field(5e-4, ge=0, description="weight decay; biases and normalisation scales are excluded")
     backbone_lr_factor: float = Field(1.0, gt=0, le=1, description="learning rate of the backbone as a share of the head's")
 
     @model_validator(mode="after")
@@ -211,7 +199,7 @@ class TrainConfig(Section):
 class UnknownConfig(Section):
     enabled: bool = Field(True, description="whether `predict` may answer `unknown`")
     target_false_accept: float = Field(0.05, gt=0, lt=1, description="target false accept rate (FAR) on unknown people")
-    score: Annotated[Any, Registered("facecls.open_set.scores:SCORES")] = Field(  # Any: open_set types it as ScoreKind
+    score: Annotated[Any, Registered("facecls.open_set.scores:SCORES")] = Field(  # Any: its type is open_set's ScoreKind
         "centroid", description="open-set score that is compared with the rejection threshold"
     )
     strangers: Path | None = Field(
@@ -225,7 +213,7 @@ class Config(Section):
     seed: int = Field(0, ge=0, description="seed of all random draws of a run")
     device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto | cpu | cuda | cuda:N | mps")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
-        "auto", description="type of matrix products and convolutions; auto: bf16 where the device computes in it, else fp32"
+        "auto", description="type of matrix products and convolutions; auto: bf16 if the device supports it, else fp32"
     )
     compile: bool = Field(False, description="torch.compile the model: slow to start, faster on some GPUs")
     data: DataConfig

@@ -12,6 +12,8 @@ from facecls.errors import ConfigError
 
 Key = tuple[str, ...]
 
+INIT_HINT = "`facecls init DIR` writes a config that fits a folder of faces"
+
 
 class _Loader(yaml.SafeLoader):
     """YAML 1.2's scalars: `1e-3` and `010` (ten) are numbers; `no`, `12:30:00`, `2024-01-01` are strings (class names)."""
@@ -44,7 +46,7 @@ _Loader.add_constructor(_INT, _whole_number)
 
 @dataclass
 class Document:
-    """A YAML mapping: its values, the line of every key (from 1), and the problems of its form."""
+    """A YAML mapping: its values, the line of every key (from 1), and errors about duplicate keys."""
 
     values: dict[str, Any]
     lines: dict[Key, int] = field(default_factory=dict)
@@ -69,8 +71,7 @@ def read_document(path: Path) -> Document:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        hint = "`facecls init DIR` writes a config that fits a folder of faces"
-        raise ConfigError(f"{path}: no such file", hint=hint) from None
+        raise ConfigError(f"{path}: no such file", hint=INIT_HINT) from None
     except IsADirectoryError:
         hint = f"`facecls init {path}` writes a config for the faces in it"
         raise ConfigError(f"{path}: is a folder, not a config file", hint=hint) from None

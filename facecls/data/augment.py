@@ -2,7 +2,7 @@
 
 An augmentation is a function and an entry in one of three tables: GEOMETRY (affine maps of coordinates), COLOUR (affine maps of
 colours) or PIXELS. Its name is the key of the `augment` section that sets its amount. It receives uniform random numbers of its
-own, a function of (seed, epoch, step, name), so that adding one changes no other draw.
+own, a function of (seed, epoch, step, name), so that adding one does not change the numbers of the others.
 """
 
 import math

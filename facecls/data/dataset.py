@@ -94,7 +94,7 @@ def _split_train(
 def map_to_classes(folder: Path, classes: Sequence[str]) -> tuple[ImageList, list[str]]:
     """Lists a folder of classes, labelled by the position of each class name in `classes`; also returns notes for the user.
 
-    Raises DataError for a class that is not in `classes`. `classes` that the folder lacks are in the notes.
+    Raises DataError for a class that is not in `classes`. `classes` that the folder lacks are listed in the notes.
     """
     from facecls.data.folder import FaceFolder
 
@@ -125,11 +125,9 @@ def require_two_classes(classes: Sequence[str], where: Path) -> None:
 
 def _check_split_keys(folders: dict[str, Path], split: SplitConfig, root: Path) -> None:
     """Raises DataError if both a folder and the config define a split."""
-    configured = {
-        **{f"by_name.{name}": name for name in split.by_name},
-        **({"folds": "val"} if split.folds is not None else {}),
-        **({"test": "test"} if split.test > 0 else {}),
-    }
+    configured: dict[str, str] = {f"by_name.{name}": name for name in split.by_name}
+    configured |= {"folds": "val"} if split.folds is not None else {}
+    configured |= {"test": "test"} if split.test > 0 else {}
     problems = [f"split.{key}: {folders[name]} already is {name}" for key, name in configured.items() if name in folders]
     if problems:
         raise DataError(*problems, hint=f"remove the key, or set `data.root` to {root / 'train'}")

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from facecls.data.listing import Indices, Paths
 from facecls.errors import DataError
 from facecls.faces.geometry import Geometry
-from facecls.files import cache_folder, write_atomic
+from facecls.files import cache_folder, file_state, write_atomic
 from facecls.run import hash_of
 
 Fingerprints = NDArray[np.uint64]  # (N, 2): 128 bits per file
@@ -41,22 +41,14 @@ def fingerprint_files(paths: Paths) -> Fingerprints:
     digests = bytearray()
     here = os.fsencode(Path.cwd())
     for path in map(os.fsencode, paths):
-        try:
-            status = os.stat(path)  # noqa: PTH116 -- a Path is slow for millions of names
-            size, modified = status.st_size, status.st_mtime_ns
-        except (OSError, ValueError):
-            size, modified = -1, -1
-        absolute = os.path.join(here, path)  # noqa: PTH118
-        digests += hashlib.blake2b(b"%d %d %b" % (size, modified, absolute), digest_size=16).digest()
+        absolute = os.path.join(here, path)  # noqa: PTH118 -- a Path is slow for millions of names
+        digests += hashlib.blake2b(b"%d %d %b" % (*file_state(path), absolute), digest_size=16).digest()
     return np.frombuffer(digests, np.uint64).reshape(-1, 2)
 
 
 def read_fingerprints(path: Path) -> Fingerprints:
     """Reads a file of `write_fingerprints`; (0, 2) if it is missing."""
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        content = b""
+    content = path.read_bytes() if path.exists() else b""
     return np.frombuffer(content[: len(content) // 16 * 16], np.uint64).reshape(-1, 2)
 
 

@@ -1,9 +1,10 @@
 """FaceFolder: torchvision's ImageFolder, robust against stray files and compact in memory."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar, overload
+from typing import Any
 
 import numpy as np
 
@@ -16,16 +17,14 @@ require_torchvision()  # a readable error if torchvision was built for another t
 
 from torchvision.datasets import DatasetFolder, ImageFolder  # noqa: E402
 
-T = TypeVar("T")
-
 
 class FaceFolder(ImageFolder):  # type: ignore[misc]  # torchvision ships no type information
     """Images in one folder per class: `root/CLASS/file`.
 
     An `ImageFolder` with these differences: hidden and system entries, files outside the class folders and files that are
     not images are ignored and counted in `ignored`; classes are in natural order (2 before 10); images are rotated by
-    their EXIF orientation; the index takes a fraction of the memory, as `samples`, `imgs` and `targets` are views of
-    one buffer of names and one array of labels (`image_list`).
+    their EXIF orientation; the index (`image_list`) takes a fraction of the memory, as it is one buffer of names and one array
+    of labels, and the lists `samples`, `imgs` and `targets` are built from it on first use.
 
     Raises DataError if the root is missing, is a file, or has no class folders, and if a class folder has no images.
     """
@@ -60,44 +59,21 @@ class FaceFolder(ImageFolder):  # type: ignore[misc]  # torchvision ships no typ
                 hint="add images or remove the folder: every folder is a class",
             )
 
-    @property
-    def samples(self) -> Sequence[tuple[str, int]]:
+    @cached_property
+    def samples(self) -> list[tuple[str, int]]:
         """(path, class number) of every image."""
-        return _View(len(self.image_list), lambda index: (self.image_list.paths[index], int(self.image_list.labels[index])))
+        return list(zip(self.image_list.paths, self.targets, strict=True))
 
     @property
-    def imgs(self) -> Sequence[tuple[str, int]]:
+    def imgs(self) -> list[tuple[str, int]]:
         """The same as `samples`, as in ImageFolder."""
         return self.samples
 
-    @property
-    def targets(self) -> Sequence[int]:
+    @cached_property
+    def targets(self) -> list[int]:
         """The class number of every image."""
-        return _View(len(self.image_list), lambda index: int(self.image_list.labels[index]))
-
-
-class _View(Sequence[T]):
-    """Behaves like a list, but computes each element on access."""
-
-    def __init__(self, length: int, element: Callable[[int], T]) -> None:
-        self._length = length
-        self._element = element
+        targets: list[int] = self.image_list.labels.tolist()
+        return targets
 
     def __len__(self) -> int:
-        return self._length
-
-    @overload
-    def __getitem__(self, index: int) -> T: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[T]: ...
-    def __getitem__(self, index: int | slice) -> T | list[T]:
-        if isinstance(index, slice):
-            return [self._element(number) for number in range(*index.indices(self._length))]
-        if not -self._length <= index < self._length:
-            raise IndexError(index)
-        return self._element(index % self._length)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Sequence) and list(self) == list(other)
-
-    __hash__ = None  # type: ignore[assignment]  # unhashable, as a list
+        return len(self.image_list)

@@ -1,7 +1,8 @@
-"""Groups of images that a split keeps together."""
+"""Groups of images that are kept in one split."""
 
 import os
 import re
+from pathlib import Path
 
 import numpy as np
 
@@ -9,10 +10,11 @@ from facecls.config.schema import DataConfig, SplitConfig
 from facecls.data.listing import Indices, Paths
 from facecls.errors import DataError
 from facecls.progress import ProgressBar
+from facecls.text import name_list
 
 
 def group_numbers(paths: Paths, data: DataConfig, split: SplitConfig, progress_bar: ProgressBar) -> Indices:
-    """The group of each image, (N,), by `split.group`; only equality of the numbers has a meaning."""
+    """The group of each image, (N,), by `split.group`; only the equality of two numbers has a meaning."""
     if split.group == "name":
         assert split.pattern is not None, "SplitConfig requires a pattern"
         return by_name(paths, split.pattern)
@@ -38,8 +40,7 @@ def by_name(paths: Paths, pattern: str) -> Indices:
         if key is not None:
             groups[index] = first.setdefault(key, index)
     if not first:
-        raise DataError(
-            f"split.pattern: `{pattern}` matches none of the {len(paths)} file names",
-            hint="the first file names are " + ", ".join(f"`{os.path.basename(path)}`" for path in paths[:5]),  # noqa: PTH119
-        )
+        names = name_list(Path(path).name for path in paths[:5])
+        problem = f"split.pattern: `{pattern}` matches none of the {len(paths)} file names"
+        raise DataError(problem, hint=f"the first file names are {names}")
     return groups

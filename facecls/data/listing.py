@@ -20,7 +20,7 @@ Labels = NDArray[np.int32]  # class numbers
 
 SPLITS = ("train", "val", "test")
 SPLIT_FOLDERS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
-"""The split of each folder name that stands for one."""
+"""The names that split folders may have, and their splits."""
 
 _SYSTEM = {b"__MACOSX", b"@eaDir", b"lost+found", b"$RECYCLE.BIN", b"System Volume Information", b"Thumbs.db", b"desktop.ini"}
 _SUFFIXES = frozenset(suffix.encode() for suffix in SUFFIXES)
@@ -141,7 +141,7 @@ def images_below(root: Path, folder: str, ignored: Counter[str]) -> Iterator[str
 
 
 def _walk(root: bytes, folder: bytes, ignored: Counter[str], ancestors: frozenset[tuple[int, int]]) -> Iterator[list[bytes]]:
-    """The names of the images of each folder in turn, as bytes: decoding a million names takes a while."""
+    """The names of the images of one folder after another, as bytes: decoding a million names takes a while."""
     where = os.path.join(root, folder)  # noqa: PTH118
     entries = _entries(where, may_be_gone=bool(ancestors))
     # Fast path: in most folders all entries have a common suffix, and need no further checks.

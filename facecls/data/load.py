@@ -47,8 +47,8 @@ def load_split(
 ) -> LoadedSplit:
     """Reads the images of a split into the store `data.store`; `device` is the computing device.
 
-    Raises DataError that lists the unreadable images with `data.on_bad_image: error`; with `skip` they are left out, and
-    DataError is raised if no image of a class of `train`, or of all classes of another split, can be read.
+    With `data.on_bad_image: error` raises DataError that lists the unreadable images. With `skip` they are left out; raises
+    DataError if no image of a class of `train`, or no image of another split, can be read.
     """
     geometry = Geometry(data.image_size, data.crop, data.fit)
     kind, notes = _choose_store(name, len(image_list), geometry, data, device)

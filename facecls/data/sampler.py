@@ -2,14 +2,15 @@
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Literal, TypeVar
+from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from facecls import seeding
+from facecls.config.schema import Balance
 from facecls.data import augment
 from facecls.data.listing import Indices, Labels
 from facecls.data.load import LoadedSplit
@@ -18,7 +19,6 @@ from facecls.device import Device
 from facecls.prefetch import prefetch
 
 T = TypeVar("T")
-Balance = Literal["none", "sampler", "loss"]
 
 
 @dataclass(frozen=True)
@@ -37,33 +37,27 @@ class Batch:
         return zip(*(tensor.tensor_split(count) for tensor in (self.faces, self.labels, self.draws)), strict=True)
 
 
+@dataclass(eq=False)
 class TrainLoader:
     """The training batches of a split; `data_wait` sums the seconds that steps were blocked on them.
 
-    An epoch has every image once; with `balance: sampler` as many images, equally many of each class. Its order is a
-    function of (seed, epoch). Step sizes differ by at most one, so that batch norm never sees a last batch of one image.
+    An epoch has every image once; with `balance: sampler` it has as many images, equally many of each class. Its order is a
+    function of (seed, epoch). Step sizes differ by at most one, so that no last batch is too small for batch norm.
     An epoch can start at any step. Process `rank` of `ranks` gets its share of each step, with the same images and random
     numbers as in a single process.
     """
 
-    def __init__(
-        self,
-        split: LoadedSplit,
-        batch_size: int,
-        seed: int,
-        device: Device,
-        rank: int = 0,
-        ranks: int = 1,
-        balance: Balance = "none",
-    ) -> None:
-        self.split = split
-        self.seed = seed
-        self.device = device
-        self.rank = rank
-        self.ranks = ranks
-        self.balance = balance
-        self.steps = steps_per_epoch(len(split), batch_size)
-        self.data_wait = 0.0
+    split: LoadedSplit
+    batch_size: int
+    seed: int
+    device: Device
+    rank: int = 0
+    ranks: int = 1
+    balance: Balance = "none"
+    data_wait: float = field(default=0.0, init=False)
+
+    def __post_init__(self) -> None:
+        self.steps = steps_per_epoch(len(self.split), self.batch_size)
 
     def order(self, epoch: int) -> Indices:
         """The indices of the images of an epoch in order, (N,)."""
@@ -111,9 +105,9 @@ def steps_per_epoch(images: int, batch_size: int) -> int:
 
 
 def balanced_order(labels: Labels, seed_key: Sequence[int | str]) -> Indices:
-    """N indices in random order with equally many images of each class, up to one; seeded by `seed_key`.
+    """N indices in random order, seeded by `seed_key`, with equally many images of each class (counts differ by at most one).
 
-    Images of small classes are repeated, each equally often up to one; of large classes a random subset is taken.
+    Images of small classes are repeated, each as often as the others or once more; of large classes a random subset is taken.
     """
     random = np.random.default_rng(seeding.seed_of("balance", *seed_key))
     by_class = np.split(np.argsort(labels, kind="stable"), np.cumsum(np.bincount(labels))[:-1])
@@ -152,6 +146,6 @@ def eval_batches(split: LoadedSplit, batch_size: int, device: Device, rank: int 
 
 
 def _prefetched(batches: Iterable[T], split: LoadedSplit, device: Device) -> Iterator[T]:
-    """The batches, prepared ahead in a thread; not those copied on a CPU from memory, which take less time than the thread."""
+    """The batches, prefetched in a thread unless they are only copied from memory to a CPU, which takes less time."""
     copied = isinstance(split.faces, ArrayStore) and split.faces.in_memory and device.type == "cpu"
     return iter(batches) if copied else prefetch(batches)

@@ -1,4 +1,4 @@
-"""Splits images into train, val and test: seeded, stratified by class, with every group of images in one split."""
+"""Splits images into train, val and test: seeded, stratified by class, with all images of a group in one split."""
 
 import os
 import re
@@ -13,7 +13,7 @@ from facecls import seeding
 from facecls.config.schema import SplitConfig
 from facecls.data.listing import SPLITS, ImageList, Indices, Labels, Paths
 from facecls.errors import DataError
-from facecls.text import plural
+from facecls.text import name_list, plural
 
 _NAMED = 5  # examples in an error
 
@@ -23,7 +23,7 @@ def split_images(
 ) -> dict[str, Indices]:
     """The sorted indices of the images in `train`, `val` and, if configured, `test`; each image is in one of them.
 
-    Splits in `split.by_name` are taken from the file names; the others from the remaining images, as folds or as a share
+    Splits in `split.by_name` are taken from the file names, the others from the remaining images, as folds or as a share
     of each class. `groups` (N,): images of equal number stay together, except in splits of `split.by_name`.
 
     Raises DataError if a class is too small to be split, if a pattern matches no file name, and if a class is left without
@@ -63,30 +63,28 @@ def _by_file_name(paths: Paths, patterns: Mapping[Literal["val", "test"], str]) 
         return {}
     names = [os.path.basename(paths.name(index)) for index in range(len(paths))]  # noqa: PTH119 -- a Path is slow for millions
     found: dict[str, Indices] = {}
+    problems = []
     for split, pattern in patterns.items():
         search = re.compile(pattern).search
         found[split] = np.array([index for index, name in enumerate(names) if search(name)], np.int64)
-    problems = [
-        f"split.by_name.{split}: `{pattern}` matches none of the {len(paths)} file names"
-        for split, pattern in patterns.items()
-        if len(found[split]) == 0
-    ]
-    both = sorted(set.intersection(*(set(members.tolist()) for members in found.values()))) if len(found) > 1 else []
+        if len(found[split]) == 0:
+            problems.append(f"split.by_name.{split}: `{pattern}` matches none of the {len(paths)} file names")
+    both = np.intersect1d(found.get("val", ()), found.get("test", ()))
     problems += [f"{paths[index]}: matches the patterns of val and of test" for index in both[:_NAMED]]
     if problems:
-        raise DataError(*problems, hint=f"the first file names are {', '.join(f'`{name}`' for name in names[:_NAMED])}")
+        raise DataError(*problems, hint=f"the first file names are {name_list(names[:_NAMED])}")
     return found
 
 
 def _by_share(
     labels: Labels, groups: Indices, classes: Sequence[str], shares: Mapping[str, float], seed: int, root: Path
 ) -> NDArray[np.object_]:
-    """The split of each image, (N,): of each class about the share of the split, and at least one image."""
+    """The split of each image, (N,): each split has about its share of every class, and at least one image."""
     counts = np.bincount(labels, minlength=len(classes))
     _require_groups(labels, groups, classes, 1 + len(shares), root)
     held_out = [np.clip(np.rint(share * counts), 1, None) for share in shares.values()]
     quotas = np.stack([*held_out, counts - np.sum(held_out, axis=0)]).astype(np.int64)
-    short = np.flatnonzero(quotas[-1] < 1)  # small classes, of which one image per held-out split leaves none for train
+    short = np.flatnonzero(quotas[-1] < 1)  # small classes, whose rounded shares leave no image for train
     quotas[:, short] = 1
     quotas[-1, short] = counts[short] - len(shares)
     splits: NDArray[np.object_] = np.array([*shares, "train"], object)
@@ -94,10 +92,10 @@ def _by_share(
 
 
 def _by_fold(labels: Labels, groups: Indices, classes: Sequence[str], folds: int, seed: int, root: Path) -> Indices:
-    """The fold of each image, (N,): of each class equally many in each fold, up to one."""
+    """The fold of each image, (N,): the folds have equally many images of each class (counts differ by at most one)."""
     counts = np.bincount(labels, minlength=len(classes))
     _require_groups(labels, groups, classes, 2, root)
-    # The remainder of a class goes to the folds after those of the class before, so that the folds are of equal size.
+    # The remainders of the classes go to one fold after another, so that the folds are of equal size.
     first = np.concatenate([[0], np.cumsum(counts % folds)[:-1]])
     turn = (np.arange(folds)[:, None] - first) % folds
     quotas = counts // folds + (turn < counts % folds)
@@ -114,9 +112,9 @@ def _by_fold(labels: Labels, groups: Indices, classes: Sequence[str], folds: int
 def _assign(
     labels: Labels, groups: Indices, quotas: Indices, seed_key: tuple[int | str, ...], classes: Sequence[str]
 ) -> Indices:
-    """Assigns each image to one of P splits, (N,), with groups kept whole and `quotas` (P, C) images per class approached.
+    """The split (0 to P - 1) of each image, (N,): groups are kept whole, the images per class are close to `quotas` (P, C).
 
-    Groups of two or more come first, by falling size: each goes to the split that lacks most images of its classes.
+    Groups of two or more are assigned first, the largest first, each to the split that lacks most images of its classes.
     Single images then fill the gaps in an order seeded by `seed_key` and the class name. Every split gets images of every
     class in its quota as long as there are enough groups.
     """
@@ -130,11 +128,11 @@ def _assign(
     for members in _groups_by_size(group_of, sizes, seed_key):
         present, counts = np.unique(labels[members], return_counts=True)
         lacking = wanted[:, present] & ~filled[:, present]
-        # Splits that would stay without a class if this group went elsewhere.
+        # Splits that would have no image of a class if they did not get this group.
         urgent = (lacking & (groups_left[present] <= lacking.sum(axis=0))).any(axis=1)
         score = (remaining[:, present] * counts / np.square(quotas[:, present].sum(axis=0))).sum(axis=1)
         score = np.where(urgent, score, -np.inf) if urgent.any() else score
-        best = len(score) - 1 - int(np.argmax(score[::-1]))  # the last of equals: train is last
+        best = len(score) - 1 - int(np.argmax(score[::-1]))  # of equal scores the last: train is last
         assigned[members] = best
         remaining[best, present] -= counts
         filled[best, present] = True
@@ -177,19 +175,16 @@ def _require_groups(labels: Labels, groups: Indices, classes: Sequence[str], nee
     counts = np.bincount(labels, minlength=len(classes)).tolist()
     pairs = np.unique(np.stack([labels, groups]), axis=1)
     group_counts = np.bincount(pairs[0], minlength=len(classes)).tolist()
-    few = [n for n, count in enumerate(counts) if count < needed]
-    if few:
-        raise DataError(
-            *(f"{root / classes[n]}: has {plural(counts[n], 'image')}, a split needs {needed}" for n in few),
-            hint=f"add images, or make the splits yourself, as folders {root / 'train'} and {root / 'val'}",
-        )
-    few = [n for n, count in enumerate(group_counts) if count < needed]
-    if few:
-        raise DataError(
-            *(
-                f"{root / classes[n]}: has {plural(counts[n], 'image')} in {plural(group_counts[n], 'group')}, "
-                f"a split needs {plural(needed, 'group')}"
-                for n in few
-            ),
-            hint="add images taken at another time, or split groups with `--set split.group=none`",
-        )
+    has = [f"{root / name}: has {plural(count, 'image')}" for name, count in zip(classes, counts, strict=True)]
+    problems = [f"{has[n]}, a split needs {needed}" for n, count in enumerate(counts) if count < needed]
+    if problems:
+        hint = f"add images, or make the splits yourself, as folders {root / 'train'} and {root / 'val'}"
+        raise DataError(*problems, hint=hint)
+    problems = [
+        f"{has[n]} in {plural(count, 'group')}, a split needs {plural(needed, 'group')}"
+        for n, count in enumerate(group_counts)
+        if count < needed
+    ]
+    if problems:
+        hint = "add images taken at another time, or split groups with `--set split.group=none`"
+        raise DataError(*problems, hint=hint)

@@ -17,7 +17,7 @@ from facecls.files import atomic_file
 from facecls.text import plural
 
 _HEADER = ["path", "class", "split", "reason"]
-_LISTED = 20  # problems listed in an error; the others are only counted
+_LISTED = 20  # problems listed in an error; of the others only the number is reported
 MISSING_HINT = "if images were removed on purpose: `--set data.on_bad_image=skip`"
 _HINT = f"a split file is a CSV such as the split.csv of a run: {','.join(_HEADER)}, with paths below data.root"
 
@@ -52,8 +52,8 @@ def read_split_file(
 ) -> tuple[tuple[str, ...], dict[str, ImageList]]:
     """The classes in natural order and the splits of a split file; its paths are absolute or relative to `root`.
 
-    Lines of split `skipped` are ignored. Raises DataError that lists all problems; a missing image is one, with the hint
-    `missing_hint`, unless that is None.
+    Lines of split `skipped` are ignored. Raises DataError that lists all problems. A missing image is a problem, reported with
+    the hint `missing_hint`, unless that is None.
     """
     problems: list[str] = []
     rows = list(_rows(path, problems))

@@ -14,8 +14,8 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
     Transparent pixels are composited on white: cut-out portraits are made for white pages, and the colour under full
     transparency is arbitrary. In 16-bit grey 65535 is white (in 12-bit 4095). Types without a defined white (32-bit and
-    float) are taken as 0 to 1, 0 to 255 or 0 to 65535, the first that fits, else scaled from their minimum to their
-    maximum. Raises ValueError if no pixel is finite.
+    float) are scaled from the first of the ranges 0 to 1, 0 to 255 and 0 to 65535 that contains all values, else from their
+    minimum to their maximum. Raises ValueError if no pixel is finite.
     """
     mode = image.mode
     if mode in ("LA", "La", "PA", "RGBA", "RGBa") or (mode in ("1", "L", "P", "RGB") and image.has_transparency_data):

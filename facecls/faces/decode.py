@@ -284,8 +284,8 @@ def _reason(error: Exception, name: str) -> str:
     if isinstance(error, MemoryError):
         return "does not fit into memory"
     if isinstance(error, OSError) and error.errno is not None:
-        known = {errno.ENAMETOOLONG: "its name is too long", errno.ELOOP: "is a circular link"}
-        return known.get(error.errno) or f"cannot be read: {os.strerror(error.errno).lower()}"
+        reasons = {errno.ENAMETOOLONG: "its name is too long", errno.ELOOP: "is a circular link"}
+        return reasons.get(error.errno) or f"cannot be read: {os.strerror(error.errno).lower()}"
     if isinstance(error, Image.DecompressionBombError):
         return "claims too many pixels"
     message = " ".join(str(error).split())

@@ -1,8 +1,8 @@
 """The model registry: names and their builders. To add a model, write its module and add a line to MODELS.
 
 A builder takes the config's `model` section and the image size S in pixels. It returns a backbone: an nn.Module from
-normalised float (B, 3, S, S) to features (B, F), with F as its attribute `features`. A backbone that takes one image size
-only has it as its attribute `fixed_size`; one of which parts can be frozen lists them by a method `stages`.
+normalised float (B, 3, S, S) to features (B, F), with F as its attribute `features`. A backbone that takes only one image
+size has the attribute `fixed_size`. If parts of it can be frozen, its method `stages` returns them.
 """
 
 import difflib
@@ -16,23 +16,12 @@ from facecls.config.schema import HeadConfig, ModelConfig
 from facecls.errors import ModelError
 from facecls.models.classifier import FaceClassifier, count_parameters, multiply_adds
 from facecls.models.cnn import cnn
-from facecls.models.heads import HEADS, Head, build_head
+from facecls.models.heads import HEADS, build_head
 from facecls.models.mlp import linear, mlp
 from facecls.models.resnet import resnet18, resnet34
 from facecls.text import name_list
 
-__all__ = [
-    "HEADS",
-    "LIBRARIES",
-    "MODELS",
-    "Builder",
-    "FaceClassifier",
-    "Head",
-    "build_head",
-    "build_model",
-    "count_parameters",
-    "multiply_adds",
-]
+__all__ = ["HEADS", "LIBRARIES", "MODELS", "Builder", "FaceClassifier", "build_model", "count_parameters", "multiply_adds"]
 
 Builder = Callable[[ModelConfig, int], nn.Module]
 
@@ -44,7 +33,7 @@ MODELS: dict[str, Builder] = {
     "linear": linear,
 }
 
-LIBRARIES = ("torchvision", "timm")  # of which every model `LIBRARY/NAME` is available
+LIBRARIES = ("torchvision", "timm")  # every model of these is available as `LIBRARY/NAME`
 
 
 def build_model(model: ModelConfig, head: HeadConfig, *, classes: int, image_size: int) -> FaceClassifier:
@@ -61,7 +50,7 @@ def build_model(model: ModelConfig, head: HeadConfig, *, classes: int, image_siz
 
 
 class _SkipMetaInitialisation(TorchFunctionMode):
-    """Skips random initialisation of tensors on the meta device, for which torch would import its compiler (nearly 2 s)."""
+    """Skips the random initialisation of tensors on the meta device: torch would import its compiler for it (nearly 2 s)."""
 
     def __torch_function__(
         self, func: Any, types: Iterable[type], args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
@@ -76,8 +65,7 @@ def _find(name: str) -> Builder:
         return MODELS[name]
     library, slash, inner = name.partition("/")
     if slash and library in LIBRARIES:
-        # Imported here because importing torchvision takes longer than loading a resnet18.
-        from facecls.models import zoo
+        from facecls.models import zoo  # imports torchvision, which takes longer than loading a resnet18
 
         return zoo.find(library, inner)
     if slash:

@@ -1,7 +1,6 @@
 """The classifier from pixels in [0, 1] to logits, and its number of parameters and multiply-adds."""
 
-from collections.abc import Callable
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -55,28 +54,26 @@ class FaceClassifier(nn.Module):
         return size
 
     def freeze(self, how: str | int) -> None:
-        """Freezes the `backbone`, or that many of its stages from the input side, or `none`.
+        """Freezes the `backbone`, a number of its stages from the input side, or `none`.
 
         Frozen modules get no gradients and stay in eval mode, so their batch norm statistics do not change. Raises
         ModelError for more stages than the backbone has.
         """
         if how == "none":
             return
-        stages = [self.backbone] if how == "backbone" else self._stages()[: int(how)]
-        if how != "backbone" and int(how) > len(stages):
-            raise ModelError(
-                f"model.freeze: {how} is more than the {len(stages)} stages of the model",
-                hint="use `freeze: backbone` to freeze them all",
-            )
+        stages = [self.backbone]
+        if how != "backbone":
+            list_stages: Any = getattr(self.backbone, "stages", None)
+            if list_stages is None:
+                raise ModelError("model.freeze: this model has no stages", hint="use `freeze: backbone` to freeze all of it")
+            stages = list_stages()
+            if int(how) > len(stages):
+                problem = f"model.freeze: {how} is more than the {len(stages)} stages of the model"
+                raise ModelError(problem, hint="use `freeze: backbone` to freeze them all")
+            stages = stages[: int(how)]
         for stage in stages:
             stage.requires_grad_(False)
         self._frozen = stages
-
-    def _stages(self) -> list[nn.Module]:
-        stages: Callable[[], list[nn.Module]] | None = getattr(self.backbone, "stages", None)
-        if stages is None:
-            raise ModelError("model.freeze: this model has no stages", hint="use `freeze: backbone` to freeze all of it")
-        return stages()
 
     def train(self, mode: bool = True) -> Self:
         """Sets the mode of all modules but the frozen ones."""

@@ -12,9 +12,9 @@ from facecls.config.schema import HeadConfig
 
 
 class Head(nn.Module):
-    """Features (B, F) to logits (B, C). It gets no labels, so training and prediction share it.
+    """Features (B, F) to logits (B, C). It takes no labels, so training and prediction share it.
 
-    Logits are float32 under autocast too: in bf16 31.9 and 32 are equal, and logits are compared.
+    Logits are float32 under autocast too: logits are compared, and in bf16 31.9 and 32 are equal.
     """
 
     def with_margin(self, logits: Tensor, targets: Tensor, strength: float) -> Tensor:  # noqa: ARG002  used by heads with a margin

@@ -21,8 +21,8 @@ _PAIRS = (("conv1", "bn1"), ("conv2", "bn2"), ("conv3", "bn3"), ("0", "1"))
 def for_inference(model: FaceClassifier, device: Device) -> FaceClassifier:
     """A faster copy of `model` for inference, or `model` itself if there is none for it on `device`.
 
-    There is one for ResNets with finite weights on CPUs with AVX-512 or AMX bf16. It has the current weights and running
-    statistics, computes as eval mode does, and differs from autocast by bf16 rounding only. Making it takes about 40 ms.
+    Only ResNets with finite weights, on CPUs with AVX-512 or AMX bf16, have one. It uses the current weights and running
+    statistics, as eval mode does, and differs from autocast by bf16 rounding only. Making it takes about 40 ms.
     """
     network = getattr(model.backbone, "network", model.backbone)  # torchvision's are in a ZooBackbone
     if not (_has_kernels(device) and _is_resnet(network)):

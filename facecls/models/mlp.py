@@ -1,7 +1,7 @@
 """The article's networks without convolutions: a linear layer on pixels, and a 784-300-10-style MLP with batch norm.
 
-The last layer of each is the head, so the backbone of `linear` has no weights. Both take only the image size that they are
-built for.
+The last layer of each is the head, so the backbone of `linear` has no weights. Both take only images of the size that they
+are built for.
 """
 
 from torch import Tensor, nn
@@ -21,10 +21,6 @@ class Flat(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return images.flatten(1)
-
-    def stages(self) -> list[nn.Module]:
-        """No module has weights."""
-        return []
 
 
 class Mlp(nn.Module):

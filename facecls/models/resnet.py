@@ -4,13 +4,9 @@ Unlike the article that this project starts from, it follows He et al. and torch
 activation after the stem. Modules are named as in torchvision, so that ImageNet weights can be loaded.
 """
 
-from typing import Literal
-
 from torch import Tensor, nn
 
-from facecls.config.schema import ModelConfig
-
-Stem = Literal["standard", "small"]
+from facecls.config.schema import ModelConfig, Stem
 
 
 class BasicBlock(nn.Module):

@@ -1,15 +1,13 @@
 """The cache of image statistics: an SQLite database in the user's cache folder. It is optional."""
 
+import contextlib
 import os
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
 
-from facecls.files import cache_folder
-
-FileState = tuple[int, int]  # size in bytes, modification time in ns
+from facecls.files import FileState, cache_folder
 
 _FILE = "image_stats.sqlite"
 _EXPIRY_DAYS = 180  # after which an unused record is deleted
@@ -29,20 +27,18 @@ class ImageStatsCache:
         self._database: sqlite3.Connection | None = None
 
     def __enter__(self) -> "ImageStatsCache":
-        try:
+        with contextlib.suppress(OSError, sqlite3.Error):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             try:
                 self._database = self._open()
-            except sqlite3.DatabaseError as error:
-                if isinstance(error, sqlite3.OperationalError):  # locked or not writable, but not damaged
-                    raise
+            except sqlite3.OperationalError:  # locked or not writable, but not damaged
+                raise
+            except sqlite3.DatabaseError:
                 self.path.unlink()
                 self._database = self._open()
-        except (OSError, sqlite3.Error):
-            self._database = None
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self._close()
 
     def _open(self) -> sqlite3.Connection:

@@ -1,7 +1,6 @@
 """Image statistics: size, brightness, sharpness and hashes of each image, cached by file."""
 
 import hashlib
-import os
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,14 +13,15 @@ import PIL
 from numpy.typing import NDArray
 from PIL import Image
 
-from facecls.data.duplicates.cache import FileState, ImageStatsCache
+from facecls.data.duplicates.cache import ImageStatsCache
 from facecls.device import available_cores
 from facecls.errors import ImageError
 from facecls.faces.decode import open_with_header
+from facecls.files import file_state
 from facecls.progress import ProgressBar, no_progress
 
 WORKING_SIDE = 112
-"""Pixels: larger sides are reduced to it, so that brightness and sharpness are those of the image that a model sees."""
+"""Pixels: larger images are reduced to it, so that brightness and sharpness are measured at the size of a model's input."""
 
 THUMB_SIDE = 32
 
@@ -45,7 +45,7 @@ STATS_DTYPE = np.dtype(
 """The statistics of an image; zero if it is not readable."""
 
 VERSION = 3
-"""To be incremented when the statistics of the same file would change: cached ones of other versions are not used."""
+"""Increment it if a change of the code changes the statistics of a file: cached ones of other versions are not used."""
 
 _ROUNDING = 20 / 12  # variance of the Laplacian of rounding errors: 1/12 times the sum of its five squared weights
 _CHUNK = 16  # images per task of the thread pool
@@ -63,12 +63,6 @@ class ImageStats:
     def __len__(self) -> int:
         return len(self.table)
 
-    def take(self, indices: NDArray[np.int64]) -> "ImageStats":
-        """The statistics at `indices`, in that order."""
-        positions = {int(index): position for position, index in enumerate(indices)}
-        reasons = {positions[index]: reason for index, reason in self.reasons.items() if index in positions}
-        return ImageStats(self.table[indices], reasons)
-
 
 def compute_image_stats(
     paths: Sequence[str], progress_bar: ProgressBar | None = None, cache_dir: Path | None = None
@@ -81,7 +75,7 @@ def compute_image_stats(
     reasons: dict[int, str] = {}
     # Each version of Pillow has its own records, as it may decode to other pixels.
     with ImageStatsCache(cache_dir, f"{VERSION}:{STATS_DTYPE.itemsize}:{PIL.__version__}") as cache:
-        states = [_file_state(path) for path in paths]
+        states = [file_state(path) for path in paths]
         cached = set()
         for index, record in cache.read(paths, states):
             table[index] = np.frombuffer(record, STATS_DTYPE)[0]
@@ -90,8 +84,7 @@ def compute_image_stats(
 
         def measure(chunk: Sequence[int]) -> Sequence[int]:
             for index in chunk:
-                reason = _measure(paths[index], table[index : index + 1])
-                if reason:
+                if reason := _measure(paths[index], table[index : index + 1]):
                     reasons[index] = reason
             return chunk
 
@@ -116,15 +109,6 @@ def compute_image_stats(
                 pool.shutdown(cancel_futures=True)
                 save()
     return ImageStats(table, reasons)
-
-
-def _file_state(path: str) -> FileState:
-    """(-1, -1) for a missing file."""
-    try:
-        status = os.stat(path)  # noqa: PTH116 -- a Path is slow for millions of names
-    except (OSError, ValueError):
-        return -1, -1
-    return status.st_size, status.st_mtime_ns
 
 
 def _measure(path: str, row: NDArray[Any]) -> str:
@@ -170,12 +154,12 @@ def _pixel_hash(image: Image.Image) -> str:
 
 
 def difference_hash(grey: Image.Image) -> NDArray[np.uint8]:
-    """The difference hash (dHash): 256 bits as (32,) bytes, by row: is a cell of 16 x 16 brighter than its left neighbour?
+    """The difference hash (dHash): 256 bits as (32,) bytes, by row: whether a pixel is brighter than its left neighbour.
 
-    The cells are those of the image reduced to 17 x 16 pixels by averaging.
+    The pixels are those of the image reduced to 17 x 16 by averaging.
     """
-    cells = np.asarray(grey.resize((17, 16), Image.Resampling.BOX))
-    return np.packbits(cells[:, 1:] > cells[:, :-1])
+    reduced = np.asarray(grey.resize((17, 16), Image.Resampling.BOX))
+    return np.packbits(reduced[:, 1:] > reduced[:, :-1])
 
 
 def sharpness(light: NDArray[np.float32]) -> float:

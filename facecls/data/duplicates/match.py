@@ -119,7 +119,7 @@ def connected_components(count: int, pairs: Pairs) -> NDArray[np.int64]:
 
 
 def _candidates(hashes: NDArray[np.uint8]) -> tuple[Pairs, NDArray[np.bool_]]:
-    """Pairs of hashes (N, 32) that differ in few bits, and whether the second was mirrored for that."""
+    """Pairs of hashes (N, 32) that differ in few bits, and whether one of the two was mirrored for that."""
     count = len(hashes)
     bits = np.unpackbits(hashes, axis=1)
     # The hash of the mirrored image: each row reversed and negated.

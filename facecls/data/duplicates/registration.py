@@ -1,9 +1,9 @@
 """Image registration (Lucas-Kanade) of thumbnails, and the similarity of their finest details after it.
 
-Two photographs of one face in the same light agree in everything coarse, and a copy cropped by two per cent agrees less than
-they do. Only a copy shares the finest details, once the crop is undone. So one thumbnail is registered to the other by the
-inverse compositional algorithm (Baker and Matthews, "Lucas-Kanade 20 Years On", 2004), and then the high frequencies are
-compared.
+Two photographs of one face in the same light have equal coarse structure, and correlate more than an image and its copy
+cropped by two per cent. Only copies share the finest details, once the crop is undone. So one thumbnail is registered to the
+other by the inverse compositional algorithm (Baker and Matthews, "Lucas-Kanade 20 Years On", 2004), and then the high
+frequencies are compared.
 """
 
 import numpy as np
@@ -15,7 +15,7 @@ from torch.nn import functional
 _BLOCK = 256  # pairs at a time, which bounds the memory to some 30 MB
 _ITERATIONS = (6, 4)  # on thumbnails blurred twice, then once
 _DAMPING = 3.0
-_MAX_SHIFT = 0.25  # in half sides: a registration whose map deviates more from the identity has diverged
+_MAX_SHIFT = 0.25  # in half sides: maps that differ more from the identity have diverged
 
 
 def similarity(

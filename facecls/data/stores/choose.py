@@ -15,7 +15,7 @@ from facecls.text import byte_size
 
 StoreKind = Literal["memory", "disk", "device", "stream"]
 
-# Usable shares of what is free; training needs the rest.
+# Shares of the free bytes that images may take; training needs the rest.
 _OF_MEMORY = 0.5
 _OF_DEVICE = 0.25
 _OF_DISK = 0.8
@@ -31,14 +31,14 @@ class AvailableMemory:
 
 
 def measure_available(cache_dir: Path | None, device: torch.device) -> AvailableMemory:
-    """Measures what is free now; 0 for a disk that cannot be written to."""
+    """Measures the free bytes; 0 for a disk that cannot be written to."""
     on_device = float(torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else 0.0
-    processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # of torchrun on this machine, each with its own images
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # started by torchrun on this machine, each with its own images
     return AvailableMemory(available_memory() / processes, _free_disk(cache_folder(cache_dir)), on_device)
 
 
 def choose_store(needed: float, available: AvailableMemory) -> tuple[StoreKind, str]:
-    """The fastest store for `needed` bytes of images, and the reason in words for the user."""
+    """The fastest store for `needed` bytes of images, and the reason as a text for the user."""
     choices: list[tuple[StoreKind, str, float, float]] = [
         ("device", "GPU memory", available.device, _OF_DEVICE),
         ("memory", "memory", available.memory, _OF_MEMORY),
@@ -53,7 +53,7 @@ def choose_store(needed: float, available: AvailableMemory) -> tuple[StoreKind, 
 
 
 def require_space(kind: StoreKind, needed: float, available: AvailableMemory) -> None:
-    """Raises DataError if `needed` bytes exceed the memory of a memory or device store; the disk store checks by itself."""
+    """Raises DataError if `needed` bytes exceed the memory of a memory or device store; the disk store checks its own."""
     on_device = kind == "device" and available.device > 0
     free, place = (available.device, "GPU memory") if on_device else (available.memory, "memory")
     if kind in ("memory", "device") and needed > free:

@@ -1,10 +1,11 @@
 """The disk cache of decoded images: memory-mapped; only images that are new or changed are decoded.
 
 A cache folder holds `faces.u8`, the pixels of all images one after the other, and `fingerprints`, the files they were
-decoded from. Images are only appended, and `fingerprints` is replaced atomically once their pixels are on disk: after a
-killed process the next one overwrites pixels without fingerprints, and a reader is not disturbed by a writer.
+decoded from. Images are only appended, and `fingerprints` is replaced atomically once their pixels are on disk. So the
+pixels without fingerprints that a killed process leaves are overwritten, and the cache can be read while it is written.
 """
 
+import contextlib
 import os
 import shutil
 import threading
@@ -37,7 +38,7 @@ _RESERVE = 64e6  # bytes left free on the disk
 def read_through_cache(
     paths: Paths, geometry: Geometry, root: Path, cache_dir: Path | None, advance: Callable[[int], object]
 ) -> tuple[ArrayStore, ReadErrors]:
-    """Maps all images from the cache of the data root, and first decodes those that it lacks.
+    """Decodes the images that the cache of the data root lacks, and memory-maps all images.
 
     The pixels of unreadable images are undefined; they are tried again each time. `advance` is called with the number of
     images done. Raises DataError if the cache cannot be written, or its disk has too little space (before writing).
@@ -52,7 +53,8 @@ def read_through_cache(
             held = cache.fingerprints()  # again: another process may have added some
             missing = np.flatnonzero(find_fingerprints(wanted, held) < 0)
             advance(len(paths) - len(missing))
-            with _Writer(cache, held, wanted, len(missing)) as writer:
+            # Closed also after an error or Ctrl-C, so that no image is decoded again.
+            with contextlib.closing(_Writer(cache, held, wanted, len(missing))) as writer:
                 errors = decode(paths, geometry, missing.tolist(), writer.save, advance)
     else:
         advance(len(paths))
@@ -84,7 +86,7 @@ class _Cache:
 
 
 class _Writer:
-    """Appends images to a cache that holds the images `held`."""
+    """Appends `count` of the images with the fingerprints `wanted` to a cache, which has those with the fingerprints `held`."""
 
     def __init__(self, cache: _Cache, held: Fingerprints, wanted: Fingerprints, count: int) -> None:
         self.cache = cache
@@ -104,11 +106,7 @@ class _Writer:
         cache.faces_file.touch()
         self.file = cache.faces_file.open("r+b", buffering=0)
 
-    def __enter__(self) -> "_Writer":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        # Also after an error or Ctrl-C, so that no image is decoded again.
+    def close(self) -> None:
         try:
             self._commit()
         finally:

@@ -1,4 +1,4 @@
-"""The stream store: decodes images on each access, ahead of time in worker processes, for data that fits nowhere."""
+"""The stream store: decodes images on each access, ahead of time in worker processes, for data larger than memory and disk."""
 
 import contextlib
 import multiprocessing
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader, default_convert
 
 from facecls.data.fingerprints import (
     decoded_cache_folder,
@@ -20,7 +20,7 @@ from facecls.data.fingerprints import (
 )
 from facecls.data.listing import Indices, Paths
 from facecls.data.stores.memory import FaceArray, ReadErrors, decode
-from facecls.data.stores.worker import FaceDataset, ReadFailure, ignore_sigint, no_collate
+from facecls.data.stores.worker import FaceDataset, ReadFailure, ignore_sigint
 from facecls.device import Device, available_cores
 from facecls.errors import DataError, FaceclsError, ImageError
 from facecls.faces.geometry import Geometry
@@ -37,7 +37,7 @@ class StreamStore:
         self._dataset = FaceDataset(paths, geometry)
         self._workers = workers or available_cores()
         self._start_method = start_method
-        self._plan = _PlanSampler()
+        self._plan: list[Any] = []  # the indices (B,) of the batches to read next
         self._loader: DataLoader[Any] | None = None
 
     def __len__(self) -> int:
@@ -45,7 +45,7 @@ class StreamStore:
 
     def __getitem__(self, indices: Indices) -> FaceArray:
         """Raises ImageError if a file can no longer be read."""
-        return _require_faces(self._dataset.__getitems__(indices.tolist())).numpy()
+        return _require_faces(self._dataset.__getitems__(indices)).numpy()
 
     def take(self, indices: Indices) -> "StreamStore":
         paths = self._dataset.paths.take(indices)
@@ -61,30 +61,17 @@ class StreamStore:
                 self._dataset,
                 batch_sampler=self._plan,
                 num_workers=self._workers,
-                collate_fn=no_collate,
+                collate_fn=default_convert,  # a batch is a tensor already
                 pin_memory=device.type == "cuda",
                 worker_init_fn=ignore_sigint,
                 multiprocessing_context=multiprocessing.get_context(self._start_method),
                 persistent_workers=True,
                 generator=torch.Generator(),  # the loader seeds its workers from it, instead of the global generator
             )
-        self._plan.batches = plan
+        self._plan[:] = plan
         # Started here, not in the generator, which may run in a prefetch thread that ends before the workers do.
         loaded = iter(self._loader)
         return (device.send(_require_faces(batch)) for batch in loaded)
-
-
-class _PlanSampler(Sampler[list[int]]):
-    """The batches to read next."""
-
-    def __init__(self) -> None:
-        self.batches: Sequence[Indices] = ()
-
-    def __iter__(self) -> Iterator[list[int]]:
-        return (indices.tolist() for indices in self.batches)
-
-    def __len__(self) -> int:
-        return len(self.batches)
 
 
 def _require_faces(batch: Tensor | ReadFailure) -> Tensor:
@@ -97,7 +84,7 @@ def _require_faces(batch: Tensor | ReadFailure) -> Tensor:
 def open_stream(
     paths: Paths, geometry: Geometry, root: Path, cache_dir: Path | None, advance: Callable[[int], object]
 ) -> tuple[StreamStore, ReadErrors]:
-    """A stream of all images; each is decoded once before, so that an unreadable one is reported at the start.
+    """A stream of all images; each is decoded once beforehand, so that unreadable images are reported at the start.
 
     The fingerprints of readable images are kept in the cache folder, if it can be written; these images are not decoded
     again until they change. `advance` is called with the number of images checked.
@@ -112,6 +99,6 @@ def open_stream(
     errors = decode(paths, geometry, unknown.tolist(), lambda *_: None, advance)
     readable = np.setdiff1d(unknown, [index for index, _ in errors])
     if file is not None and len(readable):
-        with contextlib.suppress(FaceclsError):  # without it, the next run decodes the images once more
+        with contextlib.suppress(FaceclsError):  # the next run then decodes them again
             write_fingerprints(file, np.concatenate([held, wanted[readable]]))
     return StreamStore(paths, geometry), errors

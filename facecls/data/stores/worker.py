@@ -1,13 +1,12 @@
 """The dataset of the stream store's `DataLoader` workers; imports little, as every spawned worker imports it."""
 
 import signal
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from facecls.data.listing import Paths
+from facecls.data.listing import Indices, Paths
 from facecls.errors import ImageError
 from facecls.faces.geometry import Geometry, read_face
 
@@ -21,22 +20,17 @@ class FaceDataset(Dataset[Tensor]):
         self.paths = paths
         self.geometry = geometry
 
-    def __getitems__(self, indices: list[int]) -> Tensor | ReadFailure:
+    def __getitems__(self, indices: Indices) -> Tensor | ReadFailure:
         """Uint8 (B, S, S, 3), or the first unreadable image: DataLoader cannot re-raise an ImageError."""
         side = self.geometry.image_size
         faces = torch.empty((len(indices), side, side, 3), dtype=torch.uint8)
         array = faces.numpy()
-        for position, index in enumerate(indices):
+        for position, index in enumerate(indices.tolist()):
             try:
                 array[position] = read_face(self.paths[index], self.geometry)
             except ImageError as error:
                 return error.path, error.reason
         return faces
-
-
-def no_collate(batch: Any) -> Any:
-    """A `collate_fn` that returns the batch unchanged."""
-    return batch
 
 
 def ignore_sigint(_: int) -> None:
