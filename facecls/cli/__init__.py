@@ -39,15 +39,15 @@ def _options(
     pass
 
 
+app.command()(data.init)
+app.command()(data.check)
 app.command()(train.train)
 app.command("cross-validate")(train.cross_validate)
 app.command("eval")(evaluate.eval_)
 app.command()(evaluate.report)
 app.command()(predict.predict)
-app.command()(data.check)
-app.command()(data.init)
-app.command("demo-faces")(data.demo_faces)
 app.command()(models.models)
+app.command("demo-faces")(data.demo_faces)
 config_app.command("schema")(models.config_schema)
 
 
