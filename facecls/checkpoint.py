@@ -6,11 +6,13 @@ import re
 import sys
 import warnings
 import zipfile
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
 from facecls import __version__
@@ -24,6 +26,9 @@ from facecls.models.classifier import FaceClassifier
 from facecls.open_set.calibration import UNCALIBRATED, Calibration
 
 FORMAT = 1
+
+_T = TypeVar("_T")
+_FIELDS = ("classes", "geometry", "model", "head", "config", "weights", "metrics", "calibration", "calibration_flipped")
 
 _HINT = "use a best.pt or last.pt that `facecls train` wrote"
 _INCOMPLETE = "is not a checkpoint, or an incomplete one"
@@ -86,7 +91,8 @@ def save(path: Path, plain: dict[str, Any]) -> None:
 def read_plain(path: Path) -> dict[str, Any]:
     """The content of a checkpoint file; no code in it is run.
 
-    Raises CheckpointError if the file is missing, damaged, not written by facecls, or written by a newer version.
+    Raises CheckpointError if the file is missing, damaged, not written by facecls, written by a newer version, or if it lacks
+    a field.
     """
     if not path.exists():
         raise CheckpointError(f"{path}: no such checkpoint", hint=_HINT)
@@ -109,31 +115,67 @@ def read_plain(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path}: permission denied") from None
     except Exception:  # torch.load raises many kinds of errors on arbitrary bytes
         raise CheckpointError(f"{path}: {_INCOMPLETE}", hint=_HINT) from None
-    if not isinstance(plain, dict) or not {"format", "classes", "geometry", "weights", "calibration"} <= plain.keys():
+    if not isinstance(plain, dict) or not isinstance(plain.get("format"), int):
         raise CheckpointError(f"{path}: is a torch file, but not a checkpoint of facecls", hint=_HINT)
     if plain["format"] > FORMAT:
         raise CheckpointError(
-            f"{path}: was written by facecls {plain['facecls']}, which is newer than the installed {__version__}",
+            f"{path}: was written by facecls {plain.get('facecls')}, which is newer than the installed {__version__}",
             hint="`pip install --upgrade facecls`",
         )
+    missing = [f"{field}: is missing" for field in _FIELDS if field not in plain]
+    if missing:
+        raise _other_version(path, plain, missing)
     return plain
 
 
 def read(path: Path) -> Checkpoint:
-    """The classifier in a checkpoint file or in the best.pt of a run directory; raises as `read_plain` does."""
-    plain = read_plain(path / "best.pt" if (path / "best.pt").exists() else path)
-    calibration = plain["calibration"] and _calibration_from_plain(plain["calibration"])
-    flipped = plain["calibration_flipped"] and Calibration.from_plain(plain["calibration_flipped"])
+    """The classifier in a checkpoint file or in the best.pt of a run directory.
+
+    Raises CheckpointError as `read_plain` does, and if a field does not fit this version, such as an unknown config key.
+    """
+    path = path / "best.pt" if (path / "best.pt").exists() else path
+    plain = read_plain(path)
+    problems: list[str] = []
+
+    def field(name: str, convert: Callable[[Any], _T]) -> _T | None:
+        """The converted field; None after appending to `problems` if it does not fit."""
+        try:
+            return convert(plain[name])
+        except ValidationError as error:
+            for mistake in error.errors():
+                unknown = mistake["type"] == "extra_forbidden"
+                problem = "is not a key of this version" if unknown else f"{mistake['msg']}, got {mistake['input']!r}"
+                problems.append(f"{'.'.join(map(str, (name, *mistake['loc'])))}: {problem}")
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            problems.append(f"{name}: {'is missing ' if isinstance(error, KeyError) else ''}{error}")
+        return None
+
+    config = field("config", Config.model_validate)
+    model = field("model", ModelConfig.model_validate)
+    head = field("head", HeadConfig.model_validate)
+    geometry = field("geometry", lambda value: Geometry(**value))
+    calibration = field("calibration", lambda value: value and _calibration_from_plain(value))
+    flipped = field("calibration_flipped", lambda value: value and Calibration.from_plain(value))
+    if problems or not (config and model and head and geometry):
+        raise _other_version(path, plain, problems)
     return Checkpoint(
         classes=tuple(plain["classes"]),
-        geometry=Geometry(**plain["geometry"]),
-        model=ModelConfig.model_validate(plain["model"]),
-        head=HeadConfig.model_validate(plain["head"]),
-        config=Config.model_validate(plain["config"]),
+        geometry=geometry,
+        model=model,
+        head=head,
+        config=config,
         weights=plain["weights"],
         metrics=plain["metrics"],
         calibration=calibration,
-        calibration_flipped=flipped and replace(flipped, gallery=calibration.gallery),
+        calibration_flipped=calibration and flipped and replace(flipped, gallery=calibration.gallery),
+    )
+
+
+def _other_version(path: Path, plain: dict[str, Any], problems: list[str]) -> CheckpointError:
+    return CheckpointError(
+        f"{path}: was written by facecls {plain.get('facecls')} and cannot be read by the installed {__version__}",
+        *problems,
+        hint="use the version of facecls that wrote it, or train again",
     )
 
 

@@ -217,6 +217,36 @@ def test_a_foreign_checkpoint_is_refused(facecls: Facecls, tmp_path: Path) -> No
     )
 
 
+def test_what_does_not_fit_in_a_checkpoint_of_another_version_is_listed(
+    facecls: Facecls, trained: Path, tmp_path: Path
+) -> None:
+    path, plain = tmp_path / "other.pt", torch.load(trained / "best.pt")
+    plain["facecls"] = "0.0.9"
+    plain["config"]["train"] |= {"epochs": 0, "speed": 3}
+    plain["geometry"] |= {"side": 3}
+    plain["calibration"].pop("threshold")
+    torch.save(plain, path)
+    assert error_of(facecls("eval", path)) == (
+        f"error: {path}: was written by facecls 0.0.9 and cannot be read by the installed {__version__}\n"
+        "error: config.train.epochs: Input should be greater than or equal to 1, got 0\n"
+        "error: config.train.speed: is not a key of this version\n"
+        "error: geometry: Geometry.__init__() got an unexpected keyword argument 'side'\n"
+        "error: calibration: is missing 'threshold'\n\n"
+        "hint: use the version of facecls that wrote it, or train again\n"
+    )
+
+
+def test_missing_fields_of_a_checkpoint_are_listed(facecls: Facecls, trained: Path, tmp_path: Path) -> None:
+    path, plain = tmp_path / "other.pt", torch.load(trained / "best.pt")
+    del plain["head"], plain["calibration_flipped"]
+    torch.save(plain, path)
+    assert error_of(facecls("eval", path)) == (
+        f"error: {path}: was written by facecls {__version__} and cannot be read by the installed {__version__}\n"
+        "error: head: is missing\nerror: calibration_flipped: is missing\n\n"
+        "hint: use the version of facecls that wrote it, or train again\n"
+    )
+
+
 @pytest.mark.parametrize(("writings", "name"), [(0, "environment.json"), (3, "best.pt")])  # best.pt is written in a thread
 def test_a_full_disk_ends_training_with_an_error(
     facecls: Facecls, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, writings: int, name: str

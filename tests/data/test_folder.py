@@ -149,5 +149,6 @@ def test_other_folders_of_images_beside_split_folders_are_an_error(noise: Noise,
     noise(root, cyd=1)
     assert data_error(lambda: split_folders(root)) == (
         (f"{root}: has split folders (`Train`) and other folders of images (`cyd`)",),
-        f"move the other folders elsewhere, or set `data.root` to {root / 'Train'}; if all folders are classes, rename the first",
+        f"move the other folders elsewhere, or set `data.root` to {root / 'Train'}; "
+        "if all folders are classes, rename the first",
     )
