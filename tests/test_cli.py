@@ -171,6 +171,39 @@ def test_a_config_that_is_a_list_is_refused(facecls: Facecls, tmp_path: Path) ->
     )
 
 
+@pytest.mark.parametrize("command", ["train", "check", "cross-validate"])
+@pytest.mark.parametrize(
+    ("option", "hint"),
+    [
+        (["--lr", "0.1"], "config values are set with `--set optimizer.lr=0.1`"),
+        (["--batch-size=8"], "config values are set with `--set train.batch_size=8`"),
+        (["--train.epochs", "3"], "config values are set with `--set train.epochs=3`"),
+        (["--nesterov"], "config values are set with `--set optimizer.nesterov=VALUE`"),
+        (["--fold", "1"], "config values are set with `--set split.fold=1`"),
+        (["--xyz", "1"], "config values are set with `--set KEY=VALUE`; `facecls config schema` lists the keys"),
+    ],
+)
+def test_an_unknown_option_gets_the_config_key_of_its_name(
+    facecls: Facecls, command: str, option: list[str], hint: str
+) -> None:
+    name = option[0].partition("=")[0]
+    assert error_of(facecls(command, "c.yaml", *option)) == f"error: no such option: {name}\n\nhint: {hint}\n"
+
+
+def test_an_unknown_option_near_another_is_told_its_name(facecls: Facecls) -> None:
+    assert error_of(facecls("train", "c.yaml", "--resum")).startswith(
+        "error: no such option: --resum\n\nhint: did you mean `--resume`"
+    )
+
+
+def test_train_and_check_take_a_device(facecls: Facecls, tiny: Tiny, tmp_path: Path) -> None:
+    config = tiny(device="cuda:63")
+    for command in (["check", config], ["train", config, "--out", tmp_path / "run", "--set", "train.epochs=1"]):
+        assert facecls(*command).code == 1
+        assert facecls(*command, "--device", "cpu").code == 0
+    assert "input should be one of auto | cpu" in facecls("train", config, "--device", "gpu").err
+
+
 def test_a_missing_checkpoint_is_named(facecls: Facecls) -> None:
     assert error_of(facecls("eval", "nowhere.pt")) == (
         "error: nowhere.pt: no such checkpoint\n\nhint: use a best.pt or last.pt that `facecls train` wrote\n"

@@ -46,6 +46,13 @@ def load_config(path: Path, overrides: Iterable[str] = ()) -> Config:
     return config
 
 
+def keys_named(name: str) -> list[str]:
+    """The dotted keys of the config whose last part, or the whole, is `name`."""
+    keys = [f"{section}.{key}" for section in Config.model_fields for key in _section_keys(section)]
+    keys += [key for key in Config.model_fields if not _section_keys(key)]
+    return [key for key in keys if name in (key, key.rpartition(".")[2])]
+
+
 def _parse_override(text: str) -> tuple[Key, Any]:
     dotted, equals, value = text.partition("=")
     if not equals or not dotted:

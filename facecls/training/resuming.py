@@ -54,7 +54,9 @@ def _check_no_other_files(run: Run) -> None:
     # TensorBoard's file is created before it.
     names = (path.name for path in run.folder.iterdir() if not path.name.startswith((".", "events.out.tfevents")))
     if others := sorted(names):
-        raise RunError(f"{run.folder}: is not empty and not a run ({name_list(others)})", hint="name a new directory with --out")
+        raise RunError(
+            f"{run.folder}: is not empty and not a run ({name_list(others)})", hint="name a new directory with --out"
+        )
 
 
 def load(run: Run, config: Config, state: TrainingState) -> None:
