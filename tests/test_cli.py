@@ -126,6 +126,15 @@ def test_help_and_version_do_not_import_torch() -> None:
     assert done.stdout.splitlines()[0] == f"facecls {__version__}"
 
 
+def test_init_of_a_missing_folder_does_not_import_torch(tmp_path: Path) -> None:
+    code = f"import sys; sys.argv = ['facecls', 'init', {str(tmp_path / 'gone')!r}]\n{MAIN}print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout == "False\n"
+    assert done.stderr == (
+        f"error: {tmp_path / 'gone'}: no such folder\n\nhint: `facecls demo-faces DIR` draws synthetic faces to try\n"
+    )
+
+
 def test_predict_does_not_import_torchvision_or_scikit_learn(trained: Path, faces: Path) -> None:
     image = next(faces.rglob("*.jpg"))
     code = (

@@ -56,6 +56,10 @@ def init(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Config file to write; default: FOLDER.yaml.")] = None,
 ) -> None:
     """Write a config that suits a folder of images."""
+    from facecls.data.listing import require_folder
+
+    require_folder(folder)  # before the imports below, which take seconds
+
     from facecls.check.suggest import suggest_config, summarise_folder
     from facecls.errors import ConfigError
     from facecls.files import write_atomic
