@@ -1,5 +1,6 @@
 """Reads and writes checkpoints: plain tensors and values, written atomically and read without running code."""
 
+import hashlib
 import io
 import pickle
 import re
@@ -59,6 +60,22 @@ class Checkpoint:
     def calibration_for(self, *, mirrored: bool = False) -> Calibration:
         """The calibration for outputs without or with test-time flipping; UNCALIBRATED until training has ended."""
         return (self.calibration_flipped if mirrored else None) or self.calibration or UNCALIBRATED
+
+    def fingerprint(self, *options: object) -> str:
+        """A 48-bit hash, hexadecimal, of what determines predictions: weights, calibration, geometry and `options`."""
+        digest = hashlib.blake2b(digest_size=6)
+        sections = self.model.model_dump_json(), self.head.model_dump_json()
+        digest.update(repr((self.classes, self.geometry, *sections, options)).encode("utf-8", "surrogatepass"))
+        tensors = dict(self.weights)
+        for name, calibration in (("calibration", self.calibration), ("flipped", self.calibration_flipped)):
+            plain = calibration and _calibration_to_plain(calibration)
+            gallery = (plain and plain.pop("gallery")) or {}
+            tensors |= {f"{name}.{key}": value for key, value in gallery.items() if isinstance(value, Tensor)}
+            digest.update(repr(plain).encode())
+        for name, tensor in sorted(tensors.items()):
+            digest.update(name.encode())
+            digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+        return digest.hexdigest()
 
 
 def to_plain(checkpoint: Checkpoint, training: dict[str, Any] | None = None) -> dict[str, Any]:
