@@ -32,6 +32,7 @@ _T = TypeVar("_T")
 _FIELDS = ("classes", "geometry", "model", "head", "config", "weights", "metrics", "calibration", "calibration_flipped")
 
 _HINT = "use a best.pt or last.pt that `facecls train` wrote"
+_VERSION_HINT = "use the version of facecls that wrote it, or train again"
 _INCOMPLETE = "is not a checkpoint, or an incomplete one"
 
 
@@ -50,10 +51,16 @@ class Checkpoint:
     calibration_flipped: Calibration | None = None  # for outputs averaged over each image and its mirror image
 
     def build(self, device: Device) -> FaceClassifier:
-        """The classifier on the device, in eval mode."""
+        """The classifier on the device, in eval mode; raises CheckpointError if the weights do not fit the model."""
         with torch.device("meta"):  # skips the initialisation of weights, which are replaced below
             model = build_model(self.model, self.head, classes=len(self.classes), image_size=self.geometry.image_size)
-        model.load_state_dict(self.weights, assign=True)
+        try:
+            model.load_state_dict(self.weights, assign=True)
+        except RuntimeError as error:
+            mismatches = [line.strip().rstrip(". ") for line in str(error).splitlines()[1:]]
+            raise CheckpointError(
+                f"the weights of the checkpoint do not fit its model `{self.model.name}`", *mismatches, hint=_VERSION_HINT
+            ) from None
         device.place(model)
         return model.eval()
 
@@ -192,7 +199,7 @@ def _other_version(path: Path, plain: dict[str, Any], problems: list[str]) -> Ch
     return CheckpointError(
         f"{path}: was written by facecls {plain.get('facecls')} and cannot be read by the installed {__version__}",
         *problems,
-        hint="use the version of facecls that wrote it, or train again",
+        hint=_VERSION_HINT,
     )
 
 

@@ -289,6 +289,19 @@ def test_missing_fields_of_a_checkpoint_are_listed(facecls: Facecls, trained: Pa
     )
 
 
+def test_weights_that_do_not_fit_the_model_are_listed(facecls: Facecls, trained: Path, tmp_path: Path) -> None:
+    path, plain = tmp_path / "other.pt", torch.load(trained / "best.pt")
+    name = min(plain["weights"])
+    plain["weights"]["other"] = plain["weights"].pop(name)
+    torch.save(plain, path)
+    result = facecls("predict", "x.jpg", "--checkpoint", path)
+    assert error_of(result) == (
+        "error: the weights of the checkpoint do not fit its model `cnn`\n"
+        f'error: Missing key(s) in state_dict: "{name}"\nerror: Unexpected key(s) in state_dict: "other"\n\n'
+        "hint: use the version of facecls that wrote it, or train again\n"
+    )
+
+
 @pytest.mark.parametrize(("writings", "name"), [(0, "environment.json"), (3, "best.pt")])  # best.pt is written in a thread
 def test_a_full_disk_ends_training_with_an_error(
     facecls: Facecls, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, writings: int, name: str
