@@ -1,16 +1,19 @@
 """Reads and writes checkpoints: plain tensors and values, written atomically and read without running code."""
 
+import hashlib
 import io
 import pickle
 import re
 import sys
 import warnings
 import zipfile
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
 from facecls import __version__
@@ -25,7 +28,11 @@ from facecls.open_set.calibration import UNCALIBRATED, Calibration
 
 FORMAT = 1
 
+_T = TypeVar("_T")
+_FIELDS = ("classes", "geometry", "model", "head", "config", "weights", "metrics", "calibration", "calibration_flipped")
+
 _HINT = "use a best.pt or last.pt that `facecls train` wrote"
+_VERSION_HINT = "use the version of facecls that wrote it, or train again"
 _INCOMPLETE = "is not a checkpoint, or an incomplete one"
 
 
@@ -44,16 +51,38 @@ class Checkpoint:
     calibration_flipped: Calibration | None = None  # for outputs averaged over each image and its mirror image
 
     def build(self, device: Device) -> FaceClassifier:
-        """The classifier on the device, in eval mode."""
+        """The classifier on the device, in eval mode; raises CheckpointError if the weights do not fit the model."""
         with torch.device("meta"):  # skips the initialisation of weights, which are replaced below
             model = build_model(self.model, self.head, classes=len(self.classes), image_size=self.geometry.image_size)
-        model.load_state_dict(self.weights, assign=True)
+        try:
+            model.load_state_dict(self.weights, assign=True)
+        except RuntimeError as error:
+            mismatches = [line.strip().rstrip(". ") for line in str(error).splitlines()[1:]]
+            raise CheckpointError(
+                f"the weights of the checkpoint do not fit its model `{self.model.name}`", *mismatches, hint=_VERSION_HINT
+            ) from None
         device.place(model)
         return model.eval()
 
     def calibration_for(self, *, mirrored: bool = False) -> Calibration:
         """The calibration for outputs without or with test-time flipping; UNCALIBRATED until training has ended."""
         return (self.calibration_flipped if mirrored else None) or self.calibration or UNCALIBRATED
+
+    def fingerprint(self, *options: object) -> str:
+        """A 48-bit hash, hexadecimal, of what determines predictions: weights, calibration, geometry and `options`."""
+        digest = hashlib.blake2b(digest_size=6)
+        sections = self.model.model_dump_json(), self.head.model_dump_json()
+        digest.update(repr((self.classes, self.geometry, *sections, options)).encode("utf-8", "surrogatepass"))
+        tensors = dict(self.weights)
+        for name, calibration in (("calibration", self.calibration), ("flipped", self.calibration_flipped)):
+            plain = calibration and _calibration_to_plain(calibration)
+            gallery = (plain and plain.pop("gallery")) or {}
+            tensors |= {f"{name}.{key}": value for key, value in gallery.items() if isinstance(value, Tensor)}
+            digest.update(repr(plain).encode())
+        for name, tensor in sorted(tensors.items()):
+            digest.update(name.encode())
+            digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+        return digest.hexdigest()
 
 
 def to_plain(checkpoint: Checkpoint, training: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -86,7 +115,8 @@ def save(path: Path, plain: dict[str, Any]) -> None:
 def read_plain(path: Path) -> dict[str, Any]:
     """The content of a checkpoint file; no code in it is run.
 
-    Raises CheckpointError if the file is missing, damaged, not written by facecls, or written by a newer version.
+    Raises CheckpointError if the file is missing, damaged, not written by facecls, written by a newer version, or if it lacks
+    a field.
     """
     if not path.exists():
         raise CheckpointError(f"{path}: no such checkpoint", hint=_HINT)
@@ -109,31 +139,67 @@ def read_plain(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path}: permission denied") from None
     except Exception:  # torch.load raises many kinds of errors on arbitrary bytes
         raise CheckpointError(f"{path}: {_INCOMPLETE}", hint=_HINT) from None
-    if not isinstance(plain, dict) or not {"format", "classes", "geometry", "weights", "calibration"} <= plain.keys():
+    if not isinstance(plain, dict) or not isinstance(plain.get("format"), int):
         raise CheckpointError(f"{path}: is a torch file, but not a checkpoint of facecls", hint=_HINT)
     if plain["format"] > FORMAT:
         raise CheckpointError(
-            f"{path}: was written by facecls {plain['facecls']}, which is newer than the installed {__version__}",
+            f"{path}: was written by facecls {plain.get('facecls')}, which is newer than the installed {__version__}",
             hint="`pip install --upgrade facecls`",
         )
+    missing = [f"{field}: is missing" for field in _FIELDS if field not in plain]
+    if missing:
+        raise _other_version(path, plain, missing)
     return plain
 
 
 def read(path: Path) -> Checkpoint:
-    """The classifier in a checkpoint file or in the best.pt of a run directory; raises as `read_plain` does."""
-    plain = read_plain(path / "best.pt" if (path / "best.pt").exists() else path)
-    calibration = plain["calibration"] and _calibration_from_plain(plain["calibration"])
-    flipped = plain["calibration_flipped"] and Calibration.from_plain(plain["calibration_flipped"])
+    """The classifier in a checkpoint file or in the best.pt of a run directory.
+
+    Raises CheckpointError as `read_plain` does, and if a field does not fit this version, such as an unknown config key.
+    """
+    path = path / "best.pt" if (path / "best.pt").exists() else path
+    plain = read_plain(path)
+    problems: list[str] = []
+
+    def field(name: str, convert: Callable[[Any], _T]) -> _T | None:
+        """The converted field; None after appending to `problems` if it does not fit."""
+        try:
+            return convert(plain[name])
+        except ValidationError as error:
+            for mistake in error.errors():
+                unknown = mistake["type"] == "extra_forbidden"
+                problem = "is not a key of this version" if unknown else f"{mistake['msg']}, got {mistake['input']!r}"
+                problems.append(f"{'.'.join(map(str, (name, *mistake['loc'])))}: {problem}")
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            problems.append(f"{name}: {'is missing ' if isinstance(error, KeyError) else ''}{error}")
+        return None
+
+    config = field("config", Config.model_validate)
+    model = field("model", ModelConfig.model_validate)
+    head = field("head", HeadConfig.model_validate)
+    geometry = field("geometry", lambda value: Geometry(**value))
+    calibration = field("calibration", lambda value: value and _calibration_from_plain(value))
+    flipped = field("calibration_flipped", lambda value: value and Calibration.from_plain(value))
+    if problems or not (config and model and head and geometry):
+        raise _other_version(path, plain, problems)
     return Checkpoint(
         classes=tuple(plain["classes"]),
-        geometry=Geometry(**plain["geometry"]),
-        model=ModelConfig.model_validate(plain["model"]),
-        head=HeadConfig.model_validate(plain["head"]),
-        config=Config.model_validate(plain["config"]),
+        geometry=geometry,
+        model=model,
+        head=head,
+        config=config,
         weights=plain["weights"],
         metrics=plain["metrics"],
         calibration=calibration,
-        calibration_flipped=flipped and replace(flipped, gallery=calibration.gallery),
+        calibration_flipped=calibration and flipped and replace(flipped, gallery=calibration.gallery),
+    )
+
+
+def _other_version(path: Path, plain: dict[str, Any], problems: list[str]) -> CheckpointError:
+    return CheckpointError(
+        f"{path}: was written by facecls {plain.get('facecls')} and cannot be read by the installed {__version__}",
+        *problems,
+        hint=_VERSION_HINT,
     )
 
 

@@ -28,7 +28,7 @@ def write_atomic(path: Path, content: bytes | memoryview) -> None:
 
 @contextlib.contextmanager
 def atomic_file(path: Path) -> Iterator[BinaryIO]:
-    """A temporary file in the same folder, synced and renamed to `path` when the block ends.
+    """A temporary file in the same folder, synced and renamed to `path` when the block ends, removed if it raises.
 
     Readers see the old file or the complete new one. Raises RunError if the file cannot be written.
     """
@@ -39,10 +39,12 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except OSError as error:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
-        raise write_error(path, error) from error
+        if isinstance(error, OSError):
+            raise write_error(path, error) from error
+        raise
 
 
 def write_error(path: Path, error: OSError) -> RunError:

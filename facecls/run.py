@@ -102,9 +102,10 @@ class Run:
                 f"{self.folder}: cannot be locked: {reason}",
                 hint="some network file systems have no locks: name a directory on another disk with --out",
             ) from error
-        for path in self.folder.glob(".*.*"):
-            if path.suffix[1:].isdigit():  # the temporary file of a killed process
-                path.unlink(missing_ok=True)
+        for own in (self.config, self.split, self.metrics, self.environment, self.best, self.last):
+            for path in self.folder.glob(f".{own.name}.*"):
+                if path.suffix[1:].isdigit():  # the temporary file of a killed process
+                    path.unlink(missing_ok=True)
         return lock
 
     def remove_if_empty(self) -> None:

@@ -126,6 +126,15 @@ def test_help_and_version_do_not_import_torch() -> None:
     assert done.stdout.splitlines()[0] == f"facecls {__version__}"
 
 
+def test_init_of_a_missing_folder_does_not_import_torch(tmp_path: Path) -> None:
+    code = f"import sys; sys.argv = ['facecls', 'init', {str(tmp_path / 'gone')!r}]\n{MAIN}print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout == "False\n"
+    assert done.stderr == (
+        f"error: {tmp_path / 'gone'}: no such folder\n\nhint: `facecls demo-faces DIR` draws synthetic faces to try\n"
+    )
+
+
 def test_predict_does_not_import_torchvision_or_scikit_learn(trained: Path, faces: Path) -> None:
     image = next(faces.rglob("*.jpg"))
     code = (
@@ -171,6 +180,39 @@ def test_a_config_that_is_a_list_is_refused(facecls: Facecls, tmp_path: Path) ->
     )
 
 
+@pytest.mark.parametrize("command", ["train", "check", "cross-validate"])
+@pytest.mark.parametrize(
+    ("option", "hint"),
+    [
+        (["--lr", "0.1"], "config values are set with `--set optimizer.lr=0.1`"),
+        (["--batch-size=8"], "config values are set with `--set train.batch_size=8`"),
+        (["--train.epochs", "3"], "config values are set with `--set train.epochs=3`"),
+        (["--nesterov"], "config values are set with `--set optimizer.nesterov=VALUE`"),
+        (["--fold", "1"], "config values are set with `--set split.fold=1`"),
+        (["--xyz", "1"], "config values are set with `--set KEY=VALUE`; `facecls config schema` lists the keys"),
+    ],
+)
+def test_an_unknown_option_gets_the_config_key_of_its_name(
+    facecls: Facecls, command: str, option: list[str], hint: str
+) -> None:
+    name = option[0].partition("=")[0]
+    assert error_of(facecls(command, "c.yaml", *option)) == f"error: no such option: {name}\n\nhint: {hint}\n"
+
+
+def test_an_unknown_option_near_another_is_told_its_name(facecls: Facecls) -> None:
+    assert error_of(facecls("train", "c.yaml", "--resum")).startswith(
+        "error: no such option: --resum\n\nhint: did you mean `--resume`"
+    )
+
+
+def test_train_and_check_take_a_device(facecls: Facecls, tiny: Tiny, tmp_path: Path) -> None:
+    config = tiny(device="cuda:63")
+    for command in (["check", config], ["train", config, "--out", tmp_path / "run", "--set", "train.epochs=1"]):
+        assert facecls(*command).code == 1
+        assert facecls(*command, "--device", "cpu").code == 0
+    assert "input should be one of auto | cpu" in facecls("train", config, "--device", "gpu").err
+
+
 def test_a_missing_checkpoint_is_named(facecls: Facecls) -> None:
     assert error_of(facecls("eval", "nowhere.pt")) == (
         "error: nowhere.pt: no such checkpoint\n\nhint: use a best.pt or last.pt that `facecls train` wrote\n"
@@ -214,6 +256,49 @@ def test_a_foreign_checkpoint_is_refused(facecls: Facecls, tmp_path: Path) -> No
     torch.save({"state_dict": {}}, path)
     assert error_of(facecls("eval", path)).startswith(
         f"error: {path}: is a torch file, but not a checkpoint of facecls\n\nhint: "
+    )
+
+
+def test_what_does_not_fit_in_a_checkpoint_of_another_version_is_listed(
+    facecls: Facecls, trained: Path, tmp_path: Path
+) -> None:
+    path, plain = tmp_path / "other.pt", torch.load(trained / "best.pt")
+    plain["facecls"] = "0.0.9"
+    plain["config"]["train"] |= {"epochs": 0, "speed": 3}
+    plain["geometry"] |= {"side": 3}
+    plain["calibration"].pop("threshold")
+    torch.save(plain, path)
+    assert error_of(facecls("eval", path)) == (
+        f"error: {path}: was written by facecls 0.0.9 and cannot be read by the installed {__version__}\n"
+        "error: config.train.epochs: Input should be greater than or equal to 1, got 0\n"
+        "error: config.train.speed: is not a key of this version\n"
+        "error: geometry: Geometry.__init__() got an unexpected keyword argument 'side'\n"
+        "error: calibration: is missing 'threshold'\n\n"
+        "hint: use the version of facecls that wrote it, or train again\n"
+    )
+
+
+def test_missing_fields_of_a_checkpoint_are_listed(facecls: Facecls, trained: Path, tmp_path: Path) -> None:
+    path, plain = tmp_path / "other.pt", torch.load(trained / "best.pt")
+    del plain["head"], plain["calibration_flipped"]
+    torch.save(plain, path)
+    assert error_of(facecls("eval", path)) == (
+        f"error: {path}: was written by facecls {__version__} and cannot be read by the installed {__version__}\n"
+        "error: head: is missing\nerror: calibration_flipped: is missing\n\n"
+        "hint: use the version of facecls that wrote it, or train again\n"
+    )
+
+
+def test_weights_that_do_not_fit_the_model_are_listed(facecls: Facecls, trained: Path, tmp_path: Path) -> None:
+    path, plain = tmp_path / "other.pt", torch.load(trained / "best.pt")
+    name = min(plain["weights"])
+    plain["weights"]["other"] = plain["weights"].pop(name)
+    torch.save(plain, path)
+    result = facecls("predict", "x.jpg", "--checkpoint", path)
+    assert error_of(result) == (
+        "error: the weights of the checkpoint do not fit its model `cnn`\n"
+        f'error: Missing key(s) in state_dict: "{name}"\nerror: Unexpected key(s) in state_dict: "other"\n\n'
+        "hint: use the version of facecls that wrote it, or train again\n"
     )
 
 

@@ -8,7 +8,7 @@ import filelock
 import pytest
 
 from facecls.errors import RunError
-from facecls.files import write_atomic
+from facecls.files import atomic_file, write_atomic
 from facecls.run import EpochMetrics, Run, new_run, newest_best, newest_run
 
 
@@ -94,6 +94,21 @@ def test_a_write_that_fails_leaves_the_old_file_and_says_why(
     assert str(raised.value) == f"{path}: cannot be written: {os.strerror(code)}"
     assert raised.value.hint == hint
     assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("exception", [ValueError, KeyboardInterrupt])
+def test_no_temporary_file_is_left_whatever_is_raised(tmp_path: Path, exception: type[BaseException]) -> None:
+    with pytest.raises(exception), atomic_file(tmp_path / "best.pt") as file:
+        file.write(b"half")
+        raise exception
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_lock_removes_only_temporary_files_of_the_run(tmp_path: Path) -> None:
+    for name in (".best.pt.123", ".notes.1", ".best.pt.old"):
+        (tmp_path / name).touch()
+    with Run(tmp_path).lock():
+        assert {path.name for path in tmp_path.iterdir()} == {".lock", ".notes.1", ".best.pt.old"}
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from facecls.checkpoint import Checkpoint
 from facecls.config.schema import DataConfig
 from facecls.data.dataset import DatasetIndex, index_dataset
 from facecls.data.duplicates.image_stats import compute_image_stats
-from facecls.data.listing import split_folders
+from facecls.data.listing import has_train_folder
 from facecls.errors import DataError
 from facecls.progress import Progress, ProgressBar
 from facecls.report.report import FindingSummary
@@ -61,7 +61,7 @@ def audit(dataset: DatasetIndex, data: DataConfig, progress: ProgressBar | None 
         labels=np.concatenate([image_list.labels for image_list in image_lists]),
         splits=np.repeat(np.arange(len(sizes), dtype=np.int32), sizes),
         split_names=tuple(dataset.splits),
-        splits_are_folders=bool(split_folders(data.root)),
+        splits_are_folders=has_train_folder(data.root),
         classes=dataset.classes,
         stats=compute_image_stats(paths, progress, cache_dir),
     )

@@ -1,6 +1,8 @@
 """`facecls check`: validates config and data, dry-runs one batch, and audits the images."""
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,12 +13,15 @@ from facecls.check.findings import Finding, Item
 from facecls.config.schema import Config, TrainConfig, resolve_config
 from facecls.data.dataset import DatasetIndex, index_dataset
 from facecls.data.listing import split_folders
+from facecls.data.load import store_of
 from facecls.data.sampler import steps_per_epoch
 from facecls.device import Device, resolve_device
-from facecls.errors import DataError
+from facecls.errors import DataError, FaceclsError
 from facecls.progress import Progress
 from facecls.text import byte_size, plural
-from facecls.training.calibrate import check_class_names
+from facecls.training.calibrate import check_class_names, load_impostors
+from facecls.training.tensorboard import require_tensorboard
+from facecls.training.train import require_cuda
 
 
 @dataclass(frozen=True)
@@ -55,19 +60,40 @@ def check_config(config: Config, progress: Progress) -> CheckResult:
     """Checks config, data, model and one batch; changes nothing.
 
     Some problems that stop training become findings of severity `error`, so that the rest is still checked: classes that
-    cannot be split, a class with the name of rejected images, a first batch that cannot be read, and a non-finite loss.
+    cannot be split, a class with the name of rejected images, too few images of unknown people, a store that is too small,
+    tensorboard that is not installed, `sync_batchnorm` without CUDA, a first batch that cannot be read, and a non-finite loss.
     Raises FaceclsError for other problems.
     """
     config = resolve_config(config)
     device = resolve_device(config.device, config.precision)
     dataset, findings = _index_dataset(config, progress)
-    try:
-        check_class_names(config, dataset.classes)
-    except DataError as error:
-        findings.append(_error_finding("unknown", error))
+    findings += _refusals(config, dataset, device, progress)
     dry_run = _dry_run(config, dataset, device, progress, findings)
     audited = audit(dataset, config.data, progress.bar, config.data.cache_dir)
     return CheckResult(config, dataset, dry_run, replace(audited, findings=(*findings, *audited.findings)))
+
+
+def _refusals(config: Config, dataset: DatasetIndex, device: Device, progress: Progress) -> list[Finding]:
+    """A finding for each check of training that fails."""
+    target = device.torch_device
+    checks: list[tuple[str, Callable[[], object]]] = [
+        ("unknown", partial(check_class_names, config, dataset.classes)),
+        ("unknown", partial(load_impostors, config.unknown, config.data, progress, target)),
+        *((("tensorboard", require_tensorboard),) if config.train.tensorboard else ()),
+        *((("sync_batchnorm", partial(require_cuda, device)),) if config.train.sync_batchnorm else ()),
+        *(
+            ("store", partial(store_of, name, len(dataset.splits[name]), config.data, target))
+            for name in ("train", "val")
+            if name in dataset.splits
+        ),
+    ]
+    findings = []
+    for kind, check in checks:
+        try:
+            check()
+        except FaceclsError as error:
+            findings.append(_error_finding(kind, error))
+    return findings
 
 
 def _index_dataset(config: Config, progress: Progress) -> tuple[DatasetIndex, list[Finding]]:
@@ -101,7 +127,7 @@ def _dry_run(
     return dry_run
 
 
-def _error_finding(kind: str, error: DataError) -> Finding:
+def _error_finding(kind: str, error: FaceclsError) -> Finding:
     items = tuple(Item((), problem) for problem in error.problems)
     return Finding(kind, "error", "training cannot start: " + error.problems[0], error.hint or "see the list", items)
 

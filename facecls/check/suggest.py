@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from facecls.config.schema import UNKNOWN
-from facecls.data.dataset import require_two_classes
+from facecls.data.dataset import check_nesting, require_two_classes
 from facecls.data.listing import Paths, split_folders
 from facecls.errors import ImageError
 from facecls.faces.decode import open_image
@@ -41,6 +41,7 @@ def summarise_folder(root: Path) -> FolderSummary:
     from facecls.data.folder import FaceFolder
 
     train = FaceFolder(splits.get("train", root))
+    check_nesting(train.image_list, train.classes)
     require_two_classes(train.classes, root)
     counts = np.bincount(train.image_list.labels, minlength=len(train.classes)).tolist()
     return FolderSummary(root, train.classes, counts, _median_side(train.image_list.paths), "val" in splits)

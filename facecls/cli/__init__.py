@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from facecls.cli import data, evaluate, models, predict, train
+from facecls.cli.options import ConfigCommand
 from facecls.errors import FaceclsError
 
 app = typer.Typer(
@@ -40,9 +41,9 @@ def _options(
 
 
 app.command()(data.init)
-app.command()(data.check)
-app.command()(train.train)
-app.command("cross-validate")(train.cross_validate)
+app.command(cls=ConfigCommand)(data.check)
+app.command(cls=ConfigCommand)(train.train)
+app.command("cross-validate", cls=ConfigCommand)(train.cross_validate)
 app.command("eval")(evaluate.eval_)
 app.command()(evaluate.report)
 app.command()(predict.predict)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from facecls.cli.options import ConfigFile, Format, Set
+from facecls.cli.options import ConfigDevice, ConfigFile, Format, Set, overrides_of
 
 
 def check(
@@ -15,6 +15,7 @@ def check(
     csv: Annotated[Path | None, typer.Option(help="Also write the images of every finding to this CSV file.")] = None,
     html: Annotated[Path | None, typer.Option(help="Also write the findings with thumbnails to this HTML file.")] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if a finding is an error.")] = False,
+    device: ConfigDevice = None,
 ) -> None:
     """Check config, data and model before training.
 
@@ -22,7 +23,7 @@ def check(
     """
     from facecls.config.load import load_config
 
-    settings = load_config(config, set_ or ())
+    settings = load_config(config, overrides_of(set_, device))
 
     from facecls.check.check import check_config
     from facecls.check.output import check_csv_output, print_check, to_json, write_csv
@@ -55,6 +56,10 @@ def init(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Config file to write; default: FOLDER.yaml.")] = None,
 ) -> None:
     """Write a config that suits a folder of images."""
+    from facecls.data.listing import require_folder
+
+    require_folder(folder)  # before the imports below, which take seconds
+
     from facecls.check.suggest import suggest_config, summarise_folder
     from facecls.errors import ConfigError
     from facecls.files import write_atomic

@@ -11,10 +11,10 @@ from typing import Annotated
 
 import typer
 
-from facecls.cli.options import ConfigFile, Format, Out, Resume, Set
+from facecls.cli.options import ConfigDevice, ConfigFile, Format, Out, Resume, Set, overrides_of
 
 
-def train(config: ConfigFile, set_: Set = None, out: Out = None, resume: Resume = False) -> None:
+def train(config: ConfigFile, set_: Set = None, out: Out = None, resume: Resume = False, device: ConfigDevice = None) -> None:
     """Train a classifier and save it as best.pt.
 
     Ctrl-C saves and prints the command that resumes. With --out, --resume starts anew if there is no last.pt.
@@ -23,13 +23,14 @@ def train(config: ConfigFile, set_: Set = None, out: Out = None, resume: Resume 
     from facecls.progress import Progress
     from facecls.run import new_run, newest_run
 
-    settings = load_config(config, set_ or ())
+    overrides = overrides_of(set_, device)
+    settings = load_config(config, overrides)
     run = newest_run(config) if resume and out is None else new_run(out, config)
 
     from facecls.training.train import train as train_run
 
     progress = Progress()
-    with _resumable(["train", str(config)], set_, run.folder, run.last):
+    with _resumable(["train", str(config)], overrides, run.folder, run.last):
         result = train_run(settings, run, progress, resume=resume)
     if result is None:  # ranks > 0
         return
@@ -77,7 +78,7 @@ def cross_validate(
     if path.exists():
         check_page_output(path)  # before hours of training
     command = ["cross-validate", str(config), "--folds", str(folds)]
-    with _resumable(command, set_, folder, folder):
+    with _resumable(command, set_ or [], folder, folder):
         validation = evaluate_folds(train_folds(settings, folds, folder, progress, resume=resume), device, progress)
     write_page(path, render_cross_validation(validation, settings, device, folder.resolve().name))
     if format_ == "json":
@@ -91,7 +92,7 @@ def cross_validate(
 
 
 @contextmanager
-def _resumable(command: list[str], set_: list[str] | None, out: Path, saved: Path) -> Iterator[None]:
+def _resumable(command: list[str], overrides: list[str], out: Path, saved: Path) -> Iterator[None]:
     """Exits with 128 + the signal's number on an interrupt, and prints the command that resumes if `saved` exists."""
     from facecls.progress import Progress
     from facecls.training.signals import Interrupted
@@ -100,7 +101,7 @@ def _resumable(command: list[str], set_: list[str] | None, out: Path, saved: Pat
         yield
     except (Interrupted, KeyboardInterrupt) as error:
         if saved.exists() and os.environ.get("RANK", "0") == "0":  # under torchrun only rank 0 prints
-            overrides = [argument for override in set_ or () for argument in ("--set", override)]
-            line = shlex.join(["facecls", *command, *overrides, "--out", str(out), "--resume"])
+            sets = [argument for override in overrides for argument in ("--set", override)]
+            line = shlex.join(["facecls", *command, *sets, "--out", str(out), "--resume"])
             Progress().note(f"\ninterrupted; saved in {saved}. Resume with:\n\n    {line}")
         raise typer.Exit(128 + getattr(error, "signal", signal.SIGINT)) from None

@@ -1,6 +1,7 @@
 """Reads a config from YAML and `--set`, and reports all mistakes together with their lines."""
 
 import difflib
+import pkgutil
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from facecls.config.schema import Config, Section
+from facecls.config.schema import Config, ModelConfig, Section
 from facecls.config.yaml import INIT_HINT, Document, Key, parse_value, read_document
 from facecls.errors import ConfigError
 
@@ -41,9 +42,29 @@ def load_config(path: Path, overrides: Iterable[str] = ()) -> Config:
             problem, hint = _explain(mistake)
             problems.append(_origin(tuple(str(part) for part in mistake["loc"]), origins, path) + problem)
             hints += [hint] if hint and hint not in hints else []
+    name, hint = _unknown_model(document.values)
+    if hint:
+        problems.append(f"{_origin(('model', 'name'), origins, path)}model.name: `{name}` is not a model")
+        hints.append(hint)
     if problems:
         raise ConfigError(*problems, hint="\n".join(hints) or "`facecls config schema` prints the type and range of every key")
     return config
+
+
+def keys_named(name: str) -> list[str]:
+    """The dotted keys of the config whose last part, or the whole, is `name`."""
+    keys = [f"{section}.{key}" for section in Config.model_fields for key in _section_keys(section)]
+    keys += [key for key in Config.model_fields if not _section_keys(key)]
+    return [key for key in keys if name in (key, key.rpartition(".")[2])]
+
+
+def _unknown_model(values: dict[str, Any]) -> tuple[str, str]:
+    """The name of the model and the hint if it is not registered; empty if it is, or if the library tells."""
+    section = values.get("model")
+    name = section.get("name") if isinstance(section, dict) else None
+    if not isinstance(name, str) or name == ModelConfig.model_fields["name"].default:
+        return "", ""
+    return name, pkgutil.resolve_name("facecls.models:unknown_name_hint")(name)  # imports torch
 
 
 def _parse_override(text: str) -> tuple[Key, Any]:

@@ -48,6 +48,10 @@ class Section(BaseModel):
 
 class DataConfig(Section):
     root: Path = Field(description="folder of images: CLASS/file, or {train,val,test}/CLASS/file")
+    subfolders: Literal["error", "pool"] = Field(
+        "error",
+        description="if every class folder holds only folders: an error, or (pool) all images below it are of its class",
+    )
     image_size: int = Field(112, ge=16, le=1024, description="side of the square model input, pixels")
     crop: float = Field(1.0, gt=0, le=1, description="share of each side that the central crop keeps, in (0, 1]")
     fit: Literal["crop", "pad", "stretch"] = Field("crop", description="how a non-square image is made square")

@@ -50,6 +50,8 @@ def _index_folders(data: DataConfig, split: SplitConfig, progress_bar: ProgressB
     folders = split_folders(data.root)
     train = FaceFolder(folders.get("train", data.root))
     classes = tuple(train.classes)
+    if data.subfolders == "error":
+        check_nesting(train.image_list, classes)
     require_two_classes(classes, data.root)
     _check_split_keys(folders, split, data.root)
     splits = {"train": train.image_list}
@@ -120,6 +122,20 @@ def require_two_classes(classes: Sequence[str], where: Path) -> None:
         raise DataError(
             f"{where}: has only one class (`{classes[0]}`), a classifier needs at least two",
             hint="put the images of each class into its own folder",
+        )
+
+
+def check_nesting(image_list: ImageList, classes: Sequence[str]) -> None:
+    """Raises DataError if no class folder holds an image directly: they may be groups of classes (`groupA/s1/1.jpg`)."""
+    # The images of a folder are listed before those of its subfolders.
+    firsts = [image_list.paths.name(index) for index in np.searchsorted(image_list.labels, np.arange(len(classes))).tolist()]
+    if all(name.count("/") > 1 for name in firsts):
+        root = image_list.paths.root
+        folders = name_list(name.rpartition("/")[0] for name in firsts)
+        raise DataError(
+            f"{root}: its folders hold only folders, which hold the images ({folders})",
+            hint=f"if the inner folders are the classes, move them into {root}; "
+            f"if the outer ones ({name_list(classes)}) are, set `data.subfolders: pool`",
         )
 
 

@@ -14,13 +14,18 @@ from numpy.typing import NDArray
 
 from facecls.errors import DataError
 from facecls.faces.decode import SUFFIXES
+from facecls.text import name_list
 
 Indices = NDArray[np.int64]
 Labels = NDArray[np.int32]  # class numbers
 
 SPLITS = ("train", "val", "test")
-SPLIT_FOLDERS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
-"""The names that split folders may have, and their splits."""
+SPLIT_FOLDERS = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation"), "val"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+"""The names that split folders may have, in any case, and their splits."""
 
 _SYSTEM = {b"__MACOSX", b"@eaDir", b"lost+found", b"$RECYCLE.BIN", b"System Volume Information", b"Thumbs.db", b"desktop.ini"}
 _SUFFIXES = frozenset(suffix.encode() for suffix in SUFFIXES)
@@ -221,15 +226,39 @@ def require_folder(folder: Path, hint: str | None = None) -> Path:
 
 
 def split_folders(root: Path) -> dict[str, Path]:
-    """The split folders of `root` by split; empty if `root` has no `train` folder (`test` may be the name of a class).
+    """The split folders of `root` by split; empty if its folders are classes, one of which may be called `val` or `test`.
 
-    Raises DataError if `root` is not a folder or has two folders for one split (`val` and `valid`).
+    Raises DataError if `root` is not a folder, has two folders for one split (`val` and `valid`), split folders but none for
+    `train`, or split folders beside other folders of images.
     """
-    require_folder(root)
     found: dict[str, Path] = {}
-    for name, split in SPLIT_FOLDERS.items():
-        if (root / name).is_dir():
-            if split in found:
-                raise DataError(f"{root}: has both `{found[split].name}` and `{name}`", hint="keep one of them")
+    others = []
+    for name in class_folders(require_folder(root), Counter()):
+        split = SPLIT_FOLDERS.get(name.lower())
+        if split is None:
+            others.append(name)
+        elif split in found:
+            raise DataError(f"{root}: has both `{found[split].name}` and `{name}`", hint="keep one of them")
+        else:
             found[split] = root / name
-    return found if "train" in found else {}
+    if "train" not in found and len(found) < 2 and (others or not found):
+        return {}
+    names = name_list(path.name for path in found.values())
+    if "train" not in found:
+        raise DataError(
+            f"{root}: has no `train` folder, but {names}",
+            hint=f"move the images to train on into {root / 'train'}; if all folders are classes, rename these",
+        )
+    others = [name for name in others if next(images_below(root, name, Counter()), None) is not None]
+    if others:
+        raise DataError(
+            f"{root}: has split folders ({names}) and other folders of images ({name_list(others)})",
+            hint=f"move the other folders elsewhere, or set `data.root` to {found['train']}; "
+            "if all folders are classes, rename the first",
+        )
+    return found
+
+
+def has_train_folder(root: Path) -> bool:
+    """Whether a folder in `root` has a name of the split `train`."""
+    return any(SPLIT_FOLDERS.get(name.lower()) == "train" for name in class_folders(root, Counter()))

@@ -51,7 +51,7 @@ def load_split(
     DataError if no image of a class of `train`, or no image of another split, can be read.
     """
     geometry = Geometry(data.image_size, data.crop, data.fit)
-    kind, notes = _choose_store(name, len(image_list), geometry, data, device)
+    kind, notes = store_of(name, len(image_list), data, device)
     with progress_bar(total=len(image_list), desc=f"reading {name}", unit="image") as bar:
         faces: Store
         errors: ReadErrors
@@ -84,10 +84,9 @@ def load_split(
     return LoadedSplit(name, image_list, faces, skipped, skipped_classes, notes)
 
 
-def _choose_store(
-    name: str, count: int, geometry: Geometry, data: DataConfig, device: torch.device
-) -> tuple[StoreKind, tuple[str, ...]]:
-    needed = count * float(np.prod(face_shape(geometry)))
+def store_of(name: str, count: int, data: DataConfig, device: torch.device) -> tuple[StoreKind, tuple[str, ...]]:
+    """The store of a split of `count` images, and notes for the user; raises DataError if `data.store` is too small."""
+    needed = count * float(np.prod(face_shape(Geometry(data.image_size, data.crop, data.fit))))
     available = measure_available(data.cache_dir, device)
     if data.store != "auto":
         require_space(data.store, needed, available)

@@ -4,7 +4,7 @@ import csv
 import io
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from io import FileIO
 from pathlib import Path
@@ -20,9 +20,10 @@ RowFormat = Literal["table", "json", "jsonl", "csv"]
 _HINT = "choose another file with --output"
 
 
-def write_predictions(predictions: Iterable[Prediction], form: RowFormat, top_k: int, file: TextIO) -> None:
+def write_predictions(predictions: Iterable[Prediction], form: RowFormat, top_k: int, fingerprint: str, file: TextIO) -> None:
     """Writes one row per image, each as soon as it is computed; `json` is one list, written at the end.
 
+    `fingerprint` is the column `checkpoint` of CSV.
     Non-ASCII characters are escaped in JSON, because file names may not be valid Unicode.
     """
     if form == "json":
@@ -32,7 +33,7 @@ def write_predictions(predictions: Iterable[Prediction], form: RowFormat, top_k:
         file.write(csv_line(_csv_columns(top_k)))
     for prediction in predictions:
         if form == "csv":
-            file.write(_csv_row(prediction, top_k))
+            file.write(_csv_row(prediction, top_k, fingerprint))
         else:
             print(json.dumps(asdict(prediction)) if form == "jsonl" else _table_row(prediction), file=file)
         file.flush()
@@ -46,17 +47,14 @@ def _table_row(prediction: Prediction) -> str:
 
 def _csv_columns(top_k: int) -> list[str]:
     further = [f"{column}_{rank}" for rank in range(2, top_k + 1) for column in ("label", "probability")]
-    return ["path", "label", "probability", "nearest", *further, "error"]
+    return ["path", "label", "probability", "nearest", *further, "error", "checkpoint"]
 
 
-def _csv_row(prediction: Prediction, top_k: int) -> str:
+def _csv_row(prediction: Prediction, top_k: int, fingerprint: str) -> str:
     further = [value for pair in prediction.top[1:] for value in pair]
     blank = [None] * (2 * (top_k - 1) - len(further))
     first = [prediction.path, prediction.label, prediction.probability, prediction.nearest]
-    return csv_line([*first, *further, *blank, prediction.error])
-
-
-_NEAREST = _csv_columns(top_k=1).index("nearest")
+    return csv_line([*first, *further, *blank, prediction.error, fingerprint])
 
 
 class PredictionFile:
@@ -65,23 +63,24 @@ class PredictionFile:
     If an image has several rows, the last one is valid.
     """
 
-    def __init__(self, path: Path, top_k: int, classes: Sequence[str]) -> None:
+    def __init__(self, path: Path, top_k: int, fingerprint: str) -> None:
         """Opens or creates the file; removes an incomplete last row.
 
-        Raises RunError if the file has other columns, holds a class that is not in `classes`, or cannot be read or written.
+        Raises RunError if the file has other columns or rows of another `fingerprint`, or cannot be read or written.
         """
         self.path = path
         self.top_k = top_k
+        self.fingerprint = fingerprint
         self.done: set[str] = set()  # paths of the images that are classified
         self.appended = 0  # rows since the file was opened
         self._errors: dict[str, str] = {}  # path to reason, of the images that could not be read
         try:
-            for row in filter(None, self._open(classes)):
-                self._count_row(row[0], row[-1])  # the last column is `error`
+            for row in self._open():
+                self._count_row(row[0], row[-2])  # the last columns are `error` and `checkpoint`
         except OSError as error:
             raise self._not_written(error) from None
 
-    def _open(self, classes: Sequence[str]) -> list[list[str]]:
+    def _open(self) -> list[list[str]]:
         """Returns the complete rows below the header."""
         columns = _csv_columns(self.top_k)
         header = csv_line(columns).encode()
@@ -95,11 +94,13 @@ class PredictionFile:
                 f"{self.path}: is not a CSV file of predictions, or has other columns",
                 hint=f"its first line should be `{','.join(columns)}`; {_HINT}",
             )
-        foreign = {row[_NEAREST] for row in rows[1:] if len(row) > _NEAREST} - {"", *classes}
+        rows = rows[:1] + [row for row in rows[1:] if row]
+        foreign = {row[-1] if len(row) == len(columns) else "" for row in rows[1:]} - {self.fingerprint}
         if foreign:
             raise RunError(
-                f"{self.path}: holds predictions of another classifier: `{min(foreign)}` is not a class of this one",
-                hint=f"{_HINT}, or the checkpoint it was written with by --checkpoint",
+                f"{self.path}: holds predictions of another checkpoint or with other options: its column `checkpoint` has "
+                f"`{min(foreign)}`, this one is `{self.fingerprint}`",
+                hint=f"{_HINT}, or the checkpoint and options that it was written with",
             )
         if not rows:
             self.path.write_bytes(header)
@@ -124,7 +125,7 @@ class PredictionFile:
         with file:
             for prediction in predictions:
                 if prediction.error is None or prediction.error != self._errors.get(prediction.path):
-                    self._write(file, _csv_row(prediction, self.top_k))
+                    self._write(file, _csv_row(prediction, self.top_k, self.fingerprint))
                     self._count_row(prediction.path, prediction.error)
                     self.appended += 1
                 yield prediction

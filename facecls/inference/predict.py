@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import islice
 from typing import TypeAlias
 
@@ -49,6 +50,7 @@ class Predictor:
     """
 
     def __init__(self, checkpoint: Checkpoint, device: Device, *, unknown: bool = True, mirrored: bool = False) -> None:
+        self._checkpoint = checkpoint
         self.name = checkpoint.model.name
         self.classes = checkpoint.classes
         self.geometry: Geometry = checkpoint.geometry
@@ -58,6 +60,12 @@ class Predictor:
         calibration = checkpoint.calibration_for(mirrored=mirrored)
         self.calibration = calibration if unknown else replace(calibration, threshold=None)
         self.mirrored = mirrored
+        self._unknown = unknown
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A short hash of the checkpoint and the options, without device and precision: they change only digits."""
+        return self._checkpoint.fingerprint(self._unknown, self.mirrored)
 
     def predict(self, paths: Sequence[str], top_k: int = 1) -> Iterator[Prediction]:
         """Yields a prediction for each image, in order, with its `top_k` most probable classes."""

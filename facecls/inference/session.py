@@ -39,7 +39,7 @@ def predict_images(predictor: Predictor, options: PredictOptions, progress: Prog
     otherwise it is raised again, after a message with the number of images in the output file.
     """
     _check_folders(options)
-    file = None if options.output is None else PredictionFile(options.output, options.top_k, predictor.classes)
+    file = None if options.output is None else PredictionFile(options.output, options.top_k, predictor.fingerprint)
     chunks, total = _chunks(options, file.done if file else set())
     unreadable = 0
 
@@ -60,9 +60,10 @@ def predict_images(predictor: Predictor, options: PredictOptions, progress: Prog
     start, count_before = time.perf_counter(), 0 if file is None else file.image_count
     try:
         if file is None:
+            fingerprint = predictor.fingerprint if options.form == "csv" else ""
             if not sys.stdout.isatty():  # on a terminal the rows themselves show the progress
                 predictions = progress.follow(predictions, total=total, unit="image", desc="classified")
-            write_predictions(predictions, options.form, options.top_k, sys.stdout)
+            write_predictions(predictions, options.form, options.top_k, fingerprint, sys.stdout)
             return unreadable
         for _ in progress.follow(file.append(predictions), total=total, unit="image", desc="classified"):
             pass
@@ -71,7 +72,7 @@ def predict_images(predictor: Predictor, options: PredictOptions, progress: Prog
             return unreadable
         if file is not None:
             # The file is read again: the interruption may fall between writing a row and counting it.
-            saved = PredictionFile(file.path, options.top_k, predictor.classes).image_count
+            saved = PredictionFile(file.path, options.top_k, predictor.fingerprint).image_count
             progress.note(f"interrupted; {plural(saved, 'image')} saved in {file.path}. Run the same command to continue")
         raise
     seconds = time.perf_counter() - start

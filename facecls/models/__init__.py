@@ -60,18 +60,26 @@ class _SkipMetaInitialisation(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def _find(name: str) -> Builder:
-    if name in MODELS:
-        return MODELS[name]
+def unknown_name_hint(name: str) -> str:
+    """What to use instead of a model that is not in the registry; empty if it is, or is of one of the libraries."""
     library, slash, inner = name.partition("/")
-    if slash and library in LIBRARIES:
-        from facecls.models import zoo  # imports torchvision, which takes longer than loading a resnet18
-
-        return zoo.find(library, inner)
+    if name in MODELS or (slash and library in LIBRARIES):
+        return ""
     if slash:
         nearest = [f"{near}/{inner}" for near in difflib.get_close_matches(library.lower(), LIBRARIES, n=1)]
     else:
         nearest = difflib.get_close_matches(name.lower(), MODELS, n=1)
     names = name_list([*MODELS, *(f"{library}/NAME" for library in LIBRARIES)])
-    hint = f"did you mean `{nearest[0]}`?" if nearest else f"the models are {names}"
-    raise ModelError(f"model.name: `{name}` is not a model", hint=hint)
+    return f"did you mean `{nearest[0]}`?" if nearest else f"the models are {names}"
+
+
+def _find(name: str) -> Builder:
+    hint = unknown_name_hint(name)
+    if hint:
+        raise ModelError(f"model.name: `{name}` is not a model", hint=hint)
+    if name in MODELS:
+        return MODELS[name]
+    from facecls.models import zoo  # imports torchvision, which takes longer than loading a resnet18
+
+    library, _, inner = name.partition("/")
+    return zoo.find(library, inner)

@@ -6,6 +6,7 @@ from facecls.checkpoint import read_plain
 from facecls.config.schema import Config, UnknownConfig, flatten
 from facecls.errors import CheckpointError, RunError
 from facecls.run import EpochMetrics, Run
+from facecls.text import name_list
 from facecls.training.state import TrainingState
 
 MAY_CHANGE = {
@@ -23,7 +24,7 @@ MAY_CHANGE = {
 def prepare(run: Run, config: Config, resume: bool) -> list[str]:
     """Checks that training into the run directory overwrites nothing, and returns notes for the user.
 
-    Raises RunError if the directory holds a run that is not to be resumed, or files of the user's with the names of a run's,
+    Raises RunError if the directory holds a run that is not to be resumed, or files of the user's and no run,
     and if a config key that may not change has changed.
     """
     if not (resume and run.last.exists()):
@@ -48,10 +49,14 @@ def prepare(run: Run, config: Config, resume: bool) -> list[str]:
 
 
 def _check_no_other_files(run: Run) -> None:
-    if not (run.begun or run.environment.exists()):  # the first file that a run writes
-        for path in (run.config, run.split):
-            if path.exists():
-                raise RunError(f"{path}: exists already and is not from a run", hint="name another directory with --out")
+    if run.begun or run.environment.exists():  # the first file that a run writes
+        return
+    # TensorBoard's file is created before it.
+    names = (path.name for path in run.folder.iterdir() if not path.name.startswith((".", "events.out.tfevents")))
+    if others := sorted(names):
+        raise RunError(
+            f"{run.folder}: is not empty and not a run ({name_list(others)})", hint="name a new directory with --out"
+        )
 
 
 def load(run: Run, config: Config, state: TrainingState) -> None:

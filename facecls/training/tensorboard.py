@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from torch import Tensor
 
@@ -28,6 +28,17 @@ class NullTracker:
     def close(self) -> None: ...
 
 
+def require_tensorboard() -> Any:
+    """The class SummaryWriter; raises InstallError if tensorboard is not installed."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise InstallError(
+            "train.tensorboard: tensorboard is not installed", hint="`pip install 'facecls[tensorboard]'` adds it"
+        ) from error
+    return SummaryWriter
+
+
 class TensorBoardTracker:
     """Writes metrics as scalars and augmented images as a grid, into the run directory.
 
@@ -35,13 +46,7 @@ class TensorBoardTracker:
     """
 
     def __init__(self, folder: Path) -> None:
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError as error:
-            raise InstallError(
-                "train.tensorboard: tensorboard is not installed", hint="`pip install 'facecls[tensorboard]'` adds it"
-            ) from error
-        self._writer = SummaryWriter(str(folder))
+        self._writer = require_tensorboard()(str(folder))
 
     def epoch(self, row: EpochMetrics) -> None:
         for name, value in row.to_plain().items():

@@ -131,11 +131,7 @@ def _new_state(
         for note in load_pretrained(model, config.model, classes) if pretrained else ():
             progress.note(note)
         if config.train.sync_batchnorm:
-            if device.type != "cuda":
-                raise DeviceError(
-                    f"train.sync_batchnorm: needs CUDA devices, this is {device.torch_device}",
-                    hint="without it batch norm uses the images of each process: use 16 or more per process and step",
-                )
+            require_cuda(device)
             torch.nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]  # torch's stub
 
     if group.size > 1 and not config.train.sync_batchnorm:
@@ -146,6 +142,15 @@ def _new_state(
     state = build_state(config, len(classes), device, prepare)
     state.processes = group.size
     return state
+
+
+def require_cuda(device: Device) -> None:
+    """Raises DeviceError if `train.sync_batchnorm` cannot run on the device."""
+    if device.type != "cuda":
+        raise DeviceError(
+            f"train.sync_batchnorm: needs CUDA devices, this is {device.torch_device}",
+            hint="without it batch norm uses the images of each process: use 16 or more per process and step",
+        )
 
 
 def _writer(config: Config, run: Run, dataset: DatasetIndex) -> BackgroundWriter:

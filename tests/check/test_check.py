@@ -173,3 +173,41 @@ def test_a_class_called_unknown_is_an_error(facecls: Facecls, tiny: Tiny, faces:
     findings = json.loads(facecls("check", config, "--format", "json").out)["findings"]
     assert [each["severity"] for each in findings if each["kind"] == "unknown"] == ["error"]
     assert facecls("check", config, "--strict").code == 1
+
+
+def test_what_training_refuses_is_an_error(
+    facecls: Facecls, tiny: Tiny, faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    monkeypatch.setattr("facecls.data.stores.choose.available_memory", lambda: 100_000.0)
+    few = tmp_path / "few"
+    few.mkdir()
+    shutil.copy(next(faces.rglob("*.jpg")), few)
+    config = tiny(
+        data={"store": "memory"},
+        train={"tensorboard": True, "sync_batchnorm": True},
+        unknown={"strangers": str(few)},
+    )
+    found = json.loads(facecls("check", config, "--format", "json").out)["findings"]
+    errors = {each["kind"]: (each["severity"], each["message"]) for each in found}
+    assert errors == {
+        "unknown": (
+            "error",
+            "training cannot start: unknown.target_false_accept: a rate of 0.05 needs at least 19 images of unknown people, "
+            "there is 1",
+        ),
+        "tensorboard": ("error", "training cannot start: train.tensorboard: tensorboard is not installed"),
+        "sync_batchnorm": ("error", "training cannot start: train.sync_batchnorm: needs CUDA devices, this is cpu"),
+        "store": (
+            "error",
+            "training cannot start: data.store: `memory`: images take 0.1 MB, but only 0.1 MB of memory are free",
+        ),
+    }
+    assert facecls("check", config, "--strict").code == 1
+
+
+def test_missing_images_of_unknown_people_are_an_error(facecls: Facecls, tiny: Tiny, tmp_path: Path) -> None:
+    config = tiny(unknown={"strangers": str(tmp_path / "gone")})
+    (finding,) = json.loads(facecls("check", config, "--format", "json").out)["findings"]
+    assert (finding["kind"], finding["severity"]) == ("unknown", "error")
+    assert finding["message"] == f"training cannot start: {tmp_path / 'gone'}: no such folder"

@@ -10,7 +10,7 @@ from PIL import Image
 from facecls.check.suggest import FolderSummary, suggest_config
 from facecls.config.load import load_config
 from facecls.config.schema import AugmentConfig, Config
-from tests.conftest import Result
+from tests.conftest import Noise, Result
 
 Facecls = Callable[..., Result]
 
@@ -122,3 +122,16 @@ def test_any_folder_name_is_read_back(name: str, tmp_path: Path) -> None:
     path = tmp_path / "suggested.yaml"
     path.write_text(suggest_config(summary), encoding="utf-8")
     assert load_config(path).data.root == Path(name)
+
+
+def test_groups_of_classes_get_no_config(facecls: Facecls, noise: Noise, tmp_path: Path) -> None:
+    root = tmp_path / "groups"
+    noise(root / "groupA", s1=1, s2=1)
+    noise(root / "groupB", s3=1)
+    result = facecls("init", root, "--output", tmp_path / "groups.yaml")
+    assert result.err == (
+        f"error: {root}: its folders hold only folders, which hold the images (`groupA/s1`, `groupB/s3`)\n\n"
+        f"hint: if the inner folders are the classes, move them into {root}; "
+        "if the outer ones (`groupA`, `groupB`) are, set `data.subfolders: pool`\n"
+    )
+    assert not (tmp_path / "groups.yaml").exists()

@@ -159,6 +159,20 @@ def test_an_unknown_name_is_reported_with_the_allowed_ones_and_the_nearest(
     assert raised.value.hint == (hint or "`facecls config schema` prints the type and range of every key")
 
 
+def test_an_unknown_model_is_reported_together_with_other_mistakes(tmp_path: Path) -> None:
+    path = write(tmp_path, "data: {root: a}\nmodel: {name: resnet81}\nschedule: {name: cosin}\n")
+    with pytest.raises(ConfigError) as raised:
+        load_config(path)
+    assert raised.value.problems == (
+        f"{path}:3: schedule.name: input should be 'onecycle', 'cosine', 'step' or 'constant', got 'cosin'",
+        f"{path}:2: model.name: `resnet81` is not a model",
+    )
+    assert raised.value.hint == "did you mean `cosine`?\ndid you mean `resnet18`?"
+    with pytest.raises(ConfigError, match="`keras/vgg11` is not a model"):
+        load_config(path, ["schedule.name=cosine", "model.name=keras/vgg11"])
+    assert load_config(path, ["schedule.name=cosine", "model.name=timm/anything"]).model.name == "timm/anything"
+
+
 def test_a_registry_is_imported_only_for_a_value_that_is_not_the_default(tmp_path: Path) -> None:
     path = write(tmp_path, "data: {root: a}\nhead: {name: linear}\nschedule: {name: onecycle}\n")
     program = f"""

@@ -252,3 +252,23 @@ def test_near_duplicates_stay_together_unless_group_is_none(faces: Path, tmp_pat
 
     assert leaks(index(root, val=0.4)) == 0
     assert leaks(index(root, val=0.4, group="none")) > 0
+
+
+def test_groups_of_classes_are_an_error_unless_their_images_are_to_be_pooled(noise: Noise, tmp_path: Path) -> None:
+    root = tmp_path / "groups"
+    noise(root / "groupA", s1=4, s2=4)
+    noise(root / "groupB", s3=4)
+    assert data_error(lambda: index(root)) == (
+        (f"{root}: its folders hold only folders, which hold the images (`groupA/s1`, `groupB/s3`)",),
+        f"if the inner folders are the classes, move them into {root}; "
+        "if the outer ones (`groupA`, `groupB`) are, set `data.subfolders: pool`",
+    )
+    pooled = index_dataset(DataConfig(root=root, subfolders="pool"), SplitConfig())
+    assert pooled.classes == ("groupA", "groupB")
+
+
+def test_subfolders_of_a_class_are_no_error_if_another_class_holds_images(noise: Noise, tmp_path: Path) -> None:
+    root = tmp_path / "sessions"
+    noise(root / "ada", day1=4, day2=4)
+    noise(root, bob=8)
+    assert index(root).classes == ("ada", "bob")

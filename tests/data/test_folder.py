@@ -103,11 +103,11 @@ def test_all_empty_classes_are_listed(noise: Noise) -> None:
     assert data_error(lambda: FaceFolder(root)) == (problems, "add images or remove the folder: every folder is a class")
 
 
-def test_split_folders_may_have_any_of_their_names(noise: Noise) -> None:
-    root = noise(ada=1)
-    assert split_folders(root) == {}
+def test_split_folders_may_have_any_of_their_names(noise: Noise, tmp_path: Path) -> None:
+    assert split_folders(noise(ada=1)) == {}
+    root = tmp_path / "splits"
     for name in ("train", "valid", "test"):
-        (root / name).mkdir()
+        (root / name).mkdir(parents=True)
     assert split_folders(root) == {"train": root / "train", "val": root / "valid", "test": root / "test"}
     (root / "validation").mkdir()
     problem = f"{root}: has both `valid` and `validation`"
@@ -117,3 +117,38 @@ def test_split_folders_may_have_any_of_their_names(noise: Noise) -> None:
 def test_a_folder_called_test_is_a_class_if_there_is_no_train(noise: Noise) -> None:
     root = noise(ada=1, test=1)
     assert split_folders(root) == {} and FaceFolder(root).classes == ["ada", "test"]
+
+
+@pytest.mark.parametrize(
+    "names", [("Train", "Val", "Test"), ("TRAIN", "Valid", "TESTING"), ("Training", "Validation", "Testing")]
+)
+def test_split_folders_are_recognised_in_any_case(noise: Noise, tmp_path: Path, names: tuple[str, ...]) -> None:
+    root = tmp_path / "splits"
+    for name in names:
+        noise(root / name, ada=1, bob=1)
+    assert split_folders(root) == dict(zip(("train", "val", "test"), (root / name for name in names), strict=True))
+
+
+def test_split_folders_without_train_are_an_error(noise: Noise, tmp_path: Path) -> None:
+    root = tmp_path / "splits"
+    for name in ("Test", "val"):
+        noise(root / name, ada=1, bob=1)
+    problem = f"{root}: has no `train` folder, but `Test`, `val`"
+    hint = f"move the images to train on into {root / 'train'}; if all folders are classes, rename these"
+    assert data_error(lambda: split_folders(root)) == ((problem,), hint)
+    noise(root, ada=1)
+    assert data_error(lambda: split_folders(root)) == ((problem,), hint)
+
+
+def test_other_folders_of_images_beside_split_folders_are_an_error(noise: Noise, tmp_path: Path) -> None:
+    root = tmp_path / "splits"
+    noise(root / "Train", ada=1, bob=1)
+    (root / "labels").mkdir()
+    (root / "labels" / "ada.xml").touch()
+    assert split_folders(root) == {"train": root / "Train"}
+    noise(root, cyd=1)
+    assert data_error(lambda: split_folders(root)) == (
+        (f"{root}: has split folders (`Train`) and other folders of images (`cyd`)",),
+        f"move the other folders elsewhere, or set `data.root` to {root / 'Train'}; "
+        "if all folders are classes, rename the first",
+    )

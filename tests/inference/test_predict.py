@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -138,15 +139,15 @@ def test_an_image_whose_row_is_incomplete_is_classified_again(
     assert last == rows[2] and len(again) == 3
 
 
-@pytest.mark.parametrize("removed", [30, 27, 12])  # bytes: the last row ends inside its quoted name or after it
+@pytest.mark.parametrize("removed", [33, 30, 15])  # bytes: the last row ends inside its quoted name or after it
 def test_an_incomplete_row_is_removed_even_if_file_names_contain_line_breaks(tmp_path: Path, removed: int) -> None:
     file = tmp_path / "predictions.csv"
     predictions = [Prediction(path, "ada", 0.5, nearest="ada") for path in ("one\n.jpg", "an\rother.jpg", 'last "\n one.jpg')]
-    list(PredictionFile(file, 1, ["ada"]).append(predictions))
+    list(PredictionFile(file, 1, "f0").append(predictions))
     whole = file.read_bytes()
     before = whole[: whole.index(b'"last')]
     file.write_bytes(whole[: len(whole) - removed])
-    again = PredictionFile(file, 1, ["ada"])
+    again = PredictionFile(file, 1, "f0")
     assert again.done == {"one\n.jpg", "an\rother.jpg"} and file.read_bytes() == before
     list(again.append(predictions[2:]))
     assert file.read_bytes() == whole
@@ -159,26 +160,51 @@ def test_another_csv_file_is_refused_and_not_changed(facecls: Facecls, trained: 
     result = facecls("predict", *first_images(faces, 1), "--checkpoint", trained, "--output", file)
     assert result.err == (
         f"error: {file}: is not a CSV file of predictions, or has other columns\n\n"
-        "hint: its first line should be `path,label,probability,nearest,error`; choose another file with --output\n"
+        "hint: its first line should be `path,label,probability,nearest,error,checkpoint`; choose another file with --output\n"
     )
     assert file.read_text() == "name,age\nada,36\n"
 
 
-def test_a_file_of_another_classifier_is_refused_and_not_changed(
-    facecls: Facecls, trained: Path, faces: Path, tmp_path: Path
+@pytest.mark.parametrize("others", [["--tta", "flip"], ["--no-unknown"], "another checkpoint", "a row by hand"])
+def test_a_file_of_another_checkpoint_or_with_other_options_is_refused_and_not_changed(
+    facecls: Facecls, trained: Path, faces: Path, tmp_path: Path, others: str | list[str]
 ) -> None:
-    file = tmp_path / "predictions.csv"
+    file, other = tmp_path / "predictions.csv", tmp_path / "other.pt"
     facecls("predict", *first_images(faces, 1), "--checkpoint", trained, "--output", file)
-    with file.open("a") as rows:
-        rows.write("photo.jpg,unknown,0.5,zoe,\n")
+    (row,) = read_rows(file)
+    checkpoint, found, arguments = trained, row["checkpoint"], others if isinstance(others, list) else []
+    if others == "another checkpoint":
+        plain = torch.load(trained / "best.pt")
+        name = max(plain["weights"])
+        plain["weights"][name] = plain["weights"][name] + 1
+        torch.save(plain, other)
+        checkpoint = other
+    elif others == "a row by hand":
+        with file.open("a") as rows:
+            rows.write("photo.jpg,unknown,0.5,zoe,,0123\n")
+        found = "0123"
     before = file.read_bytes()
-    result = facecls("predict", *first_images(faces, 3), "--checkpoint", trained, "--output", file)
+    result = facecls("predict", *first_images(faces, 3), "--checkpoint", checkpoint, "--output", file, *arguments)
     assert result.code == 1
-    assert result.err == (
-        f"error: {file}: holds predictions of another classifier: `zoe` is not a class of this one\n\n"
-        "hint: choose another file with --output, or the checkpoint it was written with by --checkpoint\n"
+    error = (
+        f"error: {file}: holds predictions of another checkpoint or with other options: its column `checkpoint` has `{found}`"
+    )
+    assert error in result.err
+    assert result.err.endswith(
+        "\n\nhint: choose another file with --output, or the checkpoint and options that it was written with\n"
     )
     assert file.read_bytes() == before
+
+
+def test_the_fingerprint_depends_on_the_checkpoint_only(facecls: Facecls, trained: Path, faces: Path, tmp_path: Path) -> None:
+    plain = torch.load(trained / "best.pt")
+    torch.save(plain | {"training": None}, tmp_path / "copy.pt")
+    found = set()
+    for checkpoint in (trained, trained / "best.pt", tmp_path / "copy.pt"):
+        out = facecls("predict", *first_images(faces, 1), "--checkpoint", checkpoint, "--format", "csv").out
+        found |= {row["checkpoint"] for row in csv.DictReader(out.splitlines())}
+    (fingerprint,) = found
+    assert re.fullmatch("[0-9a-f]{12}", fingerprint)
 
 
 def wait_until(condition: Callable[[], Any]) -> None:
@@ -377,7 +403,7 @@ def test_watch_skips_done_images_until_they_change(tmp_path: Path) -> None:
 
 def test_a_full_disk_is_reported_and_the_complete_rows_count(tmp_path: Path) -> None:
     file = tmp_path / "predictions.csv"
-    predictions = PredictionFile(file, top_k=1, classes=())
+    predictions = PredictionFile(file, top_k=1, fingerprint="f0")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (file.stat().st_size + 20, before[1]))  # ends within the second row
     try:
@@ -387,7 +413,7 @@ def test_a_full_disk_is_reported_and_the_complete_rows_count(tmp_path: Path) -> 
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert str(caught.value) == f"{file}: cannot be written: File too large"
     assert caught.value.hint == "choose another file with --output"
-    assert PredictionFile(file, top_k=1, classes=()).done == {"a.jpg"}
+    assert PredictionFile(file, top_k=1, fingerprint="f0").done == {"a.jpg"}
 
 
 @pytest.mark.parametrize("text", ["a,b\n1,2", "a,b", "path,labels\n", "notes"])

@@ -15,18 +15,18 @@ Facecls = Callable[..., Result]
 Tiny = Callable[..., Path]
 
 
-@pytest.mark.parametrize("name", ["config.yaml", "split.csv"])
-def test_the_users_own_files_are_not_written_over(facecls: Facecls, tiny: Tiny, tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize("name", ["config.yaml", "split.csv", "notes.txt"])
+def test_a_folder_of_the_users_own_files_is_refused(facecls: Facecls, tiny: Tiny, tmp_path: Path, name: str) -> None:
     mine = tmp_path / "mine"
     mine.mkdir()
     (mine / name).write_text("# by hand\n")
     result = facecls("train", tiny(), "--out", mine)
     assert result.code == 1
     assert result.err.endswith(
-        f"error: {mine / name}: exists already and is not from a run\n\nhint: name another directory with --out\n"
+        f"error: {mine}: is not empty and not a run (`{name}`)\n\nhint: name a new directory with --out\n"
     )
     assert (mine / name).read_text() == "# by hand\n"
-    assert not (mine / "environment.json").exists()
+    assert {path.name for path in mine.iterdir()} == {name, ".lock"}
 
 
 def test_the_images_folder_is_no_runs(facecls: Facecls, tiny: Tiny, faces: Path) -> None:
@@ -106,11 +106,11 @@ def test_a_run_goes_on_with_all_its_images(facecls: Facecls, tiny: Tiny, faces: 
     assert evaluation.code == 1 and f"skipped: {gone}: no such file" in evaluation.out
 
 
-def test_a_folder_that_holds_more_is_left(facecls: Facecls, tiny: Tiny, tmp_path: Path) -> None:
+def test_hidden_files_do_not_make_a_folder_the_users(facecls: Facecls, tiny: Tiny, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "notes.txt").write_text("mine")
-    facecls("train", tiny(), "--set", "model.pretrained=gone.pt", "--out", tmp_path / "run")
-    assert (tmp_path / "run" / "notes.txt").read_text() == "mine"
+    (tmp_path / "run" / ".gitkeep").write_text("mine")
+    assert facecls("train", tiny(train={"epochs": 1}), "--out", tmp_path / "run").code == 0
+    assert (tmp_path / "run" / ".gitkeep").read_text() == "mine"
 
 
 def test_one_that_has_ended_says_so(facecls: Facecls, tiny: Tiny, tmp_path: Path) -> None:

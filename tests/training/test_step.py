@@ -141,7 +141,7 @@ def test_batch_norm_of_one_face_is_an_error(tiny: Tiny, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("overrides", "error", "said"),
     [
-        (["model.name=resnet81"], ModelError, "model.name: `resnet81` is not a model"),
+        (["model.name=torchvision/resnet81"], ModelError, "model.name: `torchvision/resnet81` is not a model"),
         (["model.pretrained=nowhere.pt"], CheckpointError, "nowhere.pt: no such checkpoint"),
         (["model.name=mlp", "train.start_size=16"], ModelError, "train.start_size: `mlp` takes images of 32 pixels only"),
         (["train.tensorboard=true"], InstallError, "train.tensorboard: tensorboard is not installed"),
