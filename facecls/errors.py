@@ -1,6 +1,7 @@
 """The errors that a user can fix; the command line prints them without a traceback.
 
 FaceclsError
+    UsageError
     ConfigError
     DataError
         ImageError
@@ -16,6 +17,8 @@ FaceclsError
 class FaceclsError(Exception):
     """`problems`, one line each, are printed as `error:`; `hint` says what to do, is printed as `hint:` and may be empty."""
 
+    exit_code = 1
+
     def __init__(self, problem: str, *more: str, hint: str = "") -> None:
         super().__init__(problem, *more)
         self.problems = (problem, *more)
@@ -23,6 +26,12 @@ class FaceclsError(Exception):
 
     def __str__(self) -> str:
         return "\n".join(self.problems)
+
+
+class UsageError(FaceclsError):
+    """Raised for an unknown option."""
+
+    exit_code = 2
 
 
 class ConfigError(FaceclsError):

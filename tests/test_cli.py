@@ -196,13 +196,13 @@ def test_an_unknown_option_gets_the_config_key_of_its_name(
     facecls: Facecls, command: str, option: list[str], hint: str
 ) -> None:
     name = option[0].partition("=")[0]
-    assert error_of(facecls(command, "c.yaml", *option)) == f"error: no such option: {name}\n\nhint: {hint}\n"
+    result = facecls(command, "c.yaml", *option)
+    assert (result.code, result.err) == (2, f"error: no such option: {name}\n\nhint: {hint}\n")
 
 
 def test_an_unknown_option_near_another_is_told_its_name(facecls: Facecls) -> None:
-    assert error_of(facecls("train", "c.yaml", "--resum")).startswith(
-        "error: no such option: --resum\n\nhint: did you mean `--resume`"
-    )
+    result = facecls("train", "c.yaml", "--resum")
+    assert (result.code, result.err.startswith("error: no such option: --resum\n\nhint: did you mean `--resume`")) == (2, True)
 
 
 def test_train_and_check_take_a_device(facecls: Facecls, tiny: Tiny, tmp_path: Path) -> None:

@@ -75,6 +75,6 @@ def main() -> None:
             print(file=sys.stderr)
             for line in error.hint.splitlines():
                 print(f"hint: {line}" if line else "", file=sys.stderr)
-        sys.exit(1)
+        sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 import typer
 from typer.core import TyperCommand
 
-from facecls.errors import ConfigError
+from facecls.errors import UsageError
 
 ConfigFile = Annotated[Path, typer.Argument(help="YAML config file.")]
 Set = Annotated[
@@ -40,7 +40,7 @@ def overrides_of(set_: list[str] | None, device: str | None) -> list[str]:
 
 
 class ConfigCommand(TyperCommand):
-    """A command with --set: an unknown option is a ConfigError, whose hint names the config keys of that name."""
+    """A command with --set: an unknown option is a UsageError, whose hint names the config keys of that name."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         given = list(args)  # click removes what it has parsed
@@ -50,7 +50,7 @@ class ConfigCommand(TyperCommand):
             if not hasattr(error, "possibilities"):  # only of click's NoSuchOption, which typer does not export
                 raise
             name = str(getattr(error, "option_name", ""))
-            raise ConfigError(f"no such option: {name}", hint=_hint(name, error.possibilities or (), given)) from None
+            raise UsageError(f"no such option: {name}", hint=_hint(name, error.possibilities or (), given)) from None
 
 
 def _hint(option: str, possibilities: Any, arguments: list[str]) -> str:
