@@ -87,6 +87,23 @@ def test_setup_keeps_the_python_of_the_environment_unless_another_is_requested(t
     assert set_up() == (0, "", [])
 
 
+@pytest.mark.parametrize("failing", ["", "AVX512_CORE", "AVX2"])
+def test_ci_runs_the_numeric_tests_as_on_older_processors_and_fails_if_they_fail(tmp_path: Path, failing: str) -> None:
+    fake(tmp_path / "bin" / "chromium", "#!/bin/sh\n")
+    fake(tmp_path / "scripts" / "test", "#!/bin/sh\necho all tests\n")
+    fake(
+        tmp_path / ".venv" / "bin" / "pytest",
+        f'#!/bin/sh\necho "pytest $1 $ONEDNN_MAX_CPU_ISA/$ATEN_CPU_CAPABILITY"\n[ "$ONEDNN_MAX_CPU_ISA" != "{failing}" ]\n',
+    )
+    (tmp_path / ".ci").mkdir()
+    run = shutil.copy(ROOT / ".ci" / "run", tmp_path / ".ci")
+    environment = os.environ | {"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}"}
+    done = subprocess.run([run], env=environment, capture_output=True, text=True, timeout=60)
+    lines = [line for line in done.stdout.splitlines() if not line.startswith("numeric tests")]
+    expected = ["all tests", "pytest tests/models AVX512_CORE/", "pytest tests/models AVX2/avx2"]
+    assert (done.returncode, lines) == (int(failing != ""), expected[: 2 if failing == "AVX512_CORE" else 3])
+
+
 def test_an_interrupted_demo_draws_its_faces_again(tmp_path: Path) -> None:
     fake(tmp_path / "scripts" / "setup", "#!/bin/sh\n")
     draws = '#!/bin/sh\n[ "$1" = demo-faces ] || exit 3\nmkdir -p "$2" && touch "$2/{image}" && exit {code}\n'
