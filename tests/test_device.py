@@ -6,16 +6,44 @@ from typing import Any
 import pytest
 import torch
 
-from facecls.device import Device, resolve_device
+from facecls.device import Device, available_cores, limit_threads, resolve_device
 from facecls.errors import DeviceError
 
 
-def test_auto_on_a_cpu_is_bf16_only_if_the_cpu_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True})
-    assert resolve_device("cpu", "auto").dtype == torch.float32
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
-    assert resolve_device("cpu", "auto").dtype == torch.bfloat16
+def test_an_explicit_precision_is_obeyed_without_measuring(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr("facecls.device.fastest_precision")
     assert str(resolve_device("cpu", "bf16")) == "cpu, bf16"
+    assert resolve_device("cpu", "fp32").note == ""
+
+
+def test_the_available_cores_are_those_of_the_affinity_and_the_quota_divided_by_local_processes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("psutil.Process.cpu_affinity", lambda _: list(range(12)), raising=False)
+    for quota, local_processes, cores in ((None, None, 12), (5, None, 5), (64, "1", 12), (5, "2", 2), (None, "99", 1)):
+        monkeypatch.setattr("facecls.device.cpu_quota", lambda quota=quota: quota)
+        monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
+        if local_processes:
+            monkeypatch.setenv("LOCAL_WORLD_SIZE", local_processes)
+        assert available_cores() == cores
+
+
+@pytest.mark.parametrize(
+    ("threads", "omp", "before", "after"),
+    [(None, None, 8, 3), (None, None, 2, 2), (None, "8", 8, 8), (5, None, 8, 5), (5, "8", 8, 5)],
+)
+def test_threads_are_those_of_the_config_or_at_most_the_available_cores(
+    monkeypatch: pytest.MonkeyPatch, threads: int | None, omp: str | None, before: int, after: int
+) -> None:
+    monkeypatch.setattr("facecls.device.available_cores", lambda: 3)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if omp:
+        monkeypatch.setenv("OMP_NUM_THREADS", omp)
+    count = [before]
+    monkeypatch.setattr(torch, "get_num_threads", lambda: count[-1])
+    monkeypatch.setattr(torch, "set_num_threads", count.append)
+    limit_threads(threads)
+    assert count[-1] == after
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="tests the error without a CUDA device")

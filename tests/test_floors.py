@@ -10,8 +10,8 @@ ROOT = Path(__file__).parent.parent / "facecls"
 # From the ground up. A package is one floor: its modules may import one another.
 FLOORS = [
     {"errors"},
-    {"files", "text", "seeding", "progress", "prefetch"},
-    {"config"},
+    {"files", "text", "seeding", "progress", "prefetch", "processor"},
+    {"config", "precision"},
     {"run", "device", "open_set"},
     {"faces", "synthetic"},
     {"data", "models"},

@@ -5,7 +5,6 @@ channels_last. They have no gradients.
 """
 
 import copy
-import functools
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +13,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 from facecls.device import Device
 from facecls.models.classifier import FaceClassifier
 from facecls.models.resnet import ResNet
+from facecls.precision import has_bf16_kernels
 
 # The names of each convolution and the batch norm after it, in facecls's and torchvision's ResNets.
 _PAIRS = (("conv1", "bn1"), ("conv2", "bn2"), ("conv3", "bn3"), ("0", "1"))
@@ -36,21 +36,6 @@ def for_inference(model: FaceClassifier, device: Device) -> FaceClassifier:
         return model  # oneDNN's ReLU turns NaN into numbers, which would hide that the weights are not finite
     faster.backbone = _MkldnnBackbone(faster.backbone)
     return faster
-
-
-@functools.cache
-def has_bf16_kernels() -> bool:
-    """Whether oneDNN has bf16 convolutions in its own layout for this CPU; tried once per process.
-
-    The CPU's flags do not answer this: oneDNN may not use an instruction set, by its version or `ONEDNN_MAX_CPU_ISA`.
-    """
-    try:
-        maps, weight = (torch.zeros(shape).to_mkldnn(torch.bfloat16) for shape in ((1, 16, 8, 8), (16, 16, 3, 3)))
-        with torch.inference_mode():
-            nn.functional.conv2d(maps, weight)
-    except RuntimeError:
-        return False
-    return True
 
 
 def _is_resnet(network: nn.Module) -> bool:

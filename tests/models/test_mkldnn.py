@@ -15,7 +15,8 @@ from facecls.config.schema import HeadConfig, ModelConfig
 from facecls.device import Device
 from facecls.evaluation.infer import forward_batches
 from facecls.models import FaceClassifier, build_model
-from facecls.models.mkldnn import for_inference, has_bf16_kernels
+from facecls.models.mkldnn import for_inference
+from facecls.precision import has_bf16_kernels
 
 ROOT = Path(__file__).parents[2]
 FP32 = Device(torch.device("cpu"), torch.float32)
