@@ -1,6 +1,7 @@
 """The scripts for developers and CI."""
 
 import importlib
+import json
 import os
 import re
 import shutil
@@ -10,6 +11,11 @@ from argparse import Namespace
 from pathlib import Path
 
 import pytest
+import torch
+
+from facecls.device import resolve_device
+from facecls.precision import DTYPES
+from facecls.processor import processor
 
 ROOT = Path(__file__).parent.parent
 SCRIPTS = [path for path in (*(ROOT / "scripts").iterdir(), ROOT / ".ci" / "run") if path.is_file()]
@@ -136,6 +142,29 @@ def test_the_baseline_runs_in_the_environment_of_the_benchmark(tmp_path: Path, m
         "print(json.dumps({'train_images_per_second': 5.0 if known else 0.0}))\n"
     )
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7")
+    monkeypatch.setattr("torch.get_num_threads", lambda: 3)
     monkeypatch.syspath_prepend(ROOT / "scripts" / "benchmarks")
     measure_baseline = importlib.import_module("train").measure_baseline
-    assert measure_baseline(Namespace(loop=loop, folders=tmp_path, size=112, threads=3), []) == 5.0
+    assert measure_baseline(Namespace(loop=loop, folders=tmp_path, size=112), []) == 5.0
+
+
+def test_bench_lists_the_benchmarks() -> None:
+    done = subprocess.run([ROOT / "scripts" / "bench"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert done.stderr == "usage: scripts/bench NAME [ARGUMENTS], NAME one of: data gpu index predict train unknown \n"
+
+
+def test_a_benchmark_prints_processor_precision_and_threads(trained: Path, faces: Path) -> None:
+    script = ROOT / "scripts" / "benchmarks" / "predict.py"
+    command: list[str | Path] = [sys.executable, script, faces, "--checkpoint", trained, "--rounds", "1", "--threads", "1"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert result["processor"] == processor() and result["precision"] in DTYPES and result["threads"] == 1
+
+
+def test_conditions_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "scripts" / "benchmarks")
+    line = importlib.import_module("_conditions").conditions_line(resolve_device("cpu", "fp32"))
+    assert line == f"{processor()}, cpu, fp32, 1 thread, torch {torch.__version__}"
