@@ -67,17 +67,20 @@ def resolve_device(device: str, precision: str, purpose: Purpose = "training") -
     `auto` takes the precision in which the device is fastest for the purpose, see `fastest_precision`.
     """
     torch_device, note = _torch_device(device), ""
+    if torch_device.type == "cpu":
+        _keep_freed_memory()  # also while it is measured
     if precision == "auto":
         precision, note = fastest_precision(torch_device, purpose)
     dtype = DTYPES[precision]
     if dtype == torch.float16 and torch_device.type != "cuda":
-        raise DeviceError(f"precision: fp16 needs a CUDA device, not {torch_device.type}", hint="use `precision: auto`")
+        raise DeviceError(
+            f"precision: fp16 needs a CUDA device, not {torch_device.type}",
+            hint="use `precision: auto`; a resumed run keeps its own",
+        )
     if torch_device.type == "cuda":
         # TF32 has fp32's range and is several times as fast; torch uses it for convolutions by default. Under bf16 and fp16
         # the few products that remain in fp32 need its full precision.
         torch.set_float32_matmul_precision("high" if dtype == torch.float32 else "highest")
-    if torch_device.type == "cpu":
-        _keep_freed_memory()
     return Device(torch_device, dtype, note)
 
 

@@ -1,6 +1,7 @@
 """Devices and precisions: resolving them, and the errors for those that this machine lacks."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 
 from facecls.device import Device, available_cores, limit_threads, resolve_device
 from facecls.errors import DeviceError
+from tests.conftest import Result
 
 
 def test_an_explicit_precision_is_obeyed_without_measuring(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -55,8 +57,22 @@ def test_a_missing_device_is_an_error() -> None:
 
 
 def test_fp16_needs_a_gpu() -> None:
-    with pytest.raises(DeviceError, match="precision: fp16 needs a CUDA device, not cpu"):
+    with pytest.raises(DeviceError, match="precision: fp16 needs a CUDA device, not cpu") as raised:
         resolve_device("cpu", "fp16")
+    assert raised.value.hint == "use `precision: auto`; a resumed run keeps its own"
+
+
+def test_the_precision_is_measured_with_the_allocator_of_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+
+    def measured(*_: object) -> tuple[str, str]:
+        calls.append("measure")
+        return "bf16", ""
+
+    monkeypatch.setattr("facecls.device._keep_freed_memory", lambda: calls.append("allocator"))
+    monkeypatch.setattr("facecls.device.fastest_precision", measured)
+    assert resolve_device("cpu", "auto").precision == "bf16"
+    assert calls == ["allocator", "measure"]
 
 
 def test_uint8_faces_become_float_images_in_0_to_1() -> None:
@@ -110,3 +126,18 @@ def test_only_copies_to_cuda_are_asynchronous(monkeypatch: pytest.MonkeyPatch, d
     monkeypatch.setattr(torch.Tensor, "to", to)
     Device(torch.device(device), torch.float32).send(torch.zeros(1))
     assert copies == [non_blocking]
+
+
+@pytest.mark.parametrize("command", ["train", "cross-validate", "check", "eval", "report", "predict"])
+def test_each_command_that_computes_limits_its_threads(
+    facecls: Callable[..., Result], tiny: Callable[..., Path], trained: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    def stop(threads: int | None) -> None:
+        raise DeviceError(f"{threads} threads")
+
+    monkeypatch.setattr("facecls.device.limit_threads", stop)
+    if command in ("eval", "report", "predict"):
+        arguments = [trained] if command != "predict" else [trained, "--checkpoint", trained]
+        assert facecls(command, *arguments).err == "error: None threads\n"
+    else:
+        assert facecls(command, tiny(threads=3)).err == "error: 3 threads\n"
