@@ -2,9 +2,10 @@
 
 import contextlib
 import ctypes
+import os
 import re
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import ModuleType
 
 import psutil
@@ -12,10 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from facecls.errors import DeviceError, InstallError
+from facecls.precision import DTYPES, Purpose, fastest_precision
+from facecls.processor import cpu_quota
 from facecls.text import plural
 
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3  # as in glibc's malloc.h
-_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -24,11 +26,17 @@ class Device:
 
     torch_device: torch.device
     dtype: torch.dtype
+    note: str = field(default="", compare=False)  # for the user: how `precision: auto` was resolved
 
     @property
     def type(self) -> str:
         """`cpu`, `cuda` or `mps`."""
         return self.torch_device.type
+
+    @property
+    def precision(self) -> str:
+        """`fp32`, `bf16` or `fp16`, as in a config."""
+        return next(name for name, dtype in DTYPES.items() if dtype == self.dtype)
 
     def autocast(self) -> contextlib.AbstractContextManager[object]:
         """The autocast context for forward and loss, not for backward; a null context in fp32."""
@@ -50,36 +58,41 @@ class Device:
         return self.send(faces).permute(0, 3, 1, 2).to(torch.float32).div_(255)
 
     def __str__(self) -> str:
-        name = next(name for name, dtype in _DTYPES.items() if dtype == self.dtype)
-        return f"{self.torch_device}, {name}"
+        return f"{self.torch_device}, {self.precision}"
 
 
-def resolve_device(device: str, precision: str) -> Device:
-    """The Device of a config's `device` and `precision`; raises DeviceError if this machine does not support them."""
-    torch_device = _torch_device(device)
+def resolve_device(device: str, precision: str, purpose: Purpose = "training") -> Device:
+    """The Device of a config's `device` and `precision`; raises DeviceError if this machine does not support them.
+
+    `auto` takes the precision in which the device is fastest for the purpose, see `fastest_precision`.
+    """
+    torch_device, note = _torch_device(device), ""
+    if torch_device.type == "cpu":
+        _keep_freed_memory()  # also while it is measured
     if precision == "auto":
-        precision = "bf16" if _computes_in_bf16(torch_device) else "fp32"
-    dtype = _DTYPES[precision]
+        precision, note = fastest_precision(torch_device, purpose)
+    dtype = DTYPES[precision]
     if dtype == torch.float16 and torch_device.type != "cuda":
-        raise DeviceError(f"precision: fp16 needs a CUDA device, not {torch_device.type}", hint="use `precision: auto`")
+        raise DeviceError(
+            f"precision: fp16 needs a CUDA device, not {torch_device.type}",
+            hint="use `precision: auto`; a resumed run keeps its own",
+        )
     if torch_device.type == "cuda":
         # TF32 has fp32's range and is several times as fast; torch uses it for convolutions by default. Under bf16 and fp16
         # the few products that remain in fp32 need its full precision.
         torch.set_float32_matmul_precision("high" if dtype == torch.float32 else "highest")
-    if torch_device.type == "cpu":
-        _keep_freed_memory()
-    return Device(torch_device, dtype)
+    return Device(torch_device, dtype, note)
 
 
 def resolve_inference_device(device: str, precision: str | None, trained_precision: str) -> Device:
-    """The Device of `device` and `precision`; None: the precision of training, or `auto` if the device does not support that.
+    """The Device of `device` and `precision` for eval and predict; raises DeviceError as `resolve_device` does.
 
-    Raises DeviceError as `resolve_device` does.
+    None: the precision of training. If that was bf16, or is not supported by the device, `auto`: the fastest for inference.
     """
-    if precision is None and trained_precision != "bf16":  # `auto` is bf16 if the device supports it
+    if precision is None and trained_precision != "bf16":
         with contextlib.suppress(DeviceError):
-            return resolve_device(device, trained_precision)
-    return resolve_device(device, precision or "auto")
+            return resolve_device(device, trained_precision, "inference")
+    return resolve_device(device, precision or "auto", "inference")
 
 
 def _keep_freed_memory() -> None:
@@ -115,20 +128,23 @@ def _torch_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def _computes_in_bf16(device: torch.device) -> bool:
-    """Whether the device has bf16 instructions; torch's emulation of them is slower than fp32."""
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    if device.type == "cpu":
-        features = torch.cpu.get_capabilities()
-        return bool(features.get("avx512_bf16") or features.get("amx_bf16") or features.get("bf16"))
-    return False
-
-
 def available_cores() -> int:
-    """The number of CPU cores that this process may use."""
+    """The number of CPU cores for this process: by its affinity and CPU quota, divided by torchrun's processes per machine."""
     process = psutil.Process()
-    return len(process.cpu_affinity()) if hasattr(process, "cpu_affinity") else psutil.cpu_count() or 1
+    cores = len(process.cpu_affinity()) if hasattr(process, "cpu_affinity") else psutil.cpu_count() or 1
+    local_processes = os.environ.get("LOCAL_WORLD_SIZE", "1")
+    return max(1, min(cores, cpu_quota() or cores) // max(1, int(local_processes)))
+
+
+def limit_threads(threads: int | None) -> None:
+    """Sets torch's number of threads to `threads`; None: to the available cores, if it is larger and not OMP_NUM_THREADS.
+
+    With more threads than cores a step can take ten times as long.
+    """
+    if threads is not None:
+        torch.set_num_threads(threads)
+    elif "OMP_NUM_THREADS" not in os.environ and torch.get_num_threads() > available_cores():
+        torch.set_num_threads(available_cores())
 
 
 def require_torchvision() -> ModuleType:

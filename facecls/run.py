@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import platform
-import re
 import sys
 import time
 from collections.abc import Iterable, Mapping
@@ -21,6 +20,7 @@ from facecls import __version__
 from facecls.config.yaml import to_yaml
 from facecls.errors import RunError
 from facecls.files import write_atomic, write_error
+from facecls.processor import processor
 
 RUNS = Path("runs")
 
@@ -191,10 +191,3 @@ def hash_of(lines: Iterable[str]) -> str:
     for line in lines:
         digest.update(line.encode(errors="surrogateescape") + b"\n")
     return digest.hexdigest()
-
-
-def processor() -> str:
-    """The name of the processor, as reported by the operating system."""
-    cpuinfo = Path("/proc/cpuinfo")
-    named = re.search(r"^model name\s*:\s*(.+)", cpuinfo.read_text(), re.MULTILINE) if cpuinfo.exists() else None
-    return named[1] if named else platform.processor() or platform.machine()

@@ -21,6 +21,7 @@ torch.set_num_threads(1)  # with more threads than idle cores torch is far slowe
 
 TINY: dict[str, Any] = {
     "device": "cpu",  # tests compare bits computed on the CPU
+    "precision": "fp32",  # `auto` is measured: it may change from one machine or number of threads to another
     "data": {"image_size": 32},
     "model": {"name": "cnn"},
     "optimizer": {"name": "adamw", "lr": 3e-3},
@@ -67,7 +68,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory, faces: Path) -> Path:
     folder = tmp_path_factory.mktemp("trained")
     config = folder / "people.yaml"
     config.write_text(
-        f"device: cpu\ndata: {{root: {faces}, image_size: 32}}\nmodel: {{name: cnn}}\noptimizer: {{name: adamw, lr: 3e-3}}\n"
+        "device: cpu\nprecision: fp32\n"
+        f"data: {{root: {faces}, image_size: 32}}\nmodel: {{name: cnn}}\noptimizer: {{name: adamw, lr: 3e-3}}\n"
         "train: {epochs: 3, batch_size: 16}\nsplit: {val: 0.25}\n"
     )
     command = [sys.executable, "-m", "facecls", "train", str(config), "--out", str(folder / "run")]

@@ -1,21 +1,51 @@
 """Devices and precisions: resolving them, and the errors for those that this machine lacks."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from facecls.device import Device, resolve_device
+from facecls.device import Device, available_cores, limit_threads, resolve_device
 from facecls.errors import DeviceError
+from tests.conftest import Result
 
 
-def test_auto_on_a_cpu_is_bf16_only_if_the_cpu_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True})
-    assert resolve_device("cpu", "auto").dtype == torch.float32
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
-    assert resolve_device("cpu", "auto").dtype == torch.bfloat16
+def test_an_explicit_precision_is_obeyed_without_measuring(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr("facecls.device.fastest_precision")
     assert str(resolve_device("cpu", "bf16")) == "cpu, bf16"
+    assert resolve_device("cpu", "fp32").note == ""
+
+
+def test_the_available_cores_are_those_of_the_affinity_and_the_quota_divided_by_local_processes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("psutil.Process.cpu_affinity", lambda _: list(range(12)), raising=False)
+    for quota, local_processes, cores in ((None, None, 12), (5, None, 5), (64, "1", 12), (5, "2", 2), (None, "99", 1)):
+        monkeypatch.setattr("facecls.device.cpu_quota", lambda quota=quota: quota)
+        monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
+        if local_processes:
+            monkeypatch.setenv("LOCAL_WORLD_SIZE", local_processes)
+        assert available_cores() == cores
+
+
+@pytest.mark.parametrize(
+    ("threads", "omp", "before", "after"),
+    [(None, None, 8, 3), (None, None, 2, 2), (None, "8", 8, 8), (5, None, 8, 5), (5, "8", 8, 5)],
+)
+def test_threads_are_those_of_the_config_or_at_most_the_available_cores(
+    monkeypatch: pytest.MonkeyPatch, threads: int | None, omp: str | None, before: int, after: int
+) -> None:
+    monkeypatch.setattr("facecls.device.available_cores", lambda: 3)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if omp:
+        monkeypatch.setenv("OMP_NUM_THREADS", omp)
+    count = [before]
+    monkeypatch.setattr(torch, "get_num_threads", lambda: count[-1])
+    monkeypatch.setattr(torch, "set_num_threads", count.append)
+    limit_threads(threads)
+    assert count[-1] == after
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="tests the error without a CUDA device")
@@ -27,8 +57,22 @@ def test_a_missing_device_is_an_error() -> None:
 
 
 def test_fp16_needs_a_gpu() -> None:
-    with pytest.raises(DeviceError, match="precision: fp16 needs a CUDA device, not cpu"):
+    with pytest.raises(DeviceError, match="precision: fp16 needs a CUDA device, not cpu") as raised:
         resolve_device("cpu", "fp16")
+    assert raised.value.hint == "use `precision: auto`; a resumed run keeps its own"
+
+
+def test_the_precision_is_measured_with_the_allocator_of_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+
+    def measured(*_: object) -> tuple[str, str]:
+        calls.append("measure")
+        return "bf16", ""
+
+    monkeypatch.setattr("facecls.device._keep_freed_memory", lambda: calls.append("allocator"))
+    monkeypatch.setattr("facecls.device.fastest_precision", measured)
+    assert resolve_device("cpu", "auto").precision == "bf16"
+    assert calls == ["allocator", "measure"]
 
 
 def test_uint8_faces_become_float_images_in_0_to_1() -> None:
@@ -82,3 +126,18 @@ def test_only_copies_to_cuda_are_asynchronous(monkeypatch: pytest.MonkeyPatch, d
     monkeypatch.setattr(torch.Tensor, "to", to)
     Device(torch.device(device), torch.float32).send(torch.zeros(1))
     assert copies == [non_blocking]
+
+
+@pytest.mark.parametrize("command", ["train", "cross-validate", "check", "eval", "report", "predict"])
+def test_each_command_that_computes_limits_its_threads(
+    facecls: Callable[..., Result], tiny: Callable[..., Path], trained: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    def stop(threads: int | None) -> None:
+        raise DeviceError(f"{threads} threads")
+
+    monkeypatch.setattr("facecls.device.limit_threads", stop)
+    if command in ("eval", "report", "predict"):
+        arguments = [trained] if command != "predict" else [trained, "--checkpoint", trained]
+        assert facecls(command, *arguments).err == "error: None threads\n"
+    else:
+        assert facecls(command, tiny(threads=3)).err == "error: 3 threads\n"

@@ -10,8 +10,8 @@ ROOT = Path(__file__).parent.parent / "facecls"
 # From the lowest layer up. Modules of one package may import one another; packages of one layer may not.
 FLOORS = [
     {"errors"},
-    {"files", "text", "seeding", "progress", "prefetch"},
-    {"config"},
+    {"files", "text", "seeding", "progress", "prefetch", "processor"},
+    {"config", "precision"},
     {"run", "device", "open_set"},
     {"faces", "synthetic"},
     {"data", "models"},

@@ -1,6 +1,7 @@
 """The scripts for developers and CI."""
 
 import importlib
+import json
 import os
 import re
 import shutil
@@ -10,6 +11,11 @@ from argparse import Namespace
 from pathlib import Path
 
 import pytest
+import torch
+
+from facecls.device import resolve_device
+from facecls.precision import DTYPES
+from facecls.processor import processor
 
 ROOT = Path(__file__).parent.parent
 SCRIPTS = [path for path in (*(ROOT / "scripts").iterdir(), ROOT / ".ci" / "run") if path.is_file()]
@@ -87,6 +93,23 @@ def test_setup_keeps_the_python_of_the_environment_unless_another_is_requested(t
     assert set_up() == (0, "", [])
 
 
+@pytest.mark.parametrize("failing", ["", "AVX512_CORE", "AVX2"])
+def test_ci_runs_the_numeric_tests_as_on_older_processors_and_fails_if_they_fail(tmp_path: Path, failing: str) -> None:
+    fake(tmp_path / "bin" / "chromium", "#!/bin/sh\n")
+    fake(tmp_path / "scripts" / "test", "#!/bin/sh\necho all tests\n")
+    fake(
+        tmp_path / ".venv" / "bin" / "pytest",
+        f'#!/bin/sh\necho "pytest $1 $ONEDNN_MAX_CPU_ISA/$ATEN_CPU_CAPABILITY"\n[ "$ONEDNN_MAX_CPU_ISA" != "{failing}" ]\n',
+    )
+    (tmp_path / ".ci").mkdir()
+    run = shutil.copy(ROOT / ".ci" / "run", tmp_path / ".ci")
+    environment = os.environ | {"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}"}
+    done = subprocess.run([run], env=environment, capture_output=True, text=True, timeout=60)
+    lines = [line for line in done.stdout.splitlines() if not line.startswith("numeric tests")]
+    expected = ["all tests", "pytest tests/models AVX512_CORE/", "pytest tests/models AVX2/avx2"]
+    assert (done.returncode, lines) == (int(failing != ""), expected[: 2 if failing == "AVX512_CORE" else 3])
+
+
 def test_an_interrupted_demo_draws_its_faces_again(tmp_path: Path) -> None:
     fake(tmp_path / "scripts" / "setup", "#!/bin/sh\n")
     draws = '#!/bin/sh\n[ "$1" = demo-faces ] || exit 3\nmkdir -p "$2" && touch "$2/{image}" && exit {code}\n'
@@ -119,6 +142,29 @@ def test_the_baseline_runs_in_the_environment_of_the_benchmark(tmp_path: Path, m
         "print(json.dumps({'train_images_per_second': 5.0 if known else 0.0}))\n"
     )
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7")
+    monkeypatch.setattr("torch.get_num_threads", lambda: 3)
     monkeypatch.syspath_prepend(ROOT / "scripts" / "benchmarks")
     measure_baseline = importlib.import_module("train").measure_baseline
-    assert measure_baseline(Namespace(loop=loop, folders=tmp_path, size=112, threads=3), []) == 5.0
+    assert measure_baseline(Namespace(loop=loop, folders=tmp_path, size=112), []) == 5.0
+
+
+def test_bench_lists_the_benchmarks() -> None:
+    done = subprocess.run([ROOT / "scripts" / "bench"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert done.stderr == "usage: scripts/bench NAME [ARGUMENTS], NAME one of: data gpu index predict train unknown \n"
+
+
+def test_a_benchmark_prints_processor_precision_and_threads(trained: Path, faces: Path) -> None:
+    script = ROOT / "scripts" / "benchmarks" / "predict.py"
+    command: list[str | Path] = [sys.executable, script, faces, "--checkpoint", trained, "--rounds", "1", "--threads", "1"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert result["processor"] == processor() and result["precision"] in DTYPES and result["threads"] == 1
+
+
+def test_conditions_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "scripts" / "benchmarks")
+    line = importlib.import_module("_conditions").conditions_line(resolve_device("cpu", "fp32"))
+    assert line == f"{processor()}, cpu, fp32, 1 thread, torch {torch.__version__}"

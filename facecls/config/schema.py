@@ -217,8 +217,9 @@ class Config(Section):
     seed: int = Field(0, ge=0, description="seed of all random draws of a run")
     device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto | cpu | cuda | cuda:N | mps")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
-        "auto", description="type of matrix products and convolutions; auto: bf16 if the device supports it, else fp32"
+        "auto", description="type of matrix products and convolutions; auto: the fastest on this machine, measured once"
     )
+    threads: int | None = Field(None, ge=1, description="CPU threads of torch; null: at most the available cores")
     compile: bool = Field(False, description="torch.compile the model: slow to start, faster on some GPUs")
     data: DataConfig
     split: SplitConfig = SplitConfig()

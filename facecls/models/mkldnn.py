@@ -13,6 +13,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 from facecls.device import Device
 from facecls.models.classifier import FaceClassifier
 from facecls.models.resnet import ResNet
+from facecls.precision import has_bf16_kernels
 
 # The names of each convolution and the batch norm after it, in facecls's and torchvision's ResNets.
 _PAIRS = (("conv1", "bn1"), ("conv2", "bn2"), ("conv3", "bn3"), ("0", "1"))
@@ -21,11 +22,12 @@ _PAIRS = (("conv1", "bn1"), ("conv2", "bn2"), ("conv3", "bn3"), ("0", "1"))
 def for_inference(model: FaceClassifier, device: Device) -> FaceClassifier:
     """A faster copy of `model` for inference, or `model` itself if there is none for it on `device`.
 
-    Only ResNets with finite weights, on CPUs with AVX-512 or AMX bf16, have one. It uses the current weights and running
-    statistics, as eval mode does, and differs from autocast by bf16 rounding only. Making it takes about 40 ms.
+    Only ResNets with finite weights have one, on CPUs for which oneDNN has bf16 convolutions. It uses the current weights and
+    running statistics, as eval mode does, and differs from autocast by bf16 rounding only. Making it takes about 40 ms.
     """
     network = getattr(model.backbone, "network", model.backbone)  # torchvision's are in a ZooBackbone
-    if not (_has_kernels(device) and _is_resnet(network)):
+    on_cpu_in_bf16 = device.type == "cpu" and device.dtype == torch.bfloat16
+    if not (on_cpu_in_bf16 and _is_resnet(network) and has_bf16_kernels()):
         return model
     tensors = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
     faster = copy.deepcopy(model, tensors).eval()  # copies modules, shares weights
@@ -34,14 +36,6 @@ def for_inference(model: FaceClassifier, device: Device) -> FaceClassifier:
         return model  # oneDNN's ReLU turns NaN into numbers, which would hide that the weights are not finite
     faster.backbone = _MkldnnBackbone(faster.backbone)
     return faster
-
-
-def _has_kernels(device: Device) -> bool:
-    if device.type != "cpu" or device.dtype != torch.bfloat16:
-        return False
-    features = torch.cpu.get_capabilities()
-    has_bf16 = features.get("avx512_bf16") or features.get("amx_bf16")
-    return bool(has_bf16 and torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]  # torch leaves it untyped
 
 
 def _is_resnet(network: nn.Module) -> bool:

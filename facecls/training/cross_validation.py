@@ -8,6 +8,7 @@ from facecls.config.yaml import read_document
 from facecls.errors import ConfigError, RunError
 from facecls.progress import Progress
 from facecls.run import Run
+from facecls.training.resuming import keep_precision
 from facecls.training.train import train
 
 
@@ -67,4 +68,4 @@ def _is_done(run: Run, config: Config) -> bool:
     if not run.best.exists():
         return False
     best = checkpoint.read(run.best)
-    return best.calibration is not None and best.config == resolve_config(config)
+    return best.calibration is not None and best.config == keep_precision(resolve_config(config), best.config.precision)

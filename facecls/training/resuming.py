@@ -11,6 +11,7 @@ from facecls.training.state import TrainingState
 
 MAY_CHANGE = {
     "device",
+    "threads",
     "data.store",
     "data.cache_dir",
     "train.epochs",
@@ -19,6 +20,16 @@ MAY_CHANGE = {
     "train.save_minutes",
     *(f"unknown.{key}" for key in UnknownConfig.model_fields),
 }
+
+
+def keep_precision(config: Config, resolved: str) -> Config:
+    """The config with the `resolved` precision of its run instead of `auto`."""
+    return config if config.precision != "auto" else config.model_copy(update={"precision": resolved})
+
+
+def precision_of(run: Run) -> str:
+    """The precision that the run of last.pt resolved."""
+    return str(_training_of(run)["config"]["precision"])
 
 
 def prepare(run: Run, config: Config, resume: bool) -> list[str]:

@@ -64,10 +64,13 @@ def train(config: Config, run: Run, progress: Progress, *, resume: bool) -> Trai
 def _train(
     config: Config, dataset: DatasetIndex, run: Run, progress: Reporter, group: ProcessGroup, *, resume: bool
 ) -> TrainingResult:
-    device = resolve_device(group.device(config.device), config.precision)
-    for note in [*resuming.prepare(run, config, resume), *dataset.notes]:
-        progress.note(note)
     resuming_run = resume and run.last.exists()
+    if resuming_run:
+        config = resuming.keep_precision(config, resuming.precision_of(run))
+    device = _resolve_device(config, group)
+    for note in [*resuming.prepare(run, config, resume), *dataset.notes, *filter(None, [device.note])]:
+        progress.note(note)
+    config = resuming.keep_precision(config, device.precision)
     # Before images are decoded, so that mistakes in the model section are reported at once.
     reporter = SilentProgress() if resuming_run else progress
     state = _new_state(config, dataset.classes, device, group, reporter, pretrained=not resuming_run)
@@ -114,6 +117,15 @@ def _train(
     if group.rank > 0:
         return result
     return replace(result, best=calibrate_run(run, config, data.train, data.val, impostors, device, progress))
+
+
+def _resolve_device(config: Config, group: ProcessGroup) -> Device:
+    """The device of this rank; with `precision: auto`, which each rank measures itself, in the precision of rank 0."""
+    device = resolve_device(group.device(config.device), config.precision)
+    if config.precision != "auto":
+        return device
+    precision = group.all_gather(device.precision)[0]
+    return device if precision == device.precision else resolve_device(group.device(config.device), precision)
 
 
 def _new_state(

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
+from _conditions import conditions_line
 from torch import Tensor
 from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
@@ -25,7 +26,7 @@ from facecls.data.augment import Augment, draw
 from facecls.data.folder import FaceFolder
 from facecls.data.load import load_split
 from facecls.data.sampler import TrainLoader
-from facecls.device import Device, resolve_device
+from facecls.device import Device, limit_threads, resolve_device
 from facecls.models import build_model
 from facecls.progress import no_progress
 from facecls.synthetic.write import write_faces
@@ -46,9 +47,10 @@ def main() -> None:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = args.folder or draw_faces(Path(temporary) / "faces", args.images)
+        limit_threads(None)
         device = resolve_device(args.device, "auto")
         count = len(FaceFolder(folder))
-        print(f"{count} images of {folder.name}, {args.size} pixels, batches of {args.batch}; {device}")
+        print(f"{count} images of {folder.name}, {args.size} pixels, batches of {args.batch}; {conditions_line(device)}")
         loaders: dict[str, Epoch] = {
             "ImageFolder + DataLoader": imagefolder_epochs(folder, args.size, args.batch, args.workers, device)
         }

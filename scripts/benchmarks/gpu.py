@@ -16,11 +16,11 @@ import sys
 import tempfile
 from pathlib import Path
 
-import torch
+from _conditions import conditions_line
 from train import FaceclsLoop, measure_bare_loop
 
 from facecls.config.load import load_config
-from facecls.device import resolve_device
+from facecls.device import limit_threads, resolve_device
 from facecls.synthetic.write import write_faces
 
 CONFIG = """
@@ -48,15 +48,13 @@ def main() -> None:
         config_file = Path(name) / "gpu.yaml"
         config_file.write_text(CONFIG.format(root=folder, size=args.size, batch=args.batch))
         config = load_config(config_file)
+        limit_threads(None)
         device = resolve_device("auto", "auto")
         facecls = FaceclsLoop(config, device)
         speeds = [facecls.measure(args.steps) for _ in range(3)]
         speed = statistics.median(speeds)
         bare = statistics.median(measure_bare_loop(config, device, facecls.classes, args.steps) for _ in range(3))
-        name = torch.cuda.get_device_name() if device.type == "cuda" else "cpu"
-        print(
-            f"{name}, {device}, torch {torch.__version__}, {len(facecls.split)} faces, {args.size} pixels, batch {args.batch}"
-        )
+        print(f"{conditions_line(device)}; {len(facecls.split)} faces, {args.size} pixels, batch {args.batch}")
         print(f"facecls                 {speed:10.0f} images/s ({min(speeds):.0f} to {max(speeds):.0f})")
         print(f"bare loop               {bare:10.0f} images/s   facecls is {speed / bare:.3f} times as fast")
         if args.loop:

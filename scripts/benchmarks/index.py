@@ -1,6 +1,6 @@
 """Time and memory that FaceFolder and torchvision's ImageFolder take to list a folder.
 
-    python scripts/benchmarks/index.py [--files 1000000] [--classes 10000]
+    scripts/bench index [--files 1000000] [--classes 10000]
 
 Lists a temporary folder of hard links to small images with each of them, in separate processes.
 """
@@ -15,6 +15,8 @@ import time
 from pathlib import Path
 
 from PIL import Image
+
+from facecls.processor import processor
 
 _LIST = """
 import json, resource, sys, time
@@ -41,7 +43,9 @@ def main() -> None:
         root = Path(temporary) / "faces"
         start = time.perf_counter()
         link_images(root, args.files, args.classes)
-        print(f"{args.files:,} files in {args.classes:,} classes, created in {time.perf_counter() - start:.0f} s")
+        print(
+            f"{args.files:,} files in {args.classes:,} classes, created in {time.perf_counter() - start:.0f} s; {processor()}"
+        )
         runs: dict[str, list[dict[str, float]]] = {"FaceFolder": [], "ImageFolder": []}
         for _ in range(args.repeat):  # in turns, so that other load on the machine affects both
             for name, rows in runs.items():

@@ -23,10 +23,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from _conditions import conditions
 from numpy.typing import NDArray
 
 from facecls.checkpoint import read
-from facecls.device import resolve_device
+from facecls.device import limit_threads, resolve_device
 from facecls.evaluation.infer import BATCH, forward_batches
 from facecls.inference.predict import Predictor
 from facecls.inference.sources import find_images
@@ -38,10 +39,10 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--checkpoint", type=Path, help="default: best.pt of the newest run")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--threads", type=int, help="default: at most the available cores")
     args = parser.parse_args()
-    torch.set_num_threads(args.threads)
-    device = resolve_device("auto", "auto")
+    limit_threads(args.threads)
+    device = resolve_device("auto", "auto", "inference")
     predictor = Predictor(read(args.checkpoint or newest_best()), device)
     paths = find_images([str(args.folder)])
     contenders: dict[str, Callable[[], object]] = {
@@ -65,9 +66,7 @@ def main() -> None:
         "images": len(paths),
         "model": predictor.name,
         "image_size": predictor.geometry.image_size,
-        "device": str(device),
-        "threads": args.threads,
-        "torch": torch.__version__,
+        **conditions(device),
     }
     print(json.dumps(result, indent=2))
 

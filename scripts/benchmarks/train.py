@@ -18,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from _conditions import conditions_line
 from torch.nn import functional
 
 from facecls.config.load import load_config
@@ -25,7 +26,7 @@ from facecls.config.schema import Config
 from facecls.data.dataset import index_dataset
 from facecls.data.load import load_split
 from facecls.data.sampler import TrainLoader
-from facecls.device import Device, resolve_device
+from facecls.device import Device, limit_threads, resolve_device
 from facecls.progress import Progress
 from facecls.training.distributed import SingleProcess
 from facecls.training.state import build_state
@@ -42,9 +43,9 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=112, help="side in pixels")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=24, help="timed steps of facecls and of the bare loop per round")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--threads", type=int, help="default: at most the available cores")
     args = parser.parse_args()
-    torch.set_num_threads(args.threads)
+    limit_threads(args.threads)
     overrides = [f"data.root={args.folders}", f"data.image_size={args.size}", "train.start_size=null", "train.accumulate=1"]
     config = load_config(args.config, overrides)
     device = resolve_device(config.device, config.precision)
@@ -61,7 +62,7 @@ def main() -> None:
         rounds.append({name: measure(args.steps) for name, measure in contenders.items()})
         speeds = ", ".join(f"{name} {speed:.1f}" for name, speed in rounds[-1].items())
         print(f"round {number + 1}: {speeds} images/s", file=sys.stderr, flush=True)
-    report(rounds, config, device, args)
+    report(rounds, config, device, args.size)
 
 
 class FaceclsLoop:
@@ -126,7 +127,7 @@ def measure_bare_loop(config: Config, device: Device, classes: int, steps: int) 
 def measure_baseline(args: argparse.Namespace, options: list[str]) -> float:
     """Returns the speed of the second epoch; in the first the loop starts its workers and prepares its kernels."""
     command = [sys.executable, str(args.loop), str(args.folders), "--size", str(args.size), "--epochs", "2", *options]
-    environment = os.environ | {"OMP_NUM_THREADS": str(args.threads)}
+    environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
     done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
     return float(json.loads(done.stdout.splitlines()[-1])["train_images_per_second"])
 
@@ -136,10 +137,10 @@ def synchronize(tensor: torch.Tensor) -> None:
         torch.cuda.synchronize()
 
 
-def report(rounds: list[dict[str, float]], config: Config, device: Device, args: argparse.Namespace) -> None:
+def report(rounds: list[dict[str, float]], config: Config, device: Device, size: int) -> None:
     print(
-        f"{config.model.name}, head {config.head.name}, EMA {config.train.ema:g}, {args.size} pixels, "
-        f"batch {config.train.batch_size}, {device}, {args.threads} threads, torch {torch.__version__}, {len(rounds)} rounds"
+        f"{config.model.name}, head {config.head.name}, EMA {config.train.ema:g}, {size} pixels, "
+        f"batch {config.train.batch_size}; {conditions_line(device)}; {len(rounds)} rounds"
     )
     for name in rounds[0]:
         speeds = [each[name] for each in rounds]

@@ -77,6 +77,7 @@ def test_thread_pools_are_no_larger_than_the_available_cores(
 
     monkeypatch.setattr(ThreadPoolExecutor, "__init__", recording_init)
     monkeypatch.setattr("psutil.Process.cpu_affinity", lambda _: [0, 1, 5], raising=False)
+    monkeypatch.setattr("facecls.device.cpu_quota", lambda: None)
     facecls("check", tiny(data={"cache_dir": str(tmp_path)}), "--html", tmp_path / "page.html")
     assert len(pools) >= 4 and set(pools) == {3}
 

@@ -165,3 +165,13 @@ def test_what_a_process_trains_on_is_told_by_classes_paths_labels_and_splits() -
         told(("a", "b"), train=(["a/1"], [0]), val=(["b/1", "a/2"], [1, 0])),
     ]
     assert len({one, *others}) == 5
+
+
+def test_all_processes_train_in_the_precision_that_the_first_has_measured(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("facecls.precision.cache_folder", lambda: tmp_path)
+    monkeypatch.setattr("facecls.precision.measure", lambda *_: {"fp32": 1.0, "bf16": 2.0})
+    monkeypatch.setattr(SingleProcess, "all_gather", lambda _, mine: ["bf16" if isinstance(mine, str) else mine])
+    run_in(tmp_path / "run", load_config(tiny(precision="auto", train={"epochs": 1})))
+    assert "\nprecision: bf16\n" in (tmp_path / "run" / "config.yaml").read_text()

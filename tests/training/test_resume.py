@@ -7,7 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
+from facecls.checkpoint import read_plain
 from facecls.run import Run
 from tests.conftest import Result
 
@@ -151,3 +153,41 @@ def test_more_folds_than_images_are_refused_before_the_first(facecls: Facecls, t
         "hint: reduce `split.folds`; images of one group (`split.group`) stay in one fold\n"
     )
     assert not (tmp_path / "folds" / "fold-1").exists()
+
+
+def test_a_resumed_run_keeps_the_precision_that_auto_resolved(
+    facecls: Facecls, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, out = tiny(precision="auto", train={"epochs": 1}), tmp_path / "run"
+    resume = ("train", config, "--out", out, "--resume", "--set", "train.epochs=2")
+    monkeypatch.setattr("facecls.precision.processor", lambda: "AMD EPYC")
+    monkeypatch.setattr("facecls.precision.cache_folder", lambda: tmp_path / "first")
+    monkeypatch.setattr("facecls.precision.measure", lambda *_: {"fp32": 2.1, "bf16": 1.0})
+    first = facecls("train", config, "--out", out)
+    assert "precision auto: bf16, 2.1 times as fast as fp32 (measured on AMD EPYC, 1 thread)\n" in first.err
+    assert "\nprecision: bf16\n" in (out / "config.yaml").read_text()
+    assert read_plain(out / "last.pt")["config"]["precision"] == read_plain(out / "best.pt")["config"]["precision"] == "bf16"
+
+    monkeypatch.setattr("facecls.precision.cache_folder", lambda: tmp_path / "second")
+    monkeypatch.setattr("facecls.precision.measure", lambda *_: {"fp32": 1.0, "bf16": 2.1})
+    other = facecls(*resume, "--set", "precision=fp32")
+    assert other.code == 1 and "\nerror: precision: the run has 'bf16', got 'fp32'\n" in other.err
+    resumed = facecls(*resume)
+    assert resumed.code == 0 and "cnn, cpu, bf16, 1 thread;" in resumed.err and "precision auto" not in resumed.err
+    assert "\nprecision: bf16\n" in (out / "config.yaml").read_text()
+
+
+def test_folds_with_an_automatic_precision_are_done_already(facecls: Facecls, tiny: Tiny, tmp_path: Path) -> None:
+    command = ("cross-validate", tiny(precision="auto", train={"epochs": 1}), "--folds", "2", "--out", tmp_path / "run")
+    assert facecls(*command).code == 0
+    assert "fold 1 of 2: done already\nfold 2 of 2: done already\n" in facecls(*command, "--resume").err
+
+
+def test_the_number_of_threads_may_change_on_resume(facecls: Facecls, tiny: Tiny, tmp_path: Path) -> None:
+    config, out = tiny(train={"epochs": 1}), tmp_path / "run"
+    assert facecls("train", config, "--out", out).code == 0
+    try:
+        resumed = facecls("train", config, "--out", out, "--resume", "--set", "threads=2", "--set", "train.epochs=2")
+    finally:
+        torch.set_num_threads(1)
+    assert resumed.code == 0 and "threads: changed from None to 2\n" in resumed.err and "fp32, 2 threads;" in resumed.err
