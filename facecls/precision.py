@@ -3,7 +3,6 @@
 import contextlib
 import functools
 import json
-import statistics
 import time
 from collections.abc import Callable
 from typing import Any, Literal, TypeAlias
@@ -81,10 +80,10 @@ def _cached(key: str, candidates: list[str], measured: Callable[[], dict[str, fl
 
 
 def measure(device: torch.device, purpose: Purpose, candidates: list[str]) -> dict[str, float]:
-    """The median seconds of a step in each precision that works and is not hopelessly slow; fp32 always works.
+    """The shortest seconds of a step in each precision that works and is not hopelessly slow; fp32 always works.
 
-    A step is a residual block of ResNet18 and a strided convolution, for training also backwards. The precisions take turns, so
-    that other load on the machine affects all of them.
+    A step is a residual block of ResNet18 and a strided convolution, for training also backwards. The precisions take turns, and
+    the shortest of several times counts, as other load on the machine only lengthens them.
     """
     images = 8 if device.type == "cpu" else 256  # a GPU needs more to be busy
     steps, first = {}, {}
@@ -106,8 +105,8 @@ def measure(device: torch.device, purpose: Purpose, candidates: list[str]) -> di
         for name in names:
             times[name].append(_timed(steps[name], images, device))
     # Of those left out the first images give the ratio to fp32.
-    scale = statistics.median(times["fp32"]) / first["fp32"]
-    return {name: statistics.median(times[name]) if name in times else first[name] * scale for name in first}
+    scale = min(times["fp32"]) / first["fp32"]
+    return {name: min(times[name]) if name in times else first[name] * scale for name in first}
 
 
 def _timed(step: Callable[[int], None], images: int, device: torch.device) -> float:
