@@ -82,7 +82,7 @@ def _cached(key: str, candidates: list[str], measured: Callable[[], dict[str, fl
 def measure(device: torch.device, purpose: Purpose, candidates: list[str]) -> dict[str, float]:
     """The shortest seconds of a step in each precision that works and is not hopelessly slow; fp32 always works.
 
-    A step is a residual block of ResNet18 and a strided convolution, for training also backwards. The precisions take turns, and
+    A step is a residual block of ResNet18 and a strided convolution, for training also backwards. They take turns, and
     the shortest of several times counts, as other load on the machine only lengthens them.
     """
     images = 8 if device.type == "cpu" else 256  # a GPU needs more to be busy
