@@ -5,16 +5,18 @@ Applying a stored calibration needs numpy only; `facecls.open_set.fit` fits one.
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from facecls.open_set.outputs import Outputs
 from facecls.open_set.scores import SCORES, Gallery, open_set_scores
-from facecls.open_set.temperature import TEMPERATURE_RANGE, Floats, probabilities
+from facecls.open_set.temperature import MIN_IMAGES, TEMPERATURE_RANGE, Floats, probabilities
 from facecls.open_set.thresholds import Bools, Threshold
 from facecls.text import plural
+
+Scaling: TypeAlias = Literal["applied", "not_better", "too_few_images"]
 
 _LOW_TRUE_ACCEPT = 0.8  # below this rate the description names the setting that raises it
 
@@ -28,6 +30,7 @@ class Calibration:
     n: int  # validation images
     threshold: Threshold | None  # None: no image is rejected
     gallery: Gallery | None  # None if the threshold's score needs none
+    scaling: Scaling = "applied"  # unless it is, `temperature` is 1 for this reason
 
     def probabilities(self, logits: Floats) -> NDArray[np.float64]:
         """Calibrated probabilities (N, C) of logits (N, C)."""
@@ -60,11 +63,23 @@ def describe(calibration: Calibration) -> list[str]:
     assert calibration.ece is not None
     before, after = calibration.ece
     at_end = any(math.isclose(calibration.temperature, end) for end in TEMPERATURE_RANGE)
-    lines = [
-        f"calibration: temperature {calibration.temperature:.3g}{' (end of the search range)' if at_end else ''}, "
-        f"ECE {before:.3f} -> {after:.3f} on {plural(calibration.n, 'validation image')}"
-    ]
+    images = plural(calibration.n, "validation image")
+    line = {
+        "applied": f"temperature {calibration.temperature:.3g}{' (end of the search range)' if at_end else ''}, "
+        f"ECE {before:.3f} -> {after:.3f} on {images}",
+        "not_better": f"none (temperature scaling does not lower the NLL of {images}), ECE {after:.3f}",
+        "too_few_images": f"none (too few validation images), ECE {after:.3f} on {images}",
+    }[calibration.scaling]
+    lines = [f"calibration: {line}"]
     return lines if calibration.threshold is None else [*lines, explain_threshold(calibration.threshold)]
+
+
+def warnings_about(calibration: Calibration) -> list[str]:
+    """What a user must know before relying on the probabilities and rejections, one line each."""
+    if calibration.scaling != "too_few_images":
+        return []
+    images = f"{plural(calibration.n, 'validation image')} {'is' if calibration.n == 1 else 'are'}"
+    return [f"{images} too few for temperature scaling, which needs {MIN_IMAGES}: probabilities are not calibrated"]
 
 
 def explain_threshold(threshold: Threshold) -> str:

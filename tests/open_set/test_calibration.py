@@ -6,11 +6,11 @@ import pytest
 from numpy.typing import NDArray
 
 from facecls.config.schema import UnknownConfig
-from facecls.open_set.calibration import UNCALIBRATED, Calibration, describe, explain_threshold
+from facecls.open_set.calibration import UNCALIBRATED, Calibration, describe, explain_threshold, warnings_about
 from facecls.open_set.fit import MIN_TRUE_ACCEPT, calibrate
 from facecls.open_set.outputs import ImpostorOutputs, Outputs
 from facecls.open_set.scores import Gallery, enrol
-from facecls.open_set.temperature import expected_calibration_error
+from facecls.open_set.temperature import expected_calibration_error, fit_temperature, probabilities
 from facecls.open_set.thresholds import Threshold
 
 CLASSES = tuple("abcdef")
@@ -42,6 +42,31 @@ def test_calibration_lowers_the_calibration_error() -> None:
     before, after = calibration.ece or (0, 0)
     assert calibration.temperature > 2 and after < before / 2
     assert after == expected_calibration_error(calibration.probabilities(val.logits), labels)
+
+
+def test_a_temperature_that_does_not_lower_the_likelihood_loss_is_not_applied() -> None:
+    labels = np.arange(96) % 6
+    val = Outputs(12 * np.eye(6, dtype=np.float32)[labels], np.zeros((96, 0), np.float32))  # all correct, nearly certain
+    assert fit_temperature(val.logits, labels) > 1.3
+    calibration = calibrate(val, labels, UnknownConfig(enabled=False))
+    assert (calibration.temperature, calibration.ece) == (
+        1,
+        (expected_calibration_error(probabilities(val.logits), labels),) * 2,
+    )
+    line = "calibration: none (temperature scaling does not lower the NLL of 96 validation images), ECE 0.000"
+    assert (describe(calibration), warnings_about(calibration)) == ([line], [])
+
+
+def test_too_few_images_are_not_calibrated() -> None:
+    val, labels = images(49, 1, spread=0.5)
+    calibration = calibrate(val, labels, UnknownConfig(enabled=False))
+    ece = expected_calibration_error(probabilities(val.logits), labels)
+    assert (calibration.temperature, calibration.ece) == (1, (ece, ece))
+    assert describe(calibration) == [f"calibration: none (too few validation images), ECE {ece:.3f} on 49 validation images"]
+    assert warnings_about(calibration) == [
+        "49 validation images are too few for temperature scaling, which needs 50: probabilities are not calibrated"
+    ]
+    assert calibrate(*images(50, 1, spread=0.5), UnknownConfig(enabled=False)).temperature > 2
 
 
 def test_a_temperature_at_the_end_of_its_range_is_reported() -> None:

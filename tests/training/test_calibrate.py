@@ -15,6 +15,7 @@ from facecls.evaluation.evaluate import evaluate_checkpoint
 from facecls.progress import Progress
 from facecls.run import EpochMetrics, Run
 from facecls.training.train import train
+from tests.conftest import Result
 
 Tiny = Callable[..., Path]
 
@@ -84,6 +85,13 @@ def test_handed_labels_are_never_mirrored(tiny: Tiny, tmp_path: Path) -> None:
     train(load_config(tiny(data={"flip_changes_class": True}, train={"epochs": 1})), run, Progress(), resume=False)
     assert load_config(run.config).augment.flip == 0
     assert read(run.best).calibration_flipped is None
+
+
+def test_few_validation_images_are_not_calibrated(facecls: Callable[..., Result], tiny: Tiny, tmp_path: Path) -> None:
+    result = facecls("train", tiny(train={"epochs": 1}), "--out", tmp_path / "run")
+    warning = "8 validation images are too few for temperature scaling, which needs 50: probabilities are not calibrated"
+    assert f"warning: {warning}\n" in result.err and "calibration: none (too few validation images), ECE " in result.err
+    assert read(tmp_path / "run").calibration_for().temperature == 1
 
 
 def test_metrics_stay_json_lines(tiny: Tiny, tmp_path: Path) -> None:
