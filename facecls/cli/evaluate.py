@@ -30,11 +30,11 @@ def eval_(
     from facecls.progress import Progress
     from facecls.run import run_of
 
-    trained = read(checkpoint)
+    trained, progress = read(checkpoint), Progress()
     evaluation = evaluate_checkpoint(
         trained,
         resolve_inference_device(device, precision, trained.config.precision),
-        Progress(),
+        progress,
         data=data,
         split_file=run_of(checkpoint).kept_split,
         split=split,
@@ -46,6 +46,8 @@ def eval_(
         print(evaluation_to_json(evaluation))
     else:
         print_evaluation(evaluation)
+    for text in evaluation.warnings:
+        progress.note(f"warning: {text}")
     if evaluation.skipped:
         raise typer.Exit(1)
 

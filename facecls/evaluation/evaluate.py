@@ -15,6 +15,7 @@ from facecls.errors import DataError, ImageError
 from facecls.evaluation.infer import flip_allowed, infer
 from facecls.evaluation.result import ClosedSetResult, OpenSetResult, closed_set_result, open_set_result
 from facecls.evaluation.subgroups import SubgroupResult, read_subgroups, subgroup_metrics
+from facecls.open_set.calibration import warnings_about
 from facecls.open_set.outputs import Outputs
 from facecls.progress import Progress
 from facecls.text import name_list, plural
@@ -33,6 +34,7 @@ class Evaluation:
     skipped: tuple[ImageError, ...]  # unreadable images, which do not count
     seconds: float  # for reading the split and inference
     impostors_set_threshold: bool = False  # if so, the false accept rate is not an estimate for other impostors
+    warnings: tuple[str, ...] = ()  # about the calibration and the rejection threshold
 
     @property
     def images_per_second(self) -> float:
@@ -43,6 +45,7 @@ class Evaluation:
         return self.closed_set.to_plain() | {
             "open_set": self.open_set.to_plain(),
             "subgroups": self.subgroups and self.subgroups.to_plain(),
+            "warnings": list(self.warnings),
             "seconds": self.seconds,
             "images_per_second": self.images_per_second,
             "skipped": [{"path": error.path, "error": error.reason} for error in self.skipped],
@@ -92,9 +95,10 @@ def evaluate_checkpoint(
             set_threshold = impostors.resolve() == configured.resolve()
     if set_threshold:
         progress.note(f"{impostors}: the threshold was set on these images, so FAR is at its target by construction")
+    open_set = open_set_result(calibration, outputs, labels, unknown_outputs, held_out=not set_threshold)
     return Evaluation(
         closed_set=closed_set_result(outputs.logits, calibration.probabilities(outputs.logits), labels, checkpoint.classes),
-        open_set=open_set_result(calibration, outputs, labels, unknown_outputs, held_out=not set_threshold),
+        open_set=open_set,
         subgroups=None if subgroups is None else _by_subgroup(subgroups, loaded, outputs, checkpoint.classes, progress),
         split=loaded,
         outputs=outputs,
@@ -102,6 +106,7 @@ def evaluate_checkpoint(
         skipped=(*loaded.skipped, *(unknown.skipped if unknown else ())),
         seconds=seconds,
         impostors_set_threshold=set_threshold,
+        warnings=tuple(warnings_about(calibration, open_set.false_accept_rate)),
     )
 
 

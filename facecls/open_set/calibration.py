@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from facecls.open_set.outputs import Outputs
 from facecls.open_set.scores import SCORES, Gallery, open_set_scores
 from facecls.open_set.temperature import MIN_IMAGES, TEMPERATURE_RANGE, Floats, probabilities
-from facecls.open_set.thresholds import Bools, Threshold
+from facecls.open_set.thresholds import HIGH_FALSE_ACCEPT, Bools, Threshold
 from facecls.text import plural
 
 Scaling: TypeAlias = Literal["applied", "not_better", "too_few_images"]
@@ -74,12 +74,26 @@ def describe(calibration: Calibration) -> list[str]:
     return lines if calibration.threshold is None else [*lines, explain_threshold(calibration.threshold)]
 
 
-def warnings_about(calibration: Calibration) -> list[str]:
-    """What a user must know before relying on the probabilities and rejections, one line each."""
-    if calibration.scaling != "too_few_images":
+def warnings_about(calibration: Calibration, false_accept_rate: float | None = None) -> list[str]:
+    """What a user must know before relying on the probabilities and rejections, one line each.
+
+    `false_accept_rate` was measured on further impostors; without it the threshold's own estimate counts.
+    """
+    lines = []
+    if calibration.scaling == "too_few_images":
+        images = f"{plural(calibration.n, 'validation image')} {'is' if calibration.n == 1 else 'are'}"
+        lines.append(f"{images} too few for temperature scaling, which needs {MIN_IMAGES}: probabilities are not calibrated")
+    return lines + rejection_warnings(calibration.threshold, false_accept_rate)
+
+
+def rejection_warnings(threshold: Threshold | None, false_accept_rate: float | None = None) -> list[str]:
+    """One line if the threshold accepts more than a share HIGH_FALSE_ACCEPT of impostors; the rate as in `warnings_about`."""
+    if threshold is None:
         return []
-    images = f"{plural(calibration.n, 'validation image')} {'is' if calibration.n == 1 else 'are'}"
-    return [f"{images} too few for temperature scaling, which needs {MIN_IMAGES}: probabilities are not calibrated"]
+    share = threshold.false_accept_rate if false_accept_rate is None else false_accept_rate
+    if share is None or share <= HIGH_FALSE_ACCEPT:
+        return []
+    return [f"cannot reject unknown people: about {100 * share:.0f} % of impostors would be accepted"]
 
 
 def explain_threshold(threshold: Threshold) -> str:

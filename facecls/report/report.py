@@ -95,6 +95,7 @@ def render_evaluation(evaluation: Evaluation, calibrated: NDArray[np.float64], c
         ece=closed_set.ece,
         brier=closed_set.brier,
         open_set=_open_set(evaluation),
+        warnings=evaluation.warnings,
         matrix=matrix.confusion_matrix(metrics.confusion, metrics.classes),
         most_confused=matrix.most_confused(metrics.confusion, metrics.classes),
         per_class=[(each, _confused_with(metrics, number)) for number, each in enumerate(metrics.per_class)],

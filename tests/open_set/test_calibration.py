@@ -11,7 +11,7 @@ from facecls.open_set.fit import MIN_TRUE_ACCEPT, calibrate
 from facecls.open_set.outputs import ImpostorOutputs, Outputs
 from facecls.open_set.scores import Gallery, enrol
 from facecls.open_set.temperature import expected_calibration_error, fit_temperature, probabilities
-from facecls.open_set.thresholds import Threshold
+from facecls.open_set.thresholds import Source, Threshold
 
 CLASSES = tuple("abcdef")
 ONE_PERCENT = UnknownConfig(target_false_accept=0.01)
@@ -67,6 +67,27 @@ def test_too_few_images_are_not_calibrated() -> None:
         "49 validation images are too few for temperature scaling, which needs 50: probabilities are not calibrated"
     ]
     assert calibrate(*images(50, 1, spread=0.5), UnknownConfig(enabled=False)).temperature > 2
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "synthetic", "measured", "accepted"),
+    [
+        ("validation", None, 0.944, None, 94),
+        ("validation", None, 0.2, None, None),
+        ("validation", None, None, None, None),
+        ("validation", None, 0.944, 0.05, None),  # on real impostors, which count for more
+        ("synthetic_impostors", 0.05, None, None, None),
+        ("synthetic_impostors", 0.05, None, 0.31, 31),
+        ("impostors", 0.5, None, None, 50),
+    ],
+)
+def test_a_threshold_that_accepts_most_impostors_is_said_to_be_useless(
+    source: Source, target: float | None, synthetic: float | None, measured: float | None, accepted: int | None
+) -> None:
+    threshold = Threshold(0.5, "centroid", source, target, 100, None, 0.95, synthetic_accept_rate=synthetic)
+    calibration = Calibration(temperature=1.0, ece=(0.1, 0.1), n=100, threshold=threshold, gallery=None)
+    warning = f"cannot reject unknown people: about {accepted} % of impostors would be accepted"
+    assert warnings_about(calibration, measured) == ([] if accepted is None else [warning])
 
 
 def test_a_temperature_at_the_end_of_its_range_is_reported() -> None:

@@ -17,6 +17,7 @@ from facecls.run import EpochMetrics, Run
 from facecls.training.train import train
 from tests.conftest import Result
 
+Facecls = Callable[..., Result]
 Tiny = Callable[..., Path]
 
 
@@ -87,11 +88,29 @@ def test_handed_labels_are_never_mirrored(tiny: Tiny, tmp_path: Path) -> None:
     assert read(run.best).calibration_flipped is None
 
 
-def test_few_validation_images_are_not_calibrated(facecls: Callable[..., Result], tiny: Tiny, tmp_path: Path) -> None:
+def test_few_validation_images_are_not_calibrated(facecls: Facecls, tiny: Tiny, tmp_path: Path) -> None:
     result = facecls("train", tiny(train={"epochs": 1}), "--out", tmp_path / "run")
     warning = "8 validation images are too few for temperature scaling, which needs 50: probabilities are not calibrated"
     assert f"warning: {warning}\n" in result.err and "calibration: none (too few validation images), ECE " in result.err
     assert read(tmp_path / "run").calibration_for().temperature == 1
+
+
+def test_a_threshold_that_cannot_reject_is_said_to_be_so_everywhere(
+    facecls: Facecls, tiny: Tiny, faces: Path, tmp_path: Path
+) -> None:
+    run, config = tmp_path / "run", tiny(train={"epochs": 20, "batch_size": 8}, unknown={"target_false_accept": 0.001})
+    trained = facecls("train", config, "--out", run)  # too few synthetic impostors for the target
+    threshold = read(run).calibration_for().threshold
+    assert threshold is not None and threshold.synthetic_accept_rate is not None and threshold.synthetic_accept_rate > 0.2
+    share = f"{100 * threshold.synthetic_accept_rate:.0f}"
+    warning = f"cannot reject unknown people: about {share} % of impostors would be accepted"
+    predicted = facecls("predict", faces, "--checkpoint", run)
+    for result in (trained, facecls("eval", run), predicted):
+        assert result.err.count(f"warning: {warning}\n") == 1 and warning not in result.out
+    assert warning in json.loads(facecls("eval", run, "--format", "json").out)["warnings"]
+    assert warning not in facecls("predict", faces, "--checkpoint", run, "--no-unknown").err
+    assert facecls("report", run).code == 0
+    assert f"C{warning[1:]}." in (run / "report.html").read_text()
 
 
 def test_metrics_stay_json_lines(tiny: Tiny, tmp_path: Path) -> None:
