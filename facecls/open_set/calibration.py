@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from facecls.open_set.chance import ChanceTest
 from facecls.open_set.outputs import Outputs
 from facecls.open_set.scores import SCORES, Gallery, open_set_scores
 from facecls.open_set.temperature import MIN_IMAGES, TEMPERATURE_RANGE, Floats, probabilities
@@ -31,6 +32,7 @@ class Calibration:
     threshold: Threshold | None  # None: no image is rejected
     gallery: Gallery | None  # None if the threshold's score needs none
     scaling: Scaling = "applied"  # unless it is, `temperature` is 1 for this reason
+    chance: ChanceTest | None = None  # on the validation images; if it is not passed, there is no threshold
 
     def probabilities(self, logits: Floats) -> NDArray[np.float64]:
         """Calibrated probabilities (N, C) of logits (N, C)."""
@@ -45,13 +47,16 @@ class Calibration:
     def to_plain(self) -> dict[str, Any]:
         """Plain values, except for the arrays of `gallery`."""
         gallery = self.gallery and dict(vars(self.gallery))  # asdict would copy the arrays
-        return vars(self) | {"threshold": self.threshold and self.threshold.to_plain(), "gallery": gallery}
+        chance = self.chance and dict(vars(self.chance))
+        return vars(self) | {"threshold": self.threshold and self.threshold.to_plain(), "gallery": gallery, "chance": chance}
 
     @classmethod
     def from_plain(cls, plain: dict[str, Any]) -> "Calibration":
         """The inverse of `to_plain`."""
         threshold = plain["threshold"] and Threshold.from_plain(plain["threshold"])
-        return cls(**plain | {"threshold": threshold, "gallery": plain["gallery"] and Gallery(**plain["gallery"])})
+        gallery, chance = plain["gallery"], plain.get("chance")  # `chance` is not in older checkpoints
+        made = {"threshold": threshold, "gallery": gallery and Gallery(**gallery), "chance": chance and ChanceTest(**chance)}
+        return cls(**plain | made)
 
 
 UNCALIBRATED = Calibration(temperature=1.0, ece=None, n=0, threshold=None, gallery=None)
@@ -83,6 +88,13 @@ def warnings_about(calibration: Calibration, false_accept_rate: float | None = N
     if calibration.scaling == "too_few_images":
         images = f"{plural(calibration.n, 'validation image')} {'is' if calibration.n == 1 else 'are'}"
         lines.append(f"{images} too few for temperature scaling, which needs {MIN_IMAGES}: probabilities are not calibrated")
+    test = calibration.chance
+    if test is not None and not test.passed:
+        lines.append(
+            f"not better than chance: accuracy {100 * test.accuracy:.1f} % on {plural(calibration.n, 'validation image')}, "
+            f"always predicting the largest class gives {100 * test.majority_share:.1f} % (p = {test.p_value:.2g}); "
+            "no rejection threshold"
+        )
     return lines + rejection_warnings(calibration.threshold, false_accept_rate)
 
 

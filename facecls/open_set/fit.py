@@ -2,6 +2,7 @@
 
 from facecls.config.schema import UnknownConfig
 from facecls.open_set.calibration import Calibration, Scaling
+from facecls.open_set.chance import chance_test
 from facecls.open_set.outputs import ImpostorOutputs, Outputs
 from facecls.open_set.scores import Gallery, open_set_scores
 from facecls.open_set.temperature import (
@@ -35,19 +36,20 @@ def calibrate(
     `gallery` holds the enrolled training features that `config.score` compares with. The threshold is set at
     `config.target_false_accept` on the impostors. Without them it is set on the synthetic impostors, if these are enough
     for the target and a share MIN_TRUE_ACCEPT of the validation images is still accepted; otherwise it is set to accept a
-    share VALIDATION_TRUE_ACCEPT of the validation images. Raises DataError if the impostors are too few for the target.
+    share VALIDATION_TRUE_ACCEPT of the validation images. A network that is not better than chance gets no threshold. Raises
+    DataError if the impostors are too few for the target.
     """
     temperature, scaling = _scale(val.logits, val_labels)
     before, after = (expected_calibration_error(probabilities(val.logits, t), val_labels) for t in (1.0, temperature))
-    threshold = None
-    if config.enabled:
+    threshold, chance = None, chance_test(val.logits, val_labels)
+    if config.enabled and chance.passed:
         known = open_set_scores(config.score, val, gallery)
         if impostors is not None:
             scores = open_set_scores(config.score, impostors, gallery)
             threshold = Threshold.from_impostors(config.score, scores, config.target_false_accept, known)
         else:
             threshold = _without_impostors(config, known, synthetic_impostors, gallery)
-    return Calibration(temperature, (before, after), len(val_labels), threshold, gallery, scaling)
+    return Calibration(temperature, (before, after), len(val_labels), threshold, gallery, scaling, chance)
 
 
 def _scale(logits: Floats, labels: Ints) -> tuple[float, Scaling]:

@@ -66,7 +66,7 @@ def test_predict_and_eval_agree_exactly_on_the_val_split(facecls: Facecls, train
 def test_an_impostor_is_labelled_unknown_with_the_nearest_class(
     facecls: Facecls, tiny: Tiny, impostors: Path, tmp_path: Path
 ) -> None:
-    config = tiny(train={"epochs": 6}, unknown={"strangers": str(impostors), "target_false_accept": 0.05})
+    config = tiny(train={"epochs": 15, "batch_size": 8}, unknown={"strangers": str(impostors), "target_false_accept": 0.05})
     facecls("train", config, "--out", tmp_path / "run")
     rows = json.loads(facecls("predict", impostors, "--checkpoint", tmp_path / "run", "--format", "json").out)
     rejected = [row for row in rows if row["label"] == UNKNOWN]

@@ -59,7 +59,9 @@ def test_every_fold_is_judged_by_its_own_split_temperature_and_size(
     uneven, out = tmp_path / "faces", tmp_path / "cv"
     shutil.copytree(faces, uneven)
     next(uneven.rglob("0001.*")).unlink()
-    facecls("cross-validate", tiny(data={"root": str(uneven)}, train={"epochs": 8}), "--folds", "2", "--out", out)
+    facecls(
+        "cross-validate", tiny(data={"root": str(uneven)}, train={"epochs": 30, "batch_size": 8}), "--folds", "2", "--out", out
+    )
     runs = [Run(out / "fold-1"), Run(out / "fold-2")]
     for run, temperature in zip(runs, (0.5, 2.0), strict=True):  # a fold of 24 images is too small to fit one
         best = read(run.best)
