@@ -11,7 +11,7 @@ from facecls.cli.options import Checkpoint, Data, Device, Format, Groups, Impost
 def eval_(
     checkpoint: Checkpoint,
     data: Data = None,
-    split: Split = "val",
+    split: Split = None,
     impostors: Impostors = None,
     groups: Groups = None,
     tta: Tta = "none",
@@ -55,7 +55,7 @@ def eval_(
 def report(
     checkpoint: Checkpoint,
     data: Data = None,
-    split: Split = "val",
+    split: Split = None,
     impostors: Impostors = None,
     groups: Groups = None,
     output: Annotated[
@@ -86,6 +86,6 @@ def report(
     )
     run_data = trained.config.data.model_copy(update={"split_file": run.kept_split or trained.config.data.split_file})
     findings = audit_run(trained, run_data, progress)
-    evaluated_on = f"{len(evaluation.split):,} " + (f"{split} images" if data is None else f"images of {data}")
+    evaluated_on = f"{len(evaluation.split):,} " + (f"{evaluation.split.name} images" if data is None else f"images of {data}")
     write_page(path, render_report(trained, run, evaluation, target, title_of(checkpoint), evaluated_on, findings))
     print(path)

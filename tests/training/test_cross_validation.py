@@ -40,6 +40,9 @@ def test_every_image_is_scored_once_by_a_network_that_did_not_see_it(
     assert result.code == 0
     plain = json.loads(result.out)
     assert [fold["n"] for fold in plain["folds"]] == [16, 16, 16]
+    assert (
+        all(each["fitted_on_these"] for each in (*plain["folds"], plain["pooled"])) and plain["pooled"]["split"] == "all folds"
+    )
     assert sorted(path for fold in (1, 2, 3) for path in val_of(out / f"fold-{fold}")) == sorted(
         str(path.relative_to(faces)) for path in faces.rglob("*.*")
     )
