@@ -97,7 +97,13 @@ def render_evaluation(evaluation: Evaluation, calibrated: NDArray[np.float64], c
         open_set=_open_set(evaluation),
         warnings=evaluation.warnings,
         mark="*" if evaluation.fitted else "",
-        fitted=evaluation.fitted,
+        footnotes=[
+            *([f"optimistic: {evaluation.fitted}"] if evaluation.fitted else []),
+            *(
+                ["FAR is at its target by construction: the threshold was set on these impostors"]
+                * evaluation.impostors_set_threshold
+            ),
+        ],
         matrix=matrix.confusion_matrix(metrics.confusion, metrics.classes),
         most_confused=matrix.most_confused(metrics.confusion, metrics.classes),
         per_class=[(each, _confused_with(metrics, number)) for number, each in enumerate(metrics.per_class)],

@@ -158,6 +158,10 @@ def test_the_false_accept_rate_on_other_impostors_has_a_prediction_interval(
     assert "* at its target by construction: the threshold was set on these impostors\n" in again.out
     assert json.loads(facecls("eval", run, "--strangers", first, "--format", "json").out)["open_set"]["fitted_on_these"] is True
     assert plain["fitted_on_these"] is False
+    facecls("report", run, "--strangers", first)
+    assert (
+        "* FAR is at its target by construction: the threshold was set on these impostors." in (run / "report.html").read_text()
+    )
     assert "when the threshold was set" not in again.out and "the threshold was set on these images" in again.err
 
 
