@@ -11,7 +11,7 @@ from facecls.cli.options import Checkpoint, Data, Device, Format, Groups, Impost
 def eval_(
     checkpoint: Checkpoint,
     data: Data = None,
-    split: Split = "val",
+    split: Split = None,
     impostors: Impostors = None,
     groups: Groups = None,
     tta: Tta = "none",
@@ -31,11 +31,11 @@ def eval_(
     from facecls.run import run_of
 
     limit_threads(None)
-    trained = read(checkpoint)
+    trained, progress = read(checkpoint), Progress()
     evaluation = evaluate_checkpoint(
         trained,
         resolve_inference_device(device, precision, trained.config.precision),
-        Progress(),
+        progress,
         data=data,
         split_file=run_of(checkpoint).kept_split,
         split=split,
@@ -47,6 +47,8 @@ def eval_(
         print(evaluation_to_json(evaluation))
     else:
         print_evaluation(evaluation)
+    for text in evaluation.warnings:
+        progress.note(f"warning: {text}")
     if evaluation.skipped:
         raise typer.Exit(1)
 
@@ -54,7 +56,7 @@ def eval_(
 def report(
     checkpoint: Checkpoint,
     data: Data = None,
-    split: Split = "val",
+    split: Split = None,
     impostors: Impostors = None,
     groups: Groups = None,
     output: Annotated[
@@ -86,6 +88,6 @@ def report(
     )
     run_data = trained.config.data.model_copy(update={"split_file": run.kept_split or trained.config.data.split_file})
     findings = audit_run(trained, run_data, progress)
-    evaluated_on = f"{len(evaluation.split):,} " + (f"{split} images" if data is None else f"images of {data}")
+    evaluated_on = f"{len(evaluation.split):,} " + (f"{evaluation.split.name} images" if data is None else f"images of {data}")
     write_page(path, render_report(trained, run, evaluation, target, title_of(checkpoint), evaluated_on, findings))
     print(path)

@@ -17,7 +17,10 @@ Out = Annotated[Path | None, typer.Option(help="Run folder; default: runs/CONFIG
 Resume = Annotated[bool, typer.Option("--resume", help="Continue in --out, or without --out in this config's newest run.")]
 Checkpoint = Annotated[Path, typer.Argument(help="A best.pt or a run folder.")]
 Data = Annotated[Path | None, typer.Option(help="Folder of labelled images; default: the run's data.")]
-Split = Annotated[Literal["train", "val", "test"], typer.Option(help="Split of the data to evaluate.")]
+Split = Annotated[
+    Literal["train", "val", "test"] | None,
+    typer.Option(help="Split of the data to evaluate; default: test, or val without one."),
+]
 Impostors = Annotated[Path | None, typer.Option("--strangers", help="Folder of images of unknown people (impostors).")]
 Groups = Annotated[Path | None, typer.Option(help="CSV file path,group or class,group; adds the accuracy of each group.")]
 Format = Annotated[Literal["table", "json"], typer.Option("--format", help="Output format.")]

@@ -61,7 +61,10 @@ class CrossValidation:
     def to_plain(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return {
-            "folds": [{"fold": fold.number, "n": fold.n} | fold.metrics for fold in self.folds],
+            "folds": [
+                {"fold": fold.number, "n": fold.n, "fitted_on_these": fold.evaluation.fitted is not None} | fold.metrics
+                for fold in self.folds
+            ],
             "mean": {name: self.spread(name)[0] for name in METRICS},
             "deviation": {name: self.spread(name)[1] for name in METRICS},
             "pooled": self.pooled.to_plain(),
@@ -73,7 +76,9 @@ def evaluate_folds(runs: Sequence[Run], device: Device, progress: Progress) -> C
     folds = []
     for number, run in enumerate(runs, 1):
         best = checkpoint.read(run.best)
-        folds.append(Fold(number, run, best, evaluate_checkpoint(best, device, progress, split_file=run.kept_split)))
+        folds.append(
+            Fold(number, run, best, evaluate_checkpoint(best, device, progress, split_file=run.kept_split, split="val"))
+        )
     calibrated = np.concatenate(
         [each.checkpoint.calibration_for().probabilities(each.evaluation.outputs.logits) for each in folds]
     )
@@ -97,6 +102,8 @@ def _pooled(folds: Sequence[Fold], calibrated: NDArray[np.float64], device: Devi
         impostors=None,
         skipped=tuple(error for each in evaluations for error in each.skipped),
         seconds=sum(each.seconds for each in evaluations),
+        fitted=evaluations[0].fitted
+        and "each fold's best epoch was selected and its calibration fitted on the images of the fold",
     )
 
 

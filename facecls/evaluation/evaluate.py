@@ -1,6 +1,7 @@
 """Evaluates a checkpoint on its own split or on another data set, and on impostors."""
 
 import time
+from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from facecls.errors import DataError, ImageError
 from facecls.evaluation.infer import flip_allowed, infer
 from facecls.evaluation.result import ClosedSetResult, OpenSetResult, closed_set_result, open_set_result
 from facecls.evaluation.subgroups import SubgroupResult, read_subgroups, subgroup_metrics
+from facecls.open_set.calibration import warnings_about
 from facecls.open_set.outputs import Outputs
 from facecls.progress import Progress
 from facecls.text import name_list, plural
@@ -33,6 +35,8 @@ class Evaluation:
     skipped: tuple[ImageError, ...]  # unreadable images, which do not count
     seconds: float  # for reading the split and inference
     impostors_set_threshold: bool = False  # if so, the false accept rate is not an estimate for other impostors
+    warnings: tuple[str, ...] = ()  # about the calibration and the rejection threshold
+    fitted: str | None = None  # what was selected or fitted on these images, so that their figures are optimistic
 
     @property
     def images_per_second(self) -> float:
@@ -40,13 +44,18 @@ class Evaluation:
 
     def to_plain(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        return self.closed_set.to_plain() | {
-            "open_set": self.open_set.to_plain(),
-            "subgroups": self.subgroups and self.subgroups.to_plain(),
-            "seconds": self.seconds,
-            "images_per_second": self.images_per_second,
-            "skipped": [{"path": error.path, "error": error.reason} for error in self.skipped],
-        }
+        return (
+            {"split": self.split.name, "fitted_on_these": self.fitted is not None}
+            | self.closed_set.to_plain()
+            | {
+                "open_set": self.open_set.to_plain() | {"fitted_on_these": self.impostors_set_threshold},
+                "subgroups": self.subgroups and self.subgroups.to_plain(),
+                "warnings": list(self.warnings),
+                "seconds": self.seconds,
+                "images_per_second": self.images_per_second,
+                "skipped": [{"path": error.path, "error": error.reason} for error in self.skipped],
+            }
+        )
 
 
 def evaluate_checkpoint(
@@ -56,13 +65,14 @@ def evaluate_checkpoint(
     *,
     data: Path | None = None,
     split_file: Path | None = None,
-    split: str = "val",
+    split: str | None = None,
     impostors: Path | None = None,
     subgroups: Path | None = None,
     mirrored: bool = False,
 ) -> Evaluation:
     """Evaluates on the split `split` of the run's own data or of the folder `data` (all of it if it has no splits).
 
+    Without `split` that is test if there is one, else val.
     `split_file` is the run's split.csv; without it the run's own data is split again by the config. `impostors` is a
     folder of images of unknown people, `subgroups` a CSV file for `read_subgroups`. `mirrored` averages over each image
     and its mirror image, unless a flip changes the class. Raises DataError if the split is missing, if `data` has a class
@@ -74,11 +84,11 @@ def evaluate_checkpoint(
     mirrored = flip_allowed(mirrored, settings, progress)
     if data is None:
         own = settings.model_copy(update={"split_file": split_file or settings.split_file})
-        image_list = _run_split(checkpoint, own, split)
+        name, image_list = _run_split(checkpoint, own, split)
     else:
-        image_list = _external_split(checkpoint, data, split, progress)
+        name, image_list = _external_split(checkpoint, data, split, progress)
     begun = time.perf_counter()
-    loaded = load_split(split, image_list, checkpoint.classes, settings, progress.bar, device.torch_device)
+    loaded = load_split(name, image_list, checkpoint.classes, settings, progress.bar, device.torch_device)
     model = checkpoint.build(device)
     outputs = infer(model, loaded, device, mirrored=mirrored)
     seconds = time.perf_counter() - begun
@@ -92,9 +102,10 @@ def evaluate_checkpoint(
             set_threshold = impostors.resolve() == configured.resolve()
     if set_threshold:
         progress.note(f"{impostors}: the threshold was set on these images, so FAR is at its target by construction")
+    open_set = open_set_result(calibration, outputs, labels, unknown_outputs, held_out=not set_threshold)
     return Evaluation(
         closed_set=closed_set_result(outputs.logits, calibration.probabilities(outputs.logits), labels, checkpoint.classes),
-        open_set=open_set_result(calibration, outputs, labels, unknown_outputs, held_out=not set_threshold),
+        open_set=open_set,
         subgroups=None if subgroups is None else _by_subgroup(subgroups, loaded, outputs, checkpoint.classes, progress),
         split=loaded,
         outputs=outputs,
@@ -102,7 +113,19 @@ def evaluate_checkpoint(
         skipped=(*loaded.skipped, *(unknown.skipped if unknown else ())),
         seconds=seconds,
         impostors_set_threshold=set_threshold,
+        warnings=tuple(warnings_about(calibration, open_set.false_accept_rate)),
+        fitted=_fitted(checkpoint, data, name),
     )
+
+
+def _fitted(checkpoint: Checkpoint, data: Path | None, split: str) -> str | None:
+    if data is not None and data.resolve() != checkpoint.config.data.root.resolve():
+        return None
+    return {
+        "val": "the best epoch was selected and the calibration fitted on these images",
+        "train": "the network was trained on these images",
+        "all": "the network was trained on some of these images",
+    }.get(split)
 
 
 def _by_subgroup(
@@ -116,22 +139,28 @@ def _by_subgroup(
     return subgroup_metrics(loaded.image_list.labels[members], predicted[members], [name for name in names if name is not None])
 
 
-def _run_split(checkpoint: Checkpoint, settings: DataConfig, split: str) -> ImageList:
+def _run_split(checkpoint: Checkpoint, settings: DataConfig, split: str | None) -> tuple[str, ImageList]:
     index = index_dataset(settings, checkpoint.config.split)
     if index.classes != checkpoint.classes:
         raise DataError(
             f"{settings.root}: its classes are not those of training", hint="set the folder to evaluate on with --data DIR"
         )
+    split = split or _default_split(index.splits)
     if split not in index.splits:
         raise DataError(f"the run has no split `{split}`", hint=f"its splits are {name_list(index.splits)}")
-    return index.splits[split]
+    return split, index.splits[split]
 
 
-def _external_split(checkpoint: Checkpoint, data: Path, split: str, progress: Progress) -> ImageList:
+def _default_split(splits: Container[str]) -> str:
+    return "test" if "test" in splits else "val"
+
+
+def _external_split(checkpoint: Checkpoint, data: Path, split: str | None, progress: Progress) -> tuple[str, ImageList]:
     splits = split_folders(data)
+    split = (split or _default_split(splits)) if splits else "all"
     if splits and split not in splits:
         raise DataError(f"{data}: has no split `{split}`", hint=f"choose one of {name_list(splits)} with --split")
     image_list, notes = map_to_classes(splits.get(split, data), checkpoint.classes)
     for note in notes:
         progress.note(note)
-    return image_list
+    return split, image_list

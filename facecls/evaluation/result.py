@@ -42,9 +42,10 @@ class ClosedSetResult:
 def closed_set_result(logits: Floats, calibrated: Floats, labels: Ints, classes: Sequence[str]) -> ClosedSetResult:
     """Evaluates (N, C) logits and calibrated probabilities against (N,) true class numbers; N at least 1."""
     metrics, before = compute_metrics(logits, labels, classes), probabilities(logits)
+    accuracy = wilson_interval(int(np.trace(metrics.confusion)), metrics.n)
     return ClosedSetResult(
         metrics=metrics,
-        intervals=bootstrap_intervals(metrics.confusion),
+        intervals={"accuracy": accuracy} | bootstrap_intervals(metrics.confusion),
         roc_auc=roc_auc(calibrated, labels),
         ece=(expected_calibration_error(before, labels), expected_calibration_error(calibrated, labels)),
         brier=(brier_score(before, labels), brier_score(calibrated, labels)),

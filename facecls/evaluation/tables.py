@@ -10,13 +10,13 @@ from rich.table import Column, Table
 from facecls.evaluation.cross_validation import METRICS, CrossValidation
 from facecls.evaluation.evaluate import Evaluation
 from facecls.evaluation.metrics import ConfusedPair, Metrics
-from facecls.evaluation.result import OpenSetResult
 from facecls.evaluation.subgroups import SubgroupResult
 from facecls.open_set.scores import SCORES
 from facecls.text import plural, printable
 
 _CONFUSION_CLASSES = 12  # largest number of classes for which the confusion matrix is printed
 _CONFUSION_HEAD = "true \\ predicted"
+_SPLITS = ("train", "val", "test")
 _UNBOUNDED = 10_000  # console width that wraps no line
 
 
@@ -30,8 +30,11 @@ def print_evaluation(evaluation: Evaluation) -> None:
     closed_set, open_set, console = evaluation.closed_set, evaluation.open_set, _console()
     metrics = closed_set.metrics
     speed = f"{evaluation.seconds:.1f} s, {evaluation.images_per_second:.0f} images/s"
-    console.print(f"{plural(metrics.n, 'image')} in {speed}")
+    name = evaluation.split.name
+    console.print(f"{name}{' split' if name in _SPLITS else ''}: {plural(metrics.n, 'image')} in {speed}")
     console.print(_headline(evaluation))
+    if evaluation.fitted is not None:
+        console.print(f"* optimistic: {evaluation.fitted}")
     tables = [_per_class(metrics)]
     if len(metrics.classes) <= _CONFUSION_CLASSES:
         tables.append(_confusion(metrics, console))
@@ -45,7 +48,7 @@ def print_evaluation(evaluation: Evaluation) -> None:
         _print_subgroups(evaluation.subgroups, console)
     if open_set.threshold is not None or open_set.rates is not None:
         console.print()
-        _print_open_set(open_set, console)
+        _print_open_set(evaluation, console)
     for error in evaluation.skipped:
         console.print(printable(f"skipped: {error}"))
 
@@ -71,18 +74,22 @@ def _interval(interval: tuple[float, float]) -> str:
     return f"{low:.1%} to {high:.1%}"
 
 
+def _mark(evaluation: Evaluation) -> str:
+    return "" if evaluation.fitted is None else "*"
+
+
 def _headline(evaluation: Evaluation) -> Table:
-    closed_set, metrics = evaluation.closed_set, evaluation.closed_set.metrics
+    closed_set, metrics, mark = evaluation.closed_set, evaluation.closed_set.metrics, _mark(evaluation)
     table = _table("", *_right(""), "", header=False)
     for name, label in METRICS.items():
-        table.add_row(label, f"{getattr(metrics, name):.2%}", f"95 % CI {_interval(closed_set.intervals[name])}")
-    table.add_row("weighted F1", f"{metrics.weighted_f1:.2%}", "")
+        table.add_row(label, f"{getattr(metrics, name):.2%}{mark}", f"95 % CI {_interval(closed_set.intervals[name])}")
+    table.add_row("weighted F1", f"{metrics.weighted_f1:.2%}{mark}", "")
     for k, share in metrics.top_k.items():
-        table.add_row(f"top-{k} accuracy", f"{share:.2%}", "")
-    table.add_row("ROC AUC", "-" if closed_set.roc_auc is None else f"{closed_set.roc_auc:.4f}", "one-vs-rest")
-    table.add_row("loss", f"{metrics.loss:.4f}", "cross entropy before calibration")
+        table.add_row(f"top-{k} accuracy", f"{share:.2%}{mark}", "")
+    table.add_row("ROC AUC", "-" if closed_set.roc_auc is None else f"{closed_set.roc_auc:.4f}{mark}", "one-vs-rest")
+    table.add_row("loss", f"{metrics.loss:.4f}{mark}", "cross entropy before calibration")
     for label, (before, after) in (("ECE", closed_set.ece), ("Brier score", closed_set.brier)):
-        table.add_row(label, f"{after:.4f}", f"{before:.4f} before calibration")
+        table.add_row(label, f"{after:.4f}{mark}", f"{before:.4f} before calibration")
     return table
 
 
@@ -124,17 +131,20 @@ def _print_subgroups(subgroups: SubgroupResult, console: Console) -> None:
         console.print(f"gap: {subgroups.gap:.1%} between {printable(subgroups.best)} and {printable(subgroups.worst)}")
 
 
-def _print_open_set(open_set: OpenSetResult, console: Console) -> None:
-    threshold = open_set.threshold
+def _print_open_set(evaluation: Evaluation, console: Console) -> None:
+    open_set, threshold, mark = evaluation.open_set, evaluation.open_set.threshold, _mark(evaluation)
     if threshold is not None:
         console.print(
             f"rejection threshold {threshold.value:.3g} ({SCORES[threshold.score]}): "
-            f"TAR {open_set.true_accept_rate:.1%}, DIR {open_set.identification_rate:.1%}"
+            f"TAR {open_set.true_accept_rate:.1%}{mark}, DIR {open_set.identification_rate:.1%}{mark}"
         )
     if open_set.false_accept_interval is not None:
         interval, predicted = open_set.false_accept_interval, open_set.false_accept_prediction_interval
-        line = f"{plural(open_set.impostors, 'impostor')}: FAR {open_set.false_accept_rate:.1%} (95 % CI {_interval(interval)})"
+        far = f"FAR {open_set.false_accept_rate:.1%}{'*' * evaluation.impostors_set_threshold}"
+        line = f"{plural(open_set.impostors, 'impostor')}: {far} (95 % CI {_interval(interval)})"
         console.print(line if predicted is None else f"{line}, predicted {_interval(predicted)} when the threshold was set")
+    if evaluation.impostors_set_threshold:
+        console.print("* at its target by construction: the threshold was set on these impostors")
     if open_set.rates is None:
         return
     table = _table(*_right("target FAR", "DIR", "threshold"))
@@ -147,7 +157,9 @@ def print_folds(validation: CrossValidation) -> None:
     """The metrics of each fold, their mean and standard deviation as a table on stdout."""
     table = _table(*_right("fold", "images", *METRICS.values()))
     for fold in validation.folds:
-        table.add_row(str(fold.number), str(fold.n), *(f"{share:.2%}" for share in fold.metrics.values()))
+        table.add_row(
+            str(fold.number), str(fold.n), *(f"{share:.2%}{_mark(fold.evaluation)}" for share in fold.metrics.values())
+        )
     for label, shares in zip(("mean", "deviation"), zip(*map(validation.spread, METRICS), strict=True), strict=True):
         table.add_row(label, "", *(f"{share:.2%}" for share in shares))
     Console(highlight=False, markup=False, emoji=False).print(table)

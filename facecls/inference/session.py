@@ -13,6 +13,7 @@ from facecls.inference.annotate import annotate_images, explain_images
 from facecls.inference.output import PredictionFile, RowFormat, write_predictions
 from facecls.inference.predict import Prediction, Predictor
 from facecls.inference.sources import find_images, read_paths, watch_folder
+from facecls.open_set.calibration import rejection_warnings
 from facecls.progress import Progress
 from facecls.text import plural
 
@@ -55,6 +56,8 @@ def predict_images(predictor: Predictor, options: PredictOptions, progress: Prog
         predictions = annotate_images(predictions, options.annotate)
     if options.explain is not None:
         predictions = explain_images(predictions, options.explain, predictor)
+    for text in rejection_warnings(predictor.calibration.threshold):
+        progress.note(f"warning: {text}")
     if options.watch is not None:
         progress.note(f"watching {options.watch}; press Ctrl-C to stop")
     start, count_before = time.perf_counter(), 0 if file is None else file.image_count

@@ -5,16 +5,19 @@ Applying a stored calibration needs numpy only; `facecls.open_set.fit` fits one.
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from facecls.open_set.chance import ChanceTest
 from facecls.open_set.outputs import Outputs
 from facecls.open_set.scores import SCORES, Gallery, open_set_scores
-from facecls.open_set.temperature import TEMPERATURE_RANGE, Floats, probabilities
-from facecls.open_set.thresholds import Bools, Threshold
+from facecls.open_set.temperature import MIN_IMAGES, TEMPERATURE_RANGE, Floats, probabilities
+from facecls.open_set.thresholds import HIGH_FALSE_ACCEPT, Bools, Threshold
 from facecls.text import plural
+
+Scaling: TypeAlias = Literal["applied", "not_better", "too_few_images"]
 
 _LOW_TRUE_ACCEPT = 0.8  # below this rate the description names the setting that raises it
 
@@ -28,6 +31,8 @@ class Calibration:
     n: int  # validation images
     threshold: Threshold | None  # None: no image is rejected
     gallery: Gallery | None  # None if the threshold's score needs none
+    scaling: Scaling = "applied"  # unless it is, `temperature` is 1 for this reason
+    chance: ChanceTest | None = None  # on the validation images; if it is not passed, there is no threshold
 
     def probabilities(self, logits: Floats) -> NDArray[np.float64]:
         """Calibrated probabilities (N, C) of logits (N, C)."""
@@ -42,13 +47,16 @@ class Calibration:
     def to_plain(self) -> dict[str, Any]:
         """Plain values, except for the arrays of `gallery`."""
         gallery = self.gallery and dict(vars(self.gallery))  # asdict would copy the arrays
-        return vars(self) | {"threshold": self.threshold and self.threshold.to_plain(), "gallery": gallery}
+        chance = self.chance and dict(vars(self.chance))
+        return vars(self) | {"threshold": self.threshold and self.threshold.to_plain(), "gallery": gallery, "chance": chance}
 
     @classmethod
     def from_plain(cls, plain: dict[str, Any]) -> "Calibration":
         """The inverse of `to_plain`."""
         threshold = plain["threshold"] and Threshold.from_plain(plain["threshold"])
-        return cls(**plain | {"threshold": threshold, "gallery": plain["gallery"] and Gallery(**plain["gallery"])})
+        gallery, chance = plain["gallery"], plain.get("chance")  # `chance` is not in older checkpoints
+        made = {"threshold": threshold, "gallery": gallery and Gallery(**gallery), "chance": chance and ChanceTest(**chance)}
+        return cls(**plain | made)
 
 
 UNCALIBRATED = Calibration(temperature=1.0, ece=None, n=0, threshold=None, gallery=None)
@@ -60,11 +68,44 @@ def describe(calibration: Calibration) -> list[str]:
     assert calibration.ece is not None
     before, after = calibration.ece
     at_end = any(math.isclose(calibration.temperature, end) for end in TEMPERATURE_RANGE)
-    lines = [
-        f"calibration: temperature {calibration.temperature:.3g}{' (end of the search range)' if at_end else ''}, "
-        f"ECE {before:.3f} -> {after:.3f} on {plural(calibration.n, 'validation image')}"
-    ]
+    images = plural(calibration.n, "validation image")
+    line = {
+        "applied": f"temperature {calibration.temperature:.3g}{' (end of the search range)' if at_end else ''}, "
+        f"ECE {before:.3f} -> {after:.3f} on {images}",
+        "not_better": f"none (temperature scaling does not lower the NLL of {images}), ECE {after:.3f}",
+        "too_few_images": f"none (too few validation images), ECE {after:.3f} on {images}",
+    }[calibration.scaling]
+    lines = [f"calibration: {line}"]
     return lines if calibration.threshold is None else [*lines, explain_threshold(calibration.threshold)]
+
+
+def warnings_about(calibration: Calibration, false_accept_rate: float | None = None) -> list[str]:
+    """What a user must know before relying on the probabilities and rejections, one line each.
+
+    `false_accept_rate` was measured on further impostors; without it the threshold's own estimate counts.
+    """
+    lines = []
+    if calibration.scaling == "too_few_images":
+        images = f"{plural(calibration.n, 'validation image')} {'is' if calibration.n == 1 else 'are'}"
+        lines.append(f"{images} too few for temperature scaling, which needs {MIN_IMAGES}: probabilities are not calibrated")
+    test = calibration.chance
+    if test is not None and not test.passed:
+        lines.append(
+            f"not better than chance: accuracy {100 * test.accuracy:.1f} % on {plural(calibration.n, 'validation image')}, "
+            f"always predicting the largest class gives {100 * test.majority_share:.1f} % (p = {test.p_value:.2g}); "
+            "no rejection threshold"
+        )
+    return lines + rejection_warnings(calibration.threshold, false_accept_rate)
+
+
+def rejection_warnings(threshold: Threshold | None, false_accept_rate: float | None = None) -> list[str]:
+    """One line if the threshold accepts more than a share HIGH_FALSE_ACCEPT of impostors; the rate as in `warnings_about`."""
+    if threshold is None:
+        return []
+    share = threshold.false_accept_rate if false_accept_rate is None else false_accept_rate
+    if share is None or share <= HIGH_FALSE_ACCEPT:
+        return []
+    return [f"cannot reject unknown people: about {100 * share:.0f} % of impostors would be accepted"]
 
 
 def explain_threshold(threshold: Threshold) -> str:

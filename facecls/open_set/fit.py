@@ -1,10 +1,20 @@
 """Fits the calibration of a trained classifier: temperature and rejection threshold."""
 
 from facecls.config.schema import UnknownConfig
-from facecls.open_set.calibration import Calibration
+from facecls.open_set.calibration import Calibration, Scaling
+from facecls.open_set.chance import chance_test
 from facecls.open_set.outputs import ImpostorOutputs, Outputs
 from facecls.open_set.scores import Gallery, open_set_scores
-from facecls.open_set.temperature import Floats, Ints, expected_calibration_error, fit_temperature, probabilities
+from facecls.open_set.temperature import (
+    MIN_IMAGES,
+    Floats,
+    Ints,
+    cross_fitted_nll,
+    expected_calibration_error,
+    fit_temperature,
+    negative_log_likelihood,
+    probabilities,
+)
 from facecls.open_set.thresholds import Threshold, impostors_needed
 
 VALIDATION_TRUE_ACCEPT = 0.95  # target true accept rate of a threshold set on validation images alone
@@ -22,22 +32,32 @@ def calibrate(
 ) -> Calibration:
     """Fits the temperature and, if `config.enabled`, the threshold to a network's outputs for held-out images.
 
+    The temperature is 1 for fewer than MIN_IMAGES images, and if scaling does not lower the cross-fitted NLL.
     `gallery` holds the enrolled training features that `config.score` compares with. The threshold is set at
     `config.target_false_accept` on the impostors. Without them it is set on the synthetic impostors, if these are enough
     for the target and a share MIN_TRUE_ACCEPT of the validation images is still accepted; otherwise it is set to accept a
-    share VALIDATION_TRUE_ACCEPT of the validation images. Raises DataError if the impostors are too few for the target.
+    share VALIDATION_TRUE_ACCEPT of the validation images. A network that is not better than chance gets no threshold. Raises
+    DataError if the impostors are too few for the target.
     """
-    temperature = fit_temperature(val.logits, val_labels)
+    temperature, scaling = _scale(val.logits, val_labels)
     before, after = (expected_calibration_error(probabilities(val.logits, t), val_labels) for t in (1.0, temperature))
-    threshold = None
-    if config.enabled:
+    threshold, chance = None, chance_test(val.logits, val_labels)
+    if config.enabled and chance.passed:
         known = open_set_scores(config.score, val, gallery)
         if impostors is not None:
             scores = open_set_scores(config.score, impostors, gallery)
             threshold = Threshold.from_impostors(config.score, scores, config.target_false_accept, known)
         else:
             threshold = _without_impostors(config, known, synthetic_impostors, gallery)
-    return Calibration(temperature, (before, after), len(val_labels), threshold, gallery)
+    return Calibration(temperature, (before, after), len(val_labels), threshold, gallery, scaling, chance)
+
+
+def _scale(logits: Floats, labels: Ints) -> tuple[float, Scaling]:
+    if len(labels) < MIN_IMAGES:
+        return 1.0, "too_few_images"
+    if cross_fitted_nll(logits, labels) >= negative_log_likelihood(logits, labels):
+        return 1.0, "not_better"
+    return fit_temperature(logits, labels), "applied"
 
 
 def _without_impostors(

@@ -13,6 +13,8 @@ Floats: TypeAlias = NDArray[np.floating[Any]]
 Ints: TypeAlias = NDArray[np.integer[Any]]
 
 TEMPERATURE_RANGE = (0.05, 20.0)  # that is searched
+MIN_IMAGES = 50  # below it a fold of the cross-fit has fewer than ten images, and the comparison is decided by one of them
+_FOLDS = 5
 
 
 def log_probabilities(logits: Floats, temperature: float = 1.0) -> NDArray[np.float64]:
@@ -55,6 +57,26 @@ def fit_temperature(logits: Floats, labels: Ints) -> float:
     if excess(lowest) <= 0:
         return lowest
     return highest if excess(highest) >= 0 else float(brentq(excess, lowest, highest))
+
+
+def negative_log_likelihood(logits: Floats, labels: Ints, temperature: float = 1.0) -> float:
+    """Mean negative log-likelihood in nats of (N,) labels given (N, C) logits / temperature."""
+    return -float(log_probabilities(logits, temperature)[np.arange(len(labels)), labels].mean())
+
+
+def cross_fitted_nll(logits: Floats, labels: Ints, folds: int = _FOLDS) -> float:
+    """Mean negative log-likelihood of N images, each at the temperature that `fit_temperature` fits to the other folds.
+
+    An estimate of the likelihood after temperature scaling on further images, unlike that of the images fitted. The folds
+    are min(folds, N), and stratified: the images in the order of their labels go to the folds in turn. N at least 2.
+    """
+    fold = np.empty(len(labels), np.int64)
+    fold[np.argsort(labels, kind="stable")] = np.arange(len(labels)) % folds
+    total = 0.0
+    for number in range(min(folds, len(labels))):
+        rest, own = fold != number, fold == number
+        total += own.sum() * negative_log_likelihood(logits[own], labels[own], fit_temperature(logits[rest], labels[rest]))
+    return total / len(labels)
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,8 @@ from facecls.text import plural
 Source: TypeAlias = Literal["impostors", "synthetic_impostors", "validation"]
 Bools: TypeAlias = NDArray[np.bool_]
 
+HIGH_FALSE_ACCEPT = 0.2  # a threshold with a higher FAR is reported as one that cannot reject
+
 
 def threshold_for(impostor_scores: Floats, target_false_accept: float) -> float:
     """The threshold above which impostors score at an expected rate of at most the target.
@@ -118,6 +120,11 @@ class Threshold:
         synthetic = None if synthetic_scores is None else _share_above(synthetic_scores, value)
         tar = _share_above(known_scores, value)
         return cls(value, score, "validation", None, len(known_scores), None, tar, synthetic_accept_rate=synthetic)
+
+    @property
+    def false_accept_rate(self) -> float | None:
+        """Estimated FAR: the target, or the share of the synthetic impostors accepted; None if there were none to measure."""
+        return self.synthetic_accept_rate if self.target_false_accept is None else self.target_false_accept
 
     def prediction_interval(self, impostors: int) -> tuple[float, float] | None:
         """95 % prediction interval of the FAR on that many other impostors; None unless the threshold was set on impostors."""

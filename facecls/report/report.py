@@ -95,6 +95,15 @@ def render_evaluation(evaluation: Evaluation, calibrated: NDArray[np.float64], c
         ece=closed_set.ece,
         brier=closed_set.brier,
         open_set=_open_set(evaluation),
+        warnings=evaluation.warnings,
+        mark="*" if evaluation.fitted else "",
+        footnotes=[
+            *([f"optimistic: {evaluation.fitted}"] if evaluation.fitted else []),
+            *(
+                ["FAR is at its target by construction: the threshold was set on these impostors"]
+                * evaluation.impostors_set_threshold
+            ),
+        ],
         matrix=matrix.confusion_matrix(metrics.confusion, metrics.classes),
         most_confused=matrix.most_confused(metrics.confusion, metrics.classes),
         per_class=[(each, _confused_with(metrics, number)) for number, each in enumerate(metrics.per_class)],
@@ -149,22 +158,29 @@ def run_summary(
 def _tiles(evaluation: Evaluation) -> list[tuple[str, str, str]]:
     """The headline figures: (name, value, detail)."""
     closed_set, open_set = evaluation.closed_set, evaluation.open_set
-    metrics = closed_set.metrics
+    metrics, mark = closed_set.metrics, "*" if evaluation.fitted else ""
     tiles = [
-        (label, percent(getattr(metrics, name)), percent_range(closed_set.intervals[name])) for name, label in METRICS.items()
+        (label, percent(getattr(metrics, name)) + mark, percent_range(closed_set.intervals[name]))
+        for name, label in METRICS.items()
     ]
     if closed_set.roc_auc is not None:
-        tiles.append(("ROC AUC", f"{closed_set.roc_auc:.3f}", "one-vs-rest"))
+        tiles.append(("ROC AUC", f"{closed_set.roc_auc:.3f}{mark}", "one-vs-rest"))
     tiles += [
-        ("calibration error (ECE)", f"{closed_set.ece[1]:.3f}", f"{closed_set.ece[0]:.3f} before calibration"),
+        ("calibration error (ECE)", f"{closed_set.ece[1]:.3f}{mark}", f"{closed_set.ece[0]:.3f} before calibration"),
         ("images", f"{metrics.n:,}", f"of {len(metrics.classes)} classes"),
     ]
     if open_set.false_accept_interval is not None:
         impostors = f"{percent_range(open_set.false_accept_interval)}, {open_set.impostors:,} impostors"
-        tiles.append(("false accept rate (FAR)", percent(open_set.false_accept_rate), impostors))
+        tiles.append(
+            (
+                "false accept rate (FAR)",
+                percent(open_set.false_accept_rate) + "*" * evaluation.impostors_set_threshold,
+                impostors,
+            )
+        )
     if open_set.true_accept_rate is not None:
         identified = f"{percent(open_set.identification_rate)} accepted and correct (DIR)"
-        tiles.append(("true accept rate (TAR)", percent(open_set.true_accept_rate), identified))
+        tiles.append(("true accept rate (TAR)", percent(open_set.true_accept_rate) + mark, identified))
     return tiles
 
 

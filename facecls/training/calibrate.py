@@ -12,7 +12,7 @@ from facecls.data.load import LoadedSplit, load_unlabelled
 from facecls.device import Device
 from facecls.errors import DataError
 from facecls.evaluation.infer import infer
-from facecls.open_set.calibration import Calibration, describe
+from facecls.open_set.calibration import Calibration, describe, warnings_about
 from facecls.open_set.fit import calibrate
 from facecls.open_set.scores import enrol
 from facecls.open_set.thresholds import require_impostors
@@ -87,7 +87,7 @@ def calibrate_run(
     calibrated = replace(best, config=config, metrics=row.to_plain(), calibration=calibration, calibration_flipped=flipped)
     checkpoint.save(run.best, checkpoint.to_plain(calibrated))
     run.amend_row(row)
-    for line in describe(calibration):
+    for line in [*describe(calibration), *(f"warning: {text}" for text in warnings_about(calibration))]:
         progress.note(line)
     return row
 

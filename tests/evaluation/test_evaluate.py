@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -145,13 +146,22 @@ def test_the_false_accept_rate_on_other_impostors_has_a_prediction_interval(
         folder.mkdir(exist_ok=True)
         (folder / f"{number}{path.suffix}").symlink_to(path)
     run = tmp_path / "run"
-    facecls("train", tiny(unknown={"strangers": str(first), "target_false_accept": 0.1}), "--out", run)
+    able, unknown = {"epochs": 15, "batch_size": 8}, {"strangers": str(first), "target_false_accept": 0.1}
+    facecls("train", tiny(train=able, unknown=unknown), "--out", run)
     plain = json.loads(facecls("eval", run, "--strangers", others, "--format", "json").out)["open_set"]
     assert plain["false_accept_prediction_interval"] == list(false_accept_prediction_interval(13, 0.1, 7))
     expected = "predicted 0.0% to 42.9% when the threshold was set"
     assert expected in " ".join(facecls("eval", run, "--strangers", others).out.split())
     (tmp_path / "link").symlink_to(first)
     again = facecls("eval", run, "--strangers", tmp_path / "link")
+    assert re.search(r"13 impostors: FAR [\d.]+%\* \(95 % CI ", again.out)
+    assert "* at its target by construction: the threshold was set on these impostors\n" in again.out
+    assert json.loads(facecls("eval", run, "--strangers", first, "--format", "json").out)["open_set"]["fitted_on_these"] is True
+    assert plain["fitted_on_these"] is False
+    facecls("report", run, "--strangers", first)
+    assert (
+        "* FAR is at its target by construction: the threshold was set on these impostors." in (run / "report.html").read_text()
+    )
     assert "when the threshold was set" not in again.out and "the threshold was set on these images" in again.err
 
 
@@ -261,3 +271,57 @@ def test_a_checkpoint_runs_in_the_precision_of_its_training(monkeypatch: pytest.
     assert resolve_device("cpu", "auto").dtype == torch.float32
     with pytest.raises(DeviceError):
         resolve_inference_device("gpu", None, "fp32")
+
+
+def test_the_default_split_is_test_if_there_is_one(
+    facecls: Facecls, tiny: Tiny, faces: Path, trained: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    facecls("train", tiny(split={"val": 0.2, "test": 0.25}, train={"epochs": 1}), "--out", run)
+    plain = json.loads(facecls("eval", run, "--format", "json").out)
+    assert (plain["split"], plain["n"], plain["fitted_on_these"]) == ("test", 12, False)
+    out = facecls("eval", run).out
+    assert out.startswith("test split: 12 images in ") and "*" not in out
+    assert facecls("report", run).code == 0
+    page = (run / "report.html").read_text()
+    assert "evaluated on 12 test images" in page and "Optimistic" not in page
+    assert facecls("eval", trained).out.startswith("val split: 12 images in ")
+    (tmp_path / "data").mkdir()
+    for split in ("train", "val", "test"):
+        (tmp_path / "data" / split).symlink_to(faces)
+    assert json.loads(facecls("eval", trained, "--data", tmp_path / "data", "--format", "json").out)["split"] == "test"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "begin", "why"),
+    [
+        ((), "val split: 12 images", "the best epoch was selected and the calibration fitted on these images"),
+        (("--split", "train"), "train split: 36 images", "the network was trained on these images"),
+        (("--data", "FACES"), "all: 48 images", "the network was trained on some of these images"),
+        (("--data", "COPY"), "all: 48 images", None),
+    ],
+)
+def test_figures_fitted_on_the_images_they_are_reported_on_are_marked(
+    facecls: Facecls, trained: Path, faces: Path, tmp_path: Path, arguments: tuple[str, ...], begin: str, why: str | None
+) -> None:
+    shutil.copytree(faces, tmp_path / "copy")
+    folders = {"FACES": str(faces), "COPY": str(tmp_path / "copy")}
+    command = [str(trained), *(folders.get(each, each) for each in arguments)]
+    out = facecls("eval", *command).out
+    assert out.startswith(f"{begin} in ")
+    marked = r"\*" if why else r"(?![\d.*])"
+    for figure in (
+        r"^accuracy +[\d.]+%",
+        r"^macro F1 +[\d.]+%",
+        r"^ECE +[\d.]+",
+        r"^loss +[\d.]+",
+        r"TAR [\d.]+%",
+        r"DIR [\d.]+%",
+    ):
+        assert re.search(figure + marked, out, re.MULTILINE), figure
+    assert (f"\n* optimistic: {why}\n" in out) if why else ("*" not in out)
+    assert json.loads(facecls("eval", *command, "--format", "json").out)["fitted_on_these"] == (why is not None)
+    facecls("report", *command, "-o", tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text()
+    assert (f"* Optimistic: {why}." in page) if why else ("Optimistic" not in page)
+    assert bool(re.search(r"<span>accuracy</span><b>[\d.]+\xa0%\*</b>", page)) == (why is not None)

@@ -73,7 +73,7 @@ def test_predict_and_eval_agree_exactly_on_the_val_split_in_the_same_batches(
 def test_an_impostor_is_labelled_unknown_with_the_nearest_class(
     facecls: Facecls, tiny: Tiny, impostors: Path, tmp_path: Path
 ) -> None:
-    config = tiny(train={"epochs": 6}, unknown={"strangers": str(impostors), "target_false_accept": 0.05})
+    config = tiny(train={"epochs": 15, "batch_size": 8}, unknown={"strangers": str(impostors), "target_false_accept": 0.05})
     facecls("train", config, "--out", tmp_path / "run")
     rows = json.loads(facecls("predict", impostors, "--checkpoint", tmp_path / "run", "--format", "json").out)
     rejected = [row for row in rows if row["label"] == UNKNOWN]
@@ -115,7 +115,7 @@ def test_each_path_of_a_slow_pipe_is_yielded_without_delay() -> None:
 def test_output_appends_rows_and_skips_images_that_have_one(
     facecls: Facecls, trained: Path, faces: Path, tmp_path: Path
 ) -> None:
-    file, options = tmp_path / "predictions.csv", ("--checkpoint", trained, "--precision", "fp32")
+    file, options = tmp_path / "predictions.csv", ("--checkpoint", trained, "--precision", "fp32", "--no-unknown")
     first = facecls("predict", *first_images(faces, 3), *options, "--output", file)
     assert (first.code, first.out) == (0, "")
     assert first.err.startswith(f"3 images added to {file} in ")
@@ -129,7 +129,7 @@ def test_output_appends_rows_and_skips_images_that_have_one(
         assert float(row.pop("probability")) == pytest.approx(float(expected.pop("probability")), rel=1e-5)
         assert row == expected
     assert len(shown) == 48
-    missing = facecls("predict", tmp_path / "none.jpg", "--checkpoint", trained, "--output", file)
+    missing = facecls("predict", tmp_path / "none.jpg", *options, "--output", file)
     assert missing.code == 1
     assert missing.err.startswith(f"1 image added to {file} in ")
     assert missing.err.endswith(" s; 48 were already there; 1 could not be read, see column `error`\n")
@@ -237,7 +237,7 @@ def test_ctrl_c_keeps_the_rows_written_so_far(trained: Path, faces: Path, tmp_pa
         (folder / f"{number:04}.jpg").symlink_to(first_images(faces, 1)[0])
     file = tmp_path / "predictions.csv"
     running = subprocess.Popen(
-        predict_command(folder, "--checkpoint", trained, "--output", file), stderr=subprocess.PIPE, text=True
+        predict_command(folder, "--checkpoint", trained, "--no-unknown", "--output", file), stderr=subprocess.PIPE, text=True
     )
     wait_until(lambda: file.exists() and file.stat().st_size > 500)
     running.send_signal(signal.SIGINT)
@@ -251,7 +251,7 @@ def test_ctrl_c_keeps_the_rows_written_so_far(trained: Path, faces: Path, tmp_pa
 def test_watch_classifies_images_as_they_are_added(trained: Path, faces: Path, tmp_path: Path) -> None:
     folder = tmp_path / "inbox"
     folder.mkdir()
-    command = predict_command("--watch", folder, "--checkpoint", trained, "--format", "jsonl")
+    command = predict_command("--watch", folder, "--checkpoint", trained, "--no-unknown", "--format", "jsonl")
     output = tmp_path / "rows.jsonl"
     with output.open("w") as file:
         running = subprocess.Popen(command, stdout=file, stderr=subprocess.PIPE, text=True)
@@ -320,7 +320,8 @@ def test_annotate_and_explain_write_one_image_each(
 
 def test_explain_needs_a_network_with_a_feature_map(facecls: Facecls, tiny: Tiny, faces: Path, tmp_path: Path) -> None:
     facecls("train", tiny(model={"name": "mlp"}, train={"epochs": 1}), "--out", tmp_path / "run")
-    result = facecls("predict", *first_images(faces, 1), "--checkpoint", tmp_path / "run", "--explain", tmp_path / "out")
+    command = ("predict", *first_images(faces, 1), "--checkpoint", tmp_path / "run", "--no-unknown")
+    result = facecls(*command, "--explain", tmp_path / "out")
     assert result.code == 1
     assert result.err.startswith("error: model.name: `mlp` has no feature map for Grad-CAM\n\nhint: ")
 
@@ -370,7 +371,7 @@ def test_an_annotated_image_never_overwrites_its_input(
     before = photo.read_bytes()
     monkeypatch.chdir(tmp_path)
     for option in ("--annotate", "--explain"):
-        result = facecls("predict", "photo.jpg", "--checkpoint", trained, option, ".")
+        result = facecls("predict", "photo.jpg", "--checkpoint", trained, "--no-unknown", option, ".")
         assert (result.code, result.err) == (
             1,
             "error: photo.jpg: is the input image itself and is not overwritten\n\nhint: choose another folder\n",
@@ -453,11 +454,11 @@ def test_an_unreadable_image_is_tried_again_when_it_is_passed_again(
 ) -> None:
     file, broken = tmp_path / "predictions.csv", tmp_path / "broken.jpg"
     broken.touch()
-    assert facecls("predict", broken, "--checkpoint", trained, "--output", file).code == 1
-    assert facecls("predict", *first_images(faces, 1), "--checkpoint", trained, "--output", file).code == 0
+    assert facecls("predict", broken, "--checkpoint", trained, "--no-unknown", "--output", file).code == 1
+    assert facecls("predict", *first_images(faces, 1), "--checkpoint", trained, "--no-unknown", "--output", file).code == 0
     broken.write_bytes(Path(first_images(faces, 1)[0]).read_bytes())
     for added in ("1 image", "0 images"):
-        mended = facecls("predict", broken, "--checkpoint", trained, "--output", file)
+        mended = facecls("predict", broken, "--checkpoint", trained, "--no-unknown", "--output", file)
         assert mended.code == 0 and mended.err.startswith(f"{added} added to {file} in ")
     rows = read_rows(file)
     assert [row["path"] for row in rows] == [str(broken), first_images(faces, 1)[0], str(broken)]
@@ -485,7 +486,7 @@ def test_json_escapes_a_file_name_that_is_not_utf_8(trained: Path, tmp_path: Pat
 def test_characters_that_stdout_cannot_encode_are_no_error(trained: Path, tmp_path: Path) -> None:
     name, shown = str(tmp_path / "王é.jpg"), {}
     for form in ("table", "csv"):
-        command = predict_command(name, "--checkpoint", trained, "--format", form)
+        command = predict_command(name, "--checkpoint", trained, "--no-unknown", "--format", form)
         done = subprocess.run(command, capture_output=True, timeout=60, env={**os.environ, "PYTHONIOENCODING": "latin-1"})
         assert done.returncode == 1 and not done.stderr
         shown[form] = done.stdout

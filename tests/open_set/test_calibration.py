@@ -1,17 +1,18 @@
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from facecls.config.schema import UnknownConfig
-from facecls.open_set.calibration import UNCALIBRATED, Calibration, describe, explain_threshold
+from facecls.open_set.calibration import UNCALIBRATED, Calibration, describe, explain_threshold, warnings_about
 from facecls.open_set.fit import MIN_TRUE_ACCEPT, calibrate
 from facecls.open_set.outputs import ImpostorOutputs, Outputs
 from facecls.open_set.scores import Gallery, enrol
-from facecls.open_set.temperature import expected_calibration_error
-from facecls.open_set.thresholds import Threshold
+from facecls.open_set.temperature import expected_calibration_error, fit_temperature, probabilities
+from facecls.open_set.thresholds import Source, Threshold
 
 CLASSES = tuple("abcdef")
 ONE_PERCENT = UnknownConfig(target_false_accept=0.01)
@@ -42,6 +43,52 @@ def test_calibration_lowers_the_calibration_error() -> None:
     before, after = calibration.ece or (0, 0)
     assert calibration.temperature > 2 and after < before / 2
     assert after == expected_calibration_error(calibration.probabilities(val.logits), labels)
+
+
+def test_a_temperature_that_does_not_lower_the_likelihood_loss_is_not_applied() -> None:
+    labels = np.arange(96) % 6
+    val = Outputs(12 * np.eye(6, dtype=np.float32)[labels], np.zeros((96, 0), np.float32))  # all correct, nearly certain
+    assert fit_temperature(val.logits, labels) > 1.3
+    calibration = calibrate(val, labels, UnknownConfig(enabled=False))
+    assert (calibration.temperature, calibration.ece) == (
+        1,
+        (expected_calibration_error(probabilities(val.logits), labels),) * 2,
+    )
+    line = "calibration: none (temperature scaling does not lower the NLL of 96 validation images), ECE 0.000"
+    assert (describe(calibration), warnings_about(calibration)) == ([line], [])
+
+
+def test_too_few_images_are_not_calibrated() -> None:
+    val, labels = images(49, 1, spread=0.5)
+    calibration = calibrate(val, labels, UnknownConfig(enabled=False))
+    ece = expected_calibration_error(probabilities(val.logits), labels)
+    assert (calibration.temperature, calibration.ece) == (1, (ece, ece))
+    assert describe(calibration) == [f"calibration: none (too few validation images), ECE {ece:.3f} on 49 validation images"]
+    assert warnings_about(calibration) == [
+        "49 validation images are too few for temperature scaling, which needs 50: probabilities are not calibrated"
+    ]
+    assert calibrate(*images(50, 1, spread=0.5), UnknownConfig(enabled=False)).temperature > 2
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "synthetic", "measured", "accepted"),
+    [
+        ("validation", None, 0.944, None, 94),
+        ("validation", None, 0.2, None, None),
+        ("validation", None, None, None, None),
+        ("validation", None, 0.944, 0.05, None),  # on real impostors, which count for more
+        ("synthetic_impostors", 0.05, None, None, None),
+        ("synthetic_impostors", 0.05, None, 0.31, 31),
+        ("impostors", 0.5, None, None, 50),
+    ],
+)
+def test_a_threshold_that_accepts_most_impostors_is_said_to_be_useless(
+    source: Source, target: float | None, synthetic: float | None, measured: float | None, accepted: int | None
+) -> None:
+    threshold = Threshold(0.5, "centroid", source, target, 100, None, 0.95, synthetic_accept_rate=synthetic)
+    calibration = Calibration(temperature=1.0, ece=(0.1, 0.1), n=100, threshold=threshold, gallery=None)
+    warning = f"cannot reject unknown people: about {accepted} % of impostors would be accepted"
+    assert warnings_about(calibration, measured) == ([] if accepted is None else [warning])
 
 
 def test_a_temperature_at_the_end_of_its_range_is_reported() -> None:
@@ -102,7 +149,7 @@ def test_a_calibration_survives_a_round_trip_through_plain_values(enabled: bool)
     calibration = calibrate(*val, config, gallery=enrolled(*train, config), impostors=impostors[0])
     again = Calibration.from_plain(calibration.to_plain())
     assert again.accepts(val[0]).tolist() == calibration.accepts(val[0]).tolist()
-    assert (again.temperature, again.ece, again.threshold) == (calibration.temperature, calibration.ece, calibration.threshold)
+    assert replace(again, gallery=None) == replace(calibration, gallery=None) and calibration.chance is not None
 
 
 def test_a_threshold_is_described_with_the_images_that_it_was_set_on() -> None:
@@ -160,6 +207,8 @@ for score in ("centroid", "neighbours", "probability", "energy"):
     threshold = Threshold(0.8, score, "impostors", 0.01, 99, (0.0, 0.04), 0.9)
     calibration = Calibration(2.0, (0.2, 0.1), 10, threshold, gallery)
     calibration = Calibration.from_plain(calibration.to_plain())
+    older = {name: value for name, value in calibration.to_plain().items() if name not in ("scaling", "chance")}
+    assert Calibration.from_plain(older).scaling == calibration.scaling
     outputs = Outputs(np.array([[4, 0], [0.1, 0]], np.float32), np.array([[3, 0], [1, 1]], np.float32))
     assert len(describe(calibration)) == 2
     print(calibration.accepts(outputs).tolist(), calibration.probabilities(outputs.logits).argmax(axis=1).tolist())

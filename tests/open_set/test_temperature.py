@@ -2,7 +2,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from facecls.open_set.temperature import TEMPERATURE_RANGE, fit_temperature, log_probabilities, probabilities
+from facecls.open_set.temperature import (
+    TEMPERATURE_RANGE,
+    cross_fitted_nll,
+    fit_temperature,
+    log_probabilities,
+    negative_log_likelihood,
+    probabilities,
+)
 
 Drawn = tuple[NDArray[np.float64], NDArray[np.int64]]
 
@@ -82,3 +89,22 @@ def test_the_temperature_of_equal_logits_is_one() -> None:
 def test_large_logit_differences_have_a_temperature() -> None:
     fitted = fit_temperature(np.array([[5000.0, 0], [0, 5000]]), np.array([0, 0]))
     assert fitted == pytest.approx(20, rel=1e-6)
+
+
+def test_each_image_of_a_cross_fit_has_the_temperature_of_the_other_folds() -> None:
+    logits, labels = draw(2.0, 43, classes=3)
+    order = np.argsort(labels, kind="stable").tolist()
+    expected = 0.0
+    for k in range(5):
+        own, rest = order[k::5], [i for i in range(43) if i not in order[k::5]]
+        expected += len(own) * loss(logits[own], labels[own], fit_temperature(logits[rest], labels[rest]))
+    assert cross_fitted_nll(logits, labels) == pytest.approx(expected / 43)
+
+
+@pytest.mark.parametrize(("temperature", "lower"), [(0.3, True), (1.0, False), (3.0, True)])
+def test_a_cross_fit_is_lower_only_if_scaling_helps(temperature: float, lower: bool) -> None:
+    differences = [
+        cross_fitted_nll(*drawn) - negative_log_likelihood(*drawn)
+        for drawn in (draw(temperature, 300, seed=seed) for seed in range(20))
+    ]
+    assert (np.mean(differences) < 0) == lower

@@ -15,13 +15,17 @@ from facecls.evaluation.evaluate import evaluate_checkpoint
 from facecls.progress import Progress
 from facecls.run import EpochMetrics, Run
 from facecls.training.train import train
+from tests.conftest import Result
 
+Facecls = Callable[..., Result]
 Tiny = Callable[..., Path]
+
+ABLE = {"epochs": 15, "batch_size": 8}  # enough training to be better than chance, which a threshold needs
 
 
 def test_best_pt_holds_the_judgement_and_its_figures(tiny: Tiny, tmp_path: Path, impostors: Path) -> None:
     run = Run(tmp_path / "run")
-    config = load_config(tiny(unknown={"strangers": str(impostors), "target_false_accept": 0.1}))
+    config = load_config(tiny(train=ABLE, unknown={"strangers": str(impostors), "target_false_accept": 0.1}))
     result = train(config, run, Progress(), resume=False)
     calibration = read(run.best).calibration
     assert calibration is not None and calibration.threshold is not None and calibration.gallery is not None
@@ -34,7 +38,12 @@ def test_best_pt_holds_the_judgement_and_its_figures(tiny: Tiny, tmp_path: Path,
 
 def test_images_with_their_mirror_images_have_a_judgement_of_their_own(tiny: Tiny, tmp_path: Path, impostors: Path) -> None:
     run = Run(tmp_path / "run")
-    train(load_config(tiny(unknown={"strangers": str(impostors), "target_false_accept": 0.1})), run, Progress(), resume=False)
+    train(
+        load_config(tiny(train=ABLE, unknown={"strangers": str(impostors), "target_false_accept": 0.1})),
+        run,
+        Progress(),
+        resume=False,
+    )
     best = read(run.best)
     plain, mirrored = best.calibration_for(), best.calibration_for(mirrored=True)
     assert plain.threshold is not None and mirrored.threshold is not None
@@ -47,7 +56,7 @@ def test_images_with_their_mirror_images_have_a_judgement_of_their_own(tiny: Tin
 
 def test_the_threshold_can_be_set_anew_without_training(tiny: Tiny, tmp_path: Path, impostors: Path) -> None:
     run = Run(tmp_path / "run")
-    config = tiny()
+    config = tiny(train=ABLE)
     train(load_config(config), run, Progress(), resume=False)
     before = read(run.best)
     rows = len(run.rows())
@@ -64,7 +73,7 @@ def test_the_threshold_can_be_set_anew_without_training(tiny: Tiny, tmp_path: Pa
 
 def test_without_strangers_the_threshold_is_set_by_composites_of_val(tiny: Tiny, tmp_path: Path) -> None:
     run = Run(tmp_path / "run")
-    train(load_config(tiny(train={"epochs": 6}, unknown={"target_false_accept": 0.9})), run, Progress(), resume=False)
+    train(load_config(tiny(train=ABLE, unknown={"target_false_accept": 0.9})), run, Progress(), resume=False)
     best = read(run.best)
     for threshold in (best.calibration_for().threshold, best.calibration_for(mirrored=True).threshold):
         assert threshold is not None and threshold.synthetic_sources is not None
@@ -84,6 +93,53 @@ def test_handed_labels_are_never_mirrored(tiny: Tiny, tmp_path: Path) -> None:
     train(load_config(tiny(data={"flip_changes_class": True}, train={"epochs": 1})), run, Progress(), resume=False)
     assert load_config(run.config).augment.flip == 0
     assert read(run.best).calibration_flipped is None
+
+
+def test_few_validation_images_are_not_calibrated(facecls: Facecls, tiny: Tiny, tmp_path: Path) -> None:
+    result = facecls("train", tiny(train={"epochs": 1}), "--out", tmp_path / "run")
+    warning = "8 validation images are too few for temperature scaling, which needs 50: probabilities are not calibrated"
+    assert f"warning: {warning}\n" in result.err and "calibration: none (too few validation images), ECE " in result.err
+    assert read(tmp_path / "run").calibration_for().temperature == 1
+
+
+def test_a_threshold_that_cannot_reject_is_said_to_be_so_everywhere(
+    facecls: Facecls, tiny: Tiny, faces: Path, tmp_path: Path
+) -> None:
+    run, config = tmp_path / "run", tiny(train=ABLE, unknown={"target_false_accept": 0.001})
+    trained = facecls("train", config, "--out", run)  # too few synthetic impostors for the target
+    threshold = read(run).calibration_for().threshold
+    assert threshold is not None and threshold.synthetic_accept_rate is not None and threshold.synthetic_accept_rate > 0.2
+    share = f"{100 * threshold.synthetic_accept_rate:.0f}"
+    warning = f"cannot reject unknown people: about {share} % of impostors would be accepted"
+    predicted = facecls("predict", faces, "--checkpoint", run)
+    for result in (trained, facecls("eval", run), predicted):
+        assert result.err.count(f"warning: {warning}\n") == 1 and warning not in result.out
+    assert warning in json.loads(facecls("eval", run, "--format", "json").out)["warnings"]
+    assert warning not in facecls("predict", faces, "--checkpoint", run, "--no-unknown").err
+    assert facecls("report", run).code == 0
+    assert f"C{warning[1:]}." in (run / "report.html").read_text()
+
+
+def test_a_classifier_that_is_not_better_than_chance_is_said_to_be_so_and_rejects_nobody(
+    facecls: Facecls, tiny: Tiny, impostors: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    options = tiny(optimizer={"lr": 1e-9}, unknown={"strangers": str(impostors), "target_false_accept": 0.1})
+    trained = facecls("train", options, "--out", run)
+    calibration = read(run).calibration_for()
+    assert calibration.chance is not None and not calibration.chance.passed and calibration.threshold is None
+    warning = "warning: not better than chance: accuracy "
+    after = " % on 8 validation images, always predicting the largest class gives 25.0 % (p = "
+    for result in (trained, facecls("eval", run)):
+        (line,) = [line for line in result.err.splitlines() if line.startswith(warning)]
+        assert after in line and line.endswith("); no rejection threshold")
+    assert trained.err.splitlines()[-2].startswith(warning) and "rejection threshold 0" not in trained.err
+    assert any(
+        line.startswith("not better than chance")
+        for line in json.loads(facecls("eval", run, "--format", "json").out)["warnings"]
+    )
+    assert facecls("report", run).code == 0
+    assert "Not better than chance: accuracy " in (run / "report.html").read_text()
 
 
 def test_metrics_stay_json_lines(tiny: Tiny, tmp_path: Path) -> None:

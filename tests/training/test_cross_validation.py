@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from facecls.checkpoint import read
+from facecls.checkpoint import read, save, to_plain
 from facecls.device import Device
 from facecls.evaluation.cross_validation import Fold, evaluate_folds
 from facecls.progress import Progress
@@ -39,6 +40,9 @@ def test_every_image_is_scored_once_by_a_network_that_did_not_see_it(
     assert result.code == 0
     plain = json.loads(result.out)
     assert [fold["n"] for fold in plain["folds"]] == [16, 16, 16]
+    assert (
+        all(each["fitted_on_these"] for each in (*plain["folds"], plain["pooled"])) and plain["pooled"]["split"] == "all folds"
+    )
     assert sorted(path for fold in (1, 2, 3) for path in val_of(out / f"fold-{fold}")) == sorted(
         str(path.relative_to(faces)) for path in faces.rglob("*.*")
     )
@@ -58,8 +62,14 @@ def test_every_fold_is_judged_by_its_own_split_temperature_and_size(
     uneven, out = tmp_path / "faces", tmp_path / "cv"
     shutil.copytree(faces, uneven)
     next(uneven.rglob("0001.*")).unlink()
-    facecls("cross-validate", tiny(data={"root": str(uneven)}, train={"epochs": 8}), "--folds", "2", "--out", out)
+    facecls(
+        "cross-validate", tiny(data={"root": str(uneven)}, train={"epochs": 30, "batch_size": 8}), "--folds", "2", "--out", out
+    )
     runs = [Run(out / "fold-1"), Run(out / "fold-2")]
+    for run, temperature in zip(runs, (0.5, 2.0), strict=True):  # a fold of 24 images is too small to fit one
+        best = read(run.best)
+        assert best.calibration is not None
+        save(run.best, to_plain(replace(best, calibration=replace(best.calibration, temperature=temperature))))
     validation = evaluate_folds(runs, Device(torch.device("cpu"), torch.float32), Progress())
 
     def below_root(paths: Sequence[str]) -> list[str]:
@@ -69,7 +79,7 @@ def test_every_fold_is_judged_by_its_own_split_temperature_and_size(
         assert below_root(fold.evaluation.split.image_list.paths) == sorted(val_of(run.folder))
     pooled, (one, two) = validation.pooled, validation.folds
     assert below_root(pooled.split.image_list.paths) == below_root([str(path) for path in uneven.rglob("*.*")])
-    assert one.checkpoint.calibration_for().temperature != two.checkpoint.calibration_for().temperature
+    assert [each.checkpoint.calibration_for().temperature for each in (one, two)] == [0.5, 2.0]
     shares = [fold.checkpoint.calibration_for().probabilities(fold.evaluation.outputs.logits) for fold in (one, two)]
     assert np.array_equal(validation.calibrated, np.concatenate(shares))
     assert one.n != two.n
