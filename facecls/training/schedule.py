@@ -6,7 +6,9 @@ from collections.abc import Callable
 
 from facecls.config.schema import Config, ScheduleConfig
 
-_START = 1 / 25  # of the peak, where the warm-up of one-cycle starts, as in torch's OneCycleLR
+# Of the peak, where warm-up starts, as in torch's OneCycleLR: from 0 the first step would leave the weights as they are, and
+# a rate by the number of steps, (step + 1) / steps, would not be a function of the fractional epoch alone.
+_START = 1 / 25
 _END = 1e-4 / 25  # of the peak, where one-cycle ends
 
 Schedule = Callable[[ScheduleConfig, float, float], float]
@@ -26,20 +28,20 @@ def one_cycle(schedule: ScheduleConfig, epoch: float, epochs: float) -> float:
 
 
 def cosine(schedule: ScheduleConfig, epoch: float, epochs: float) -> float:
-    """Linear warm-up, then cosine decay to 0 (Loshchilov and Hutter 2017, arXiv:1608.03983)."""
+    """Linear warm-up from 1/25, then cosine decay to 0 (Loshchilov and Hutter 2017, arXiv:1608.03983)."""
     if epoch < schedule.warmup_epochs:
-        return epoch / schedule.warmup_epochs
+        return constant(schedule, epoch, epochs)
     return _cosine_between(1.0, 0.0, (epoch - schedule.warmup_epochs) / (epochs - schedule.warmup_epochs))
 
 
 def step(schedule: ScheduleConfig, epoch: float, epochs: float) -> float:
-    """Linear warm-up, then `step_factor` every `step_epochs`."""
+    """Linear warm-up from 1/25, then `step_factor` every `step_epochs`."""
     return constant(schedule, epoch, epochs) * schedule.step_factor ** int(epoch / schedule.step_epochs)
 
 
 def constant(schedule: ScheduleConfig, epoch: float, epochs: float) -> float:  # noqa: ARG001 -- a schedule like the others
-    """Linear warm-up, then constant."""
-    return min(1.0, epoch / schedule.warmup_epochs) if schedule.warmup_epochs else 1.0
+    """Linear warm-up from 1/25, then constant."""
+    return _START + (1 - _START) * epoch / schedule.warmup_epochs if epoch < schedule.warmup_epochs else 1.0
 
 
 def _cosine_between(start: float, end: float, share: float) -> float:
