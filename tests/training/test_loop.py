@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -363,6 +364,23 @@ def test_metrics_are_json_lines(tiny: Tiny, tmp_path: Path) -> None:
     run_in(tmp_path / "run", load_config(tiny()))
     lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["epoch"] for line in lines] == [0, 1]
+
+
+def test_a_run_whose_val_loss_is_not_finite_saves_it_and_resumes(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain_compute = compute_metrics
+    monkeypatch.setattr("facecls.training.loop.compute_metrics", lambda *a: replace(plain_compute(*a), loss=float("nan")))
+    run = Run(tmp_path / "run")
+    run_in(run.folder, load_config(tiny(train={"epochs": 1})))
+    for path in (run.best, run.last):
+        held = read_plain(path)["metrics"]
+        assert held["val_loss"] is None and held["non_finite"] == ["val_loss"]
+    monkeypatch.undo()
+    result = run_in(run.folder, load_config(tiny(train={"epochs": 2})), resume=True)
+    assert [row.non_finite for row in run.rows()] == [["val_loss"], []]
+    assert json.loads(run.metrics.read_text().splitlines()[0])["val_loss"] is None
+    assert result.best.epoch == 1 or result.best.val_accuracy > run.rows()[1].val_accuracy
 
 
 def test_images_that_grow_are_scored_at_the_size_they_have(
