@@ -51,7 +51,10 @@ class TrainingResult:
 
 
 class NonFiniteError(Exception):
-    """Raised if `what`, the loss or a weight, is NaN or infinite. A non-finite loss has not been applied to the weights."""
+    """Raised if `what`, such as the loss or a weight, is NaN or infinite.
+
+    A step with a non-finite loss or gradient has not changed the weights.
+    """
 
 
 @dataclass
@@ -194,6 +197,11 @@ class Loop:
                     raise Interrupted(received)
         self._check_finite(state, weights=True)
         tick()  # the check has waited for the last steps on a GPU
+        if (skipped := int(state.running.skipped)) == self.loader.steps:
+            raise NonFiniteError("the gradient of all steps")
+        if skipped:
+            steps = self.loader.steps
+            self.progress.note(f"epoch {state.epoch + 1}: {skipped} of {steps} steps skipped: gradient not finite")
 
     def _validate(self, state: TrainingState, started: float) -> EpochMetrics:
         """The metrics of the epoch, at its image size."""
@@ -222,7 +230,7 @@ class Loop:
     def _check_finite(self, state: TrainingState, *, weights: bool) -> None:
         """Raises NonFiniteError, on all ranks or on none.
 
-        `weights` are checked only before they are saved: the gradient of a finite loss may be non-finite.
+        `weights` are checked only before they are saved: a step with a finite gradient may overflow them.
         """
         if self.group.all_reduce_any(state.running.non_finite()).item():
             raise NonFiniteError("the loss")

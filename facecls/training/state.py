@@ -25,6 +25,7 @@ class RunningMetrics:
 
     def __init__(self, device: torch.device) -> None:
         self.sums = torch.zeros(3, device=device)  # loss, correct, images
+        self.skipped = torch.zeros((), device=device)  # steps whose gradient was not finite; without those of fp16's scaler
         self._peeked = torch.zeros(3, pin_memory=device.type == "cuda")
 
     def add(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
@@ -90,6 +91,7 @@ class TrainingState:
         """Moves to the first step of an epoch, `seconds` after the start of training."""
         self.epoch, self.step, self.seconds = epoch, 0, seconds
         self.running.sums.zero_()
+        self.running.skipped.zero_()
         self.train_seconds = self.wait_seconds = 0.0
 
     def non_finite(self) -> Tensor:
@@ -105,6 +107,7 @@ class TrainingState:
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
             "sums": self.running.sums,
+            "skipped": self.running.skipped,
             "best": self.best and self.best.to_plain(),
             "processes": self.processes,
             **{name: getattr(self, name) for name in _NUMBERS},
@@ -118,6 +121,7 @@ class TrainingState:
         self.optimizer.load_state_dict(copy.deepcopy(plain["optimizer"]))
         self.scaler.load_state_dict(plain["scaler"])
         self.running.sums.copy_(plain["sums"])
+        self.running.skipped.copy_(plain.get("skipped", torch.zeros(())))  # older files have no count
         self.best = plain["best"] and EpochMetrics(**plain["best"])
         for name in _NUMBERS:
             setattr(self, name, plain[name])

@@ -28,6 +28,7 @@ from facecls.open_set.outputs import Outputs
 from facecls.progress import Progress
 from facecls.run import EpochMetrics, Run
 from facecls.training import schedule, step
+from facecls.training.distributed import SingleProcess
 from facecls.training.loop import Loop, epoch_line, epochs_that_fit, rank_key
 from facecls.training.signals import Interrupted
 from facecls.training.state import TrainingState
@@ -184,18 +185,97 @@ def test_a_loss_that_stays_not_finite_is_an_error_that_names_a_way_out(
     assert raised.value.hint == "use a lower rate (--set optimizer.lr=0.0003) or --set precision=fp32"
 
 
-def broken_gradient(monkeypatch: pytest.MonkeyPatch, step: int, seconds: float = 0.0) -> None:
-    """In the step of that number a finite loss, which takes so long, has a gradient that is not finite."""
+def broken_gradient(monkeypatch: pytest.MonkeyPatch, *steps: int) -> None:
+    """In the steps of those numbers, from 1, a finite loss has a gradient that is not finite; without numbers in all."""
     plain_cross_entropy, calls = functional.cross_entropy, [0]
 
     def cross_entropy(logits: torch.Tensor, *arguments: Any, **named: Any) -> torch.Tensor:
         calls[0] += 1
-        if calls[0] == step:
-            time.sleep(seconds)
+        if calls[0] in steps or not steps:
             logits.register_hook(lambda gradient: gradient * float("inf"))  # type: ignore[no-untyped-call]  # torch's stub
         return plain_cross_entropy(logits, *arguments, **named)
 
     monkeypatch.setattr(functional, "cross_entropy", cross_entropy)
+
+
+@pytest.mark.parametrize("clip_norm", [None, 1.0])
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_a_step_whose_gradient_is_not_finite_is_skipped_and_reported(
+    tiny: Tiny,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    optimizer: str,
+    clip_norm: float | None,
+) -> None:
+    broken_gradient(monkeypatch, 3, 6, 7)  # an epoch has five steps
+    train = {"epochs": 3, "batch_size": 8, "clip_norm": clip_norm}
+    run_in(tmp_path / "run", load_config(tiny(train=train, optimizer={"name": optimizer}, precision="fp32")))
+    said = capfd.readouterr().err
+    assert "epoch 1: 1 of 5 steps skipped: gradient not finite\n" in said
+    assert "epoch 2: 2 of 5 steps skipped: gradient not finite\n" in said
+    assert "epoch 3:" not in said and "rolled back" not in said
+    assert all(tensor.isfinite().all() for tensor in weights(tmp_path / "run").values())
+    assert [row.epoch for row in Run(tmp_path / "run").rows()] == [0, 1, 2]
+
+
+def test_skipped_steps_are_counted_over_a_resume(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    config = load_config(tiny(train={"epochs": 1, "batch_size": 8}))
+    with monkeypatch.context() as patch:
+        broken_gradient(patch, 1)
+        interrupted_at(2, patch)
+        with pytest.raises(Interrupted):
+            run_in(tmp_path / "run", config)
+    broken_gradient(monkeypatch, 2)
+    run_in(tmp_path / "run", config, resume=True)
+    assert "epoch 1: 2 of 5 steps skipped: gradient not finite\n" in capfd.readouterr().err
+
+
+def test_a_step_that_another_rank_skips_is_skipped(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    calls: list[float] = []
+
+    def all_reduce_any(_: SingleProcess, flag: torch.Tensor) -> torch.Tensor:
+        calls.append(flag.item())
+        return torch.ones_like(flag) if len(calls) == 1 else flag  # the first call is that of the first step
+
+    monkeypatch.setattr(SingleProcess, "all_reduce_any", all_reduce_any)
+    run_in(tmp_path / "run", load_config(tiny(train={"epochs": 1, "batch_size": 8})))
+    assert "epoch 1: 1 of 5 steps skipped: gradient not finite\n" in capfd.readouterr().err
+    assert set(calls) == {0.0}
+
+
+def test_an_epoch_of_skipped_steps_is_rolled_back_and_then_an_error(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    broken_gradient(monkeypatch)
+    with pytest.raises(TrainingError) as raised:
+        run_in(tmp_path / "run", load_config(tiny()))
+    assert (
+        "the gradient of all steps was not finite in epoch 1, step 2: rolled back to epoch 1, step 0, "
+        "with 0.5 of the learning rate\n" in capfd.readouterr().err
+    )
+    assert str(raised.value) == (
+        "the gradient of all steps is not finite in epoch 1, step 2, also with 1/2, 1/4 and 1/8 of the learning rate"
+    )
+
+
+def broken_weight(monkeypatch: pytest.MonkeyPatch, step_number: int, seconds: float = 0.0) -> None:
+    """The step of that number takes so long and leaves a weight that is not finite, as a high learning rate does."""
+    plain_step, calls = step.TrainStep.step, [0]
+
+    def breaking(self: step.TrainStep, state: TrainingState, *arguments: Any) -> None:
+        plain_step(self, state, *arguments)
+        calls[0] += 1
+        if calls[0] == step_number:
+            time.sleep(seconds)
+            with torch.no_grad():
+                next(state.model.parameters()).fill_(float("inf"))
+
+    monkeypatch.setattr(step.TrainStep, "step", breaking)
 
 
 @pytest.mark.parametrize(("at", "save_minutes"), [(3, 1e-9), (4, 5.0)])  # where a save is due, and at the end of an epoch
@@ -207,7 +287,7 @@ def test_a_weight_that_is_not_finite_is_not_saved_to_be_gone_back_to(
     at: int,
     save_minutes: float,
 ) -> None:
-    broken_gradient(monkeypatch, at)
+    broken_weight(monkeypatch, at)
     run_in(tmp_path / "run", load_config(tiny(train={"epochs": 3, "batch_size": 16, "save_minutes": save_minutes})))
     assert f"a weight was not finite in epoch 2, step {at - 2}: rolled back to epoch" in capfd.readouterr().err
     assert all(tensor.isfinite().all() for tensor in weights(tmp_path / "run").values())
@@ -215,7 +295,7 @@ def test_a_weight_that_is_not_finite_is_not_saved_to_be_gone_back_to(
 
 
 def test_a_setback_does_not_forget_the_time_that_it_took(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    broken_gradient(monkeypatch, 4, seconds=1.0)
+    broken_weight(monkeypatch, 4, seconds=1.0)
     run_in(tmp_path / "run", load_config(tiny(train={"epochs": 2, "batch_size": 16})))
     first, last = Run(tmp_path / "run").rows()
     assert last.seconds > first.seconds + 1.0
