@@ -241,9 +241,10 @@ class Loop:
         """Restores the last saved state and halves the learning rate; the time spent still counts."""
         place = f"epoch {state.epoch + 1}, step {state.step}"
         if rollbacks > _MAX_ROLLBACKS:
+            lower = min(0.1, state.lr_factor * self.config.optimizer.lr / 10)
             raise TrainingError(
                 f"{what} is not finite in {place}, also with 1/2, 1/4 and 1/8 of the learning rate",
-                hint=f"use a lower rate (--set optimizer.lr={self.config.optimizer.lr / 10:g}) or --set precision=fp32",
+                hint=f"use a lower rate (--set optimizer.lr={lower:.1g}) or --set precision=fp32",
             )
         self.writer.wait()
         self.writer.discard_best()

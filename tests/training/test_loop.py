@@ -174,15 +174,16 @@ def test_a_loss_that_is_not_finite_goes_back_and_halves_the_rate(
     assert [row.epoch for row in Run(tmp_path / "run").rows()] == [0, 1, 2]
 
 
+@pytest.mark.parametrize(("lr", "lower"), [("1e6", "0.1"), ("0.8", "0.01"), ("0.003", "4e-05")])  # of 1/8, a tenth; at most 0.1
 def test_a_loss_that_stays_not_finite_is_an_error_that_names_a_way_out(
-    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lr: str, lower: str
 ) -> None:
     plain_cross_entropy = functional.cross_entropy
     monkeypatch.setattr(functional, "cross_entropy", lambda *a, **k: plain_cross_entropy(*a, **k) * float("inf"))
     with pytest.raises(TrainingError) as raised:
-        run_in(tmp_path / "run", load_config(tiny()))
+        run_in(tmp_path / "run", load_config(tiny(), [f"optimizer.lr={lr}"]))
     assert str(raised.value) == ("the loss is not finite in epoch 1, step 1, also with 1/2, 1/4 and 1/8 of the learning rate")
-    assert raised.value.hint == "use a lower rate (--set optimizer.lr=0.0003) or --set precision=fp32"
+    assert raised.value.hint == f"use a lower rate (--set optimizer.lr={lower}) or --set precision=fp32"
 
 
 def broken_gradient(monkeypatch: pytest.MonkeyPatch, *steps: int) -> None:
