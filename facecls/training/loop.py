@@ -254,6 +254,7 @@ class Loop:
             resuming.load(self.run, self.config, state)
         else:
             state.load_plain(self.new_state().to_plain())
+        resuming.check_same_position(self.run, state, self.group)
         state.lr_factor, state.seconds = factor, seconds
         self.writer.truncate_log(state.epoch)
         self.progress.note(
