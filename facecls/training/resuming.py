@@ -69,10 +69,7 @@ def load(run: Run, config: Config, state: TrainingState) -> None:
             hint=f"torchrun --nproc-per-node={before}" if before > 1 else "start it without torchrun",
         )
     state.load_plain(plain["training"])
-    was = plain["config"]["train"]
-    # Unless one of them has changed, the number of epochs planned for a time budget stays.
-    if (was["epochs"], was["max_minutes"]) != (config.train.epochs, config.train.max_minutes):
-        state.epochs = max(config.train.epochs, state.epoch)
+    state.epochs = max(config.train.epochs, state.epoch)
     state.best = EpochMetrics(**read_plain(run.best)["metrics"]) if run.best.exists() else None
     if state.best is None and state.ended:
         raise RunError(

@@ -1,7 +1,6 @@
 """What changes in the course of training: the learning rate, the image size, and ramps such as the margin's."""
 
 import math
-from bisect import bisect_right
 from collections.abc import Callable
 
 from facecls.config.schema import Config, ScheduleConfig
@@ -56,23 +55,11 @@ def ramp(epoch: float, epochs: int, warmup: float) -> float:
     return min(1.0, epoch / (warmup * epochs)) if warmup else 1.0
 
 
-def resolution_at(config: Config, epoch: int, epochs: int) -> int:
-    """The image size of an epoch, pixels: from `train.start_size` to `data.image_size` after two thirds of training.
+def resolution_at(config: Config, epoch: float, epochs: int) -> int:
+    """The image size at `epoch`, pixels: from `train.start_size` to `data.image_size` after two thirds of training.
 
     It grows in steps of 16 pixels, as kernels are prepared anew for each size. The last epoch has the full size.
     """
     start, end = config.train.start_size or config.data.image_size, config.data.image_size
     share = min(1.0, epoch / max(1.0, epochs * 2 / 3))
     return end if share == 1.0 or epoch >= epochs - 1 else min(end, start + int((end - start) * share) // 16 * 16)
-
-
-def pixels_seen(config: Config, until: int, epochs: int) -> int:
-    """Pixels of one image, summed over the first `until` of `epochs` epochs."""
-    pixels = epoch = 0
-    while epoch < until:
-        size = resolution_at(config, epoch, epochs)
-        # Sizes never decrease, so the epochs of one size are found by bisection.
-        end = bisect_right(range(until), size, lo=epoch, key=lambda later: resolution_at(config, later, epochs))
-        pixels += (end - epoch) * size**2
-        epoch = end
-    return pixels

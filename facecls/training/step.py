@@ -118,7 +118,7 @@ class TrainStep:
         return self.augment(batch.faces, batch.draws, size, self._strength(state, batch))
 
     def _epoch(self, state: TrainingState, batch: Batch) -> float:
-        return state.epoch + batch.step / self.steps_per_epoch
+        return state.position(batch.step / self.steps_per_epoch)
 
     def _strength(self, state: TrainingState, batch: Batch) -> float:
         return ramp(self._epoch(state, batch), state.epochs, self.config.augment.warmup)

@@ -27,9 +27,9 @@ from facecls.evaluation.metrics import compute_metrics
 from facecls.open_set.outputs import Outputs
 from facecls.progress import Progress
 from facecls.run import EpochMetrics, Run
-from facecls.training import schedule, step
+from facecls.training import step
 from facecls.training.distributed import SingleProcess
-from facecls.training.loop import Loop, epoch_line, epochs_that_fit, rank_key
+from facecls.training.loop import Loop, epoch_line, rank_key
 from facecls.training.signals import Interrupted
 from facecls.training.state import TrainingState
 from tests.training.runs import EVERYTHING, run_in, same, weights
@@ -308,7 +308,7 @@ def metrics(val_accuracy: float, val_loss: float) -> EpochMetrics:
 
 def test_the_line_of_an_epoch_fits_100_columns() -> None:
     row = EpochMetrics(119, 10, 112, 0.1, 2.4731, 1.0, 5.0771, 1.0, 1.0, 1224.4, 0.5, 9249.0)
-    line = epoch_line(row, 120, is_best=True)
+    line = epoch_line(row, "120/120", is_best=True)
     assert line == "epoch 120/120  lr 0.1000  loss 2.473  val loss 5.077  acc 100.0%  F1 100.0%  1224 img/s  9249s  best"
     assert len(line) <= 100
 
@@ -368,40 +368,83 @@ def test_patience_ends_a_run_that_gets_no_better(tiny: Tiny, tmp_path: Path) -> 
     assert len(Run(tmp_path / "run").rows()) == result.best.epoch + 1 + 3
 
 
-def test_a_time_budget_plans_the_epochs_that_fit(tiny: Tiny) -> None:
-    config = load_config(tiny(train={"epochs": 100, "max_minutes": 1.0}))
-    assert epochs_that_fit(config, 1, 2.0) == 30
-    assert epochs_that_fit(config, 1, 0.1) == 100
-    assert epochs_that_fit(config, 5, 70.0) == 5
-    growing = load_config(tiny(data={"image_size": 64}, train={"epochs": 100, "max_minutes": 1.0, "start_size": 32}))
-    assert epochs_that_fit(growing, 1, 2.0) < 30
+def second_per_step(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Makes each step of training take a second and all else no time; returns the learning rates of the steps."""
+    plain_step = step.TrainStep.step
+    rates: list[float] = []
+
+    def counted(self: step.TrainStep, state: TrainingState, *arguments: Any) -> None:
+        plain_step(self, state, *arguments)
+        rates.append(state.optimizer.param_groups[0]["lr"])
+
+    monkeypatch.setattr(step.TrainStep, "step", counted)
+    monkeypatch.setattr("facecls.training.loop.time.perf_counter", lambda: 10.0 + len(rates))
+    return rates
 
 
-@pytest.mark.parametrize("start", [None, 16, 50])
-def test_the_epochs_that_fit_are_the_most_of_all_numbers_that_do(tiny: Tiny, start: int | None) -> None:
-    config = load_config(tiny(data={"image_size": 90}, train={"epochs": 60, "max_minutes": 1.0, "start_size": start}))
-
-    def fits(epochs: int, done: int, seconds: float) -> bool:
-        costs = [schedule.resolution_at(config, epoch, epochs) ** 2 for epoch in range(epochs)]
-        return seconds * sum(costs) <= 60 * sum(costs[:done])
-
-    for done in (1, 2, 7, 59, 60):
-        for seconds in (0.1, 1.0, 3.0, 17.0, 59.9, 60.0, 61.0):
-            fitting = [epochs for epochs in range(done + 1, 61) if fits(epochs, done, seconds)]
-            assert epochs_that_fit(config, done, seconds) == max(fitting, default=done)
+BUDGET: dict[str, Any] = {"epochs": 40, "batch_size": 8, "max_minutes": 1.0}  # 57 steps of 200
 
 
-def test_a_plan_of_many_epochs_is_made_at_once(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
-    many = {"epochs": 100_000, "max_minutes": 60.0, "start_size": 32}
-    config, plain_size_at, calls = load_config(tiny(data={"image_size": 112}, train=many)), schedule.resolution_at, [0]
+@pytest.mark.parametrize("name", ["onecycle", "cosine"])
+def test_a_time_budget_ends_with_a_finished_schedule(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], name: str
+) -> None:
+    rates = second_per_step(monkeypatch)
+    config = load_config(
+        tiny(data={"image_size": 48}, train={**BUDGET, "start_size": 32}, schedule={"name": name, "warmup_epochs": 8})
+    )
+    result = run_in(tmp_path / "run", config)
+    assert len(rates) == 57
+    top = rates.index(max(rates))
+    assert rates[: top + 1] == sorted(rates[: top + 1]) and rates[top:] == sorted(rates[top:], reverse=True)
+    assert top == pytest.approx(57 * 8 / 40, abs=1)
+    assert max(rates) == pytest.approx(config.optimizer.lr, rel=0.02) and rates[-1] < 0.01 * config.optimizer.lr
+    rows = Run(tmp_path / "run").rows()
+    assert [row.step for row in rows] == [*range(5, 57, 5), 57]
+    assert [row.image_size for row in rows] == [32] * 7 + [48] * 5
+    assert result.stopped == "train.max_minutes=1 reached in epoch 12"
+    out, err = capfd.readouterr()
+    assert out.splitlines()[2].startswith("epoch  3 (25 % of 1 min)  lr ")
+    assert out.splitlines()[-1].startswith("epoch 12 (95 % of 1 min)  lr ")
+    assert "image size: 48 pixels\n" in err
 
-    def counted(*arguments: Any) -> int:
-        calls[0] += 1
-        return plain_size_at(*arguments)
 
-    monkeypatch.setattr(schedule, "resolution_at", counted)
-    assert 100 < epochs_that_fit(config, 10, 10.0) < 3600  # at a second each, but for the larger images to come
-    assert calls[0] < 10_000
+def test_a_run_resumed_under_a_time_budget_goes_on_with_the_time_it_had(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    rates, config = second_per_step(monkeypatch), load_config(tiny(train=BUDGET))
+    run_in(tmp_path / "whole", config)
+    whole = rates.copy()
+    rates.clear()
+    with monkeypatch.context() as patch:
+        interrupted_at(23, patch)
+        with pytest.raises(Interrupted):
+            run_in(tmp_path / "broken", config)
+    run_in(tmp_path / "broken", config, resume=True)
+    assert rates == whole and same(weights(tmp_path / "whole"), weights(tmp_path / "broken"))
+    capfd.readouterr()
+    run_in(tmp_path / "broken", config, resume=True)
+    assert "training has ended already; calibrating again\n" in capfd.readouterr().err and rates == whole
+
+
+def test_a_run_interrupted_in_the_last_step_of_its_time_is_validated_when_it_is_resumed(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    second_per_step(monkeypatch)
+    config = load_config(tiny(train={**BUDGET, "max_minutes": 3 / 57}))  # three steps
+    with monkeypatch.context() as patch:
+        interrupted_at(3, patch)
+        with pytest.raises(Interrupted):
+            run_in(tmp_path / "run", config)
+    run_in(tmp_path / "run", config, resume=True)
+    assert [row.epoch for row in Run(tmp_path / "run").rows()] == [0]
+
+
+def test_a_time_budget_that_is_not_reached_gives_the_weights_of_a_run_without_one(tiny: Tiny, tmp_path: Path) -> None:
+    config = tiny(**EVERYTHING)
+    run_in(tmp_path / "free", load_config(config))
+    run_in(tmp_path / "budget", load_config(config, ["train.max_minutes=600"]))
+    assert same(weights(tmp_path / "free"), weights(tmp_path / "budget"))
 
 
 def test_the_rate_of_a_row_is_the_heads_where_the_backbone_has_a_share_of_it(tiny: Tiny, tmp_path: Path) -> None:
