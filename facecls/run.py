@@ -4,12 +4,13 @@ import contextlib
 import glob
 import hashlib
 import json
+import math
 import os
 import platform
 import sys
 import time
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -45,10 +46,17 @@ class EpochMetrics:
     seconds: float  # since the start of training
     val_ece: float | None = None  # of the best epoch, before calibration
     val_ece_calibrated: float | None = None
+    non_finite: Sequence[str] = ()  # the metrics that are NaN or infinite; None where they are read, as JSON has neither
+
+    def __post_init__(self) -> None:
+        values = {name: math.nan if name in self.non_finite and value is None else value for name, value in vars(self).items()}
+        values["non_finite"] = [name for name, value in values.items() if isinstance(value, float) and not math.isfinite(value)]
+        vars(self).update(values)
 
     def to_plain(self) -> dict[str, Any]:
         """The metrics that were measured, as JSON values."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
+        plain = {name: value for name, value in vars(self).items() if value not in (None, [])}
+        return plain | dict.fromkeys(self.non_finite)
 
 
 @dataclass
@@ -119,7 +127,7 @@ class Run:
         """Appends a line to metrics.jsonl."""
         try:
             with self.metrics.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(row.to_plain()) + "\n")
+                file.write(_line(row))
         except OSError as error:
             raise write_error(self.metrics, error) from error
 
@@ -140,8 +148,7 @@ class Run:
         self._write_rows(row if old.epoch == row.epoch else old for old in self.rows())
 
     def _write_rows(self, rows: Iterable[EpochMetrics]) -> None:
-        text = "".join([json.dumps(row.to_plain()) + "\n" for row in rows])
-        write_atomic(self.metrics, text.encode())
+        write_atomic(self.metrics, "".join(map(_line, rows)).encode())
 
     def write_config(self, plain: Mapping[str, Any]) -> None:
         """Writes the resolved config, in the form of a config file."""
@@ -153,6 +160,10 @@ class Run:
         machine = {"python": platform.python_version(), "platform": platform.platform(), "processor": processor()}
         text = json.dumps({"command": sys.argv, "versions": versions, **machine, **more}, indent=2)
         write_atomic(self.environment, text.encode())
+
+
+def _line(row: EpochMetrics) -> str:
+    return json.dumps(row.to_plain(), allow_nan=False) + "\n"
 
 
 def new_run(out: Path | None, config: Path) -> Run:

@@ -1,8 +1,12 @@
 """A run's folder: its files, its metrics, its lock."""
 
 import errno
+import json
+import math
 import os
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import filelock
 import pytest
@@ -33,6 +37,24 @@ def test_a_line_that_a_crash_cut_short_is_forgotten(tmp_path: Path) -> None:
     run.truncate_rows(1)
     run.log(metrics(1))
     assert [row.epoch for row in run.rows()] == [0, 1]
+
+
+def refuse(constant: str) -> Any:
+    raise AssertionError(f"{constant} is not JSON")
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_metric_that_is_not_finite_is_null_and_named(tmp_path: Path, value: float) -> None:
+    run = Run(tmp_path)
+    run.log(replace(metrics(0), train_loss=value, val_loss=value))
+    run.log(metrics(1))
+    run.amend_row(replace(metrics(1), val_ece=0.1))
+    first, second = (json.loads(line, parse_constant=refuse) for line in run.metrics.read_text().splitlines())
+    assert first["train_loss"] is first["val_loss"] is None and first["val_accuracy"] == 0.5
+    assert first["non_finite"] == ["train_loss", "val_loss"] and "non_finite" not in second
+    one, two = run.rows()
+    assert math.isnan(one.train_loss) and math.isnan(one.val_loss) and one.to_plain() == first
+    assert two == replace(metrics(1), val_ece=0.1)
 
 
 def test_the_newest_best_is_found_and_none_is_an_error(tmp_path: Path) -> None:

@@ -196,7 +196,11 @@ class TrainConfig(Section):
     )
     best: Metric = Field("val_accuracy", description="metric that selects the best epoch; ties are broken by val_loss")
     patience: int | None = Field(None, ge=1, description="epochs without improvement before early stopping; null disables")
-    max_minutes: float | None = Field(None, gt=0, description="time limit, minutes; epochs are reduced to fit; null disables")
+    max_minutes: float | None = Field(
+        None,
+        gt=0,
+        description="time budget, minutes; schedules end with it, so results depend on the machine's speed; null disables",
+    )
     save_minutes: float = Field(5.0, gt=0, description="longest time between two saves of last.pt, minutes")
 
 

@@ -2,7 +2,6 @@
 
 import math
 import time
-from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -22,7 +21,7 @@ from facecls.training import resuming
 from facecls.training.checkpointing import RunWriter
 from facecls.training.distributed import ProcessGroup
 from facecls.training.optimizer import current_lr
-from facecls.training.schedule import pixels_seen, resolution_at
+from facecls.training.schedule import resolution_at
 from facecls.training.signals import Interrupted, SignalHandler
 from facecls.training.state import TrainingState
 from facecls.training.step import TrainStep
@@ -51,7 +50,10 @@ class TrainingResult:
 
 
 class NonFiniteError(Exception):
-    """Raised if `what`, the loss or a weight, is NaN or infinite. A non-finite loss has not been applied to the weights."""
+    """Raised if `what`, such as the loss or a weight, is NaN or infinite.
+
+    A step with a non-finite loss or gradient has not changed the weights.
+    """
 
 
 @dataclass
@@ -70,6 +72,7 @@ class Loop:
 
     def __post_init__(self) -> None:
         train, group = self.config.train, self.group
+        self.size = self.config.data.image_size  # of the last step, pixels
         self.loader = TrainLoader(
             self.data.train,
             train.batch_size * train.accumulate * group.size,
@@ -121,10 +124,9 @@ class Loop:
                 self.writer.keep_best(state, row.image_size)
             self.writer.log(row)
             self.tracker.epoch(row)
-            self.progress.epoch(epoch_line(row, state.epochs, is_best))
-            if self.config.train.max_minutes is not None:
-                state.epochs = self.group.all_reduce_max(epochs_that_fit(self.config, state.epoch + 1, row.seconds))
-            state.begin_epoch(state.epoch + 1, time.perf_counter() - started)
+            state.seconds = self._elapsed(state, started)
+            self.progress.epoch(epoch_line(row, self._epoch_label(state), is_best))
+            state.begin_epoch(state.epoch + 1, state.seconds)
             if self._stop_reason(state) is None:
                 self.writer.epoch_end(state)
             else:
@@ -136,23 +138,33 @@ class Loop:
 
     def _stop_reason(self, state: TrainingState) -> str | None:
         """Why there is no further epoch, "" after the last planned one; None if there is one."""
-        train, size, best = self.config.train, self.config.data.image_size, state.best
-        full_size = (
-            resolution_at(self.config, state.epoch, state.epochs) == size and best is not None and best.image_size == size
-        )
+        train, best = self.config.train, state.best
+        full_size = best is not None and self._size(state) == self.config.data.image_size == best.image_size
         if best is not None and full_size and state.epoch - best.epoch > (train.patience or math.inf):
             return f"no better {train.best} in {train.patience} epochs"
-        if state.epoch < state.epochs:
+        if not state.ended:
             return None
-        cut_short = train.max_minutes is not None and state.epochs < train.epochs
-        return f"train.max_minutes={train.max_minutes:g} allowed {state.epochs} epochs" if cut_short else ""
+        return "" if state.epoch >= state.epochs else f"train.max_minutes={train.max_minutes:g} reached in epoch {state.epoch}"
+
+    def _elapsed(self, state: TrainingState, started: float) -> float:
+        """Seconds of training so far; under a time budget the same on all ranks, whose schedules follow it."""
+        seconds = time.perf_counter() - started
+        return seconds if state.budget is None else self.group.all_reduce_max(round(1e6 * seconds)) / 1e6
+
+    def _size(self, state: TrainingState) -> int:
+        """The image size, pixels: one per epoch; under a time budget, which may hold few epochs, one per step."""
+        epoch = state.epoch if state.budget is None else state.position(state.step / self.loader.steps)
+        return resolution_at(self.config, epoch, state.epochs)
+
+    def _epoch_label(self, state: TrainingState) -> str:
+        """The number of the epoch, of all planned ones or with the share of the time budget."""
+        if (minutes := self.config.train.max_minutes) is None:
+            return f"{state.epoch + 1:{len(str(state.epochs))}}/{state.epochs}"
+        return f"{state.epoch + 1:2} ({state.seconds / (60 * minutes):.0%} of {minutes:g} min)".replace("%", " %", 1)
 
     def _train_epoch(self, state: TrainingState, signals: SignalHandler, started: float) -> None:
         """Makes the remaining steps of an epoch; saves when that is due, and on a signal."""
         state.model.train()
-        size, full = resolution_at(self.config, state.epoch, state.epochs), self.config.data.image_size
-        if size != (resolution_at(self.config, state.epoch - 1, state.epochs) if state.epoch else full):
-            self.progress.note(f"image size: {size} pixels" + (f", growing to {full}" if size < full else ""))
         peeked = 0.0
         clock, waited = time.perf_counter(), self.loader.data_wait
 
@@ -165,15 +177,18 @@ class Loop:
             clock, waited = now, wait
 
         with self.progress.bar(
-            total=self.loader.steps, initial=state.step, desc=f"epoch {state.epoch + 1}/{state.epochs}", unit="step"
+            total=self.loader.steps, initial=state.step, desc=f"epoch {self._epoch_label(state)}", unit="step"
         ) as bar:
             for batch in self.loader.epoch(state.epoch, state.step):
+                if (size := self._size(state)) != self.size:
+                    self.size, full = size, self.config.data.image_size
+                    self.progress.note(f"image size: {size} pixels" + (f", growing to {full}" if size < full else ""))
                 if batch.step == 0:
                     self.tracker.batch(state.epoch, partial(self.train_step.images, state, batch, size))
                 self.train_step.step(state, batch, size)
                 state.step = batch.step + 1
                 tick()
-                state.seconds = time.perf_counter() - started
+                state.seconds = self._elapsed(state, started)
                 bar.update()
                 if state.seconds - peeked > _PEEK_SECONDS:
                     peeked = state.seconds
@@ -192,21 +207,26 @@ class Loop:
                     self._check_finite(state, weights=True)
                     self.writer.save(state)
                     raise Interrupted(received)
+                if state.out_of_time:
+                    break
         self._check_finite(state, weights=True)
         tick()  # the check has waited for the last steps on a GPU
+        if (skipped := int(state.running.skipped)) == state.step:
+            raise NonFiniteError("the gradient of all steps")
+        if skipped:
+            self.progress.note(f"epoch {state.epoch + 1}: {skipped} of {state.step} steps skipped: gradient not finite")
 
     def _validate(self, state: TrainingState, started: float) -> EpochMetrics:
         """The metrics of the epoch, at its image size."""
         self.group.broadcast_buffers(state.averaged)  # batch norm's statistics differ between ranks
-        size = resolution_at(self.config, state.epoch, state.epochs)
-        group = self.group
+        size, group = self._size(state), self.group
         outputs = infer(state.averaged, self.data.val, self.device, group.rank, group.size, with_features=False, size=size)
         logits = np.concatenate([share for share in self.group.all_gather(outputs.logits) if len(share)])
         metrics = compute_metrics(logits, self.data.val.image_list.labels, self.data.classes)
         loss, accuracy = state.running.read(self.group.all_reduce_sum(state.running.sums))
         return EpochMetrics(
             epoch=state.epoch,
-            step=(state.epoch + 1) * self.loader.steps,
+            step=state.epoch * self.loader.steps + state.step,
             image_size=size,
             lr=current_lr(state.optimizer),
             train_loss=loss,
@@ -214,7 +234,7 @@ class Loop:
             val_loss=metrics.loss,
             val_accuracy=metrics.accuracy,
             val_macro_f1=metrics.macro_f1,
-            images_per_second=len(self.data.train) / state.train_seconds,
+            images_per_second=self.loader.images_seen(state.step) / state.train_seconds,
             data_wait=state.data_wait,
             seconds=time.perf_counter() - started,
         )
@@ -222,7 +242,7 @@ class Loop:
     def _check_finite(self, state: TrainingState, *, weights: bool) -> None:
         """Raises NonFiniteError, on all ranks or on none.
 
-        `weights` are checked only before they are saved: the gradient of a finite loss may be non-finite.
+        `weights` are checked only before they are saved: a step with a finite gradient may overflow them.
         """
         if self.group.all_reduce_any(state.running.non_finite()).item():
             raise NonFiniteError("the loss")
@@ -233,9 +253,10 @@ class Loop:
         """Restores the last saved state and halves the learning rate; the time spent still counts."""
         place = f"epoch {state.epoch + 1}, step {state.step}"
         if rollbacks > _MAX_ROLLBACKS:
+            lower = min(0.1, state.lr_factor * self.config.optimizer.lr / 10)
             raise TrainingError(
                 f"{what} is not finite in {place}, also with 1/2, 1/4 and 1/8 of the learning rate",
-                hint=f"use a lower rate (--set optimizer.lr={self.config.optimizer.lr / 10:g}) or --set precision=fp32",
+                hint=f"use a lower rate (--set optimizer.lr={lower:.1g}) or --set precision=fp32",
             )
         self.writer.wait()
         self.writer.discard_best()
@@ -245,6 +266,7 @@ class Loop:
             resuming.load(self.run, self.config, state)
         else:
             state.load_plain(self.new_state().to_plain())
+        resuming.check_same_position(self.run, state, self.group)
         state.lr_factor, state.seconds = factor, seconds
         self.writer.truncate_log(state.epoch)
         self.progress.note(
@@ -260,25 +282,10 @@ def rank_key(row: EpochMetrics, metric: Metric) -> tuple[int, float, float]:
     return row.image_size, first, loss
 
 
-def epoch_line(row: EpochMetrics, epochs: int, is_best: bool) -> str:
-    """The metrics of an epoch in at most 100 columns."""
+def epoch_line(row: EpochMetrics, label: str, is_best: bool) -> str:
+    """The metrics of an epoch, which `label` names; without a time budget at most 100 columns."""
     return (
-        f"epoch {row.epoch + 1:{len(str(epochs))}}/{epochs}  lr {row.lr:.4f}  loss {row.train_loss:.3f}  "
+        f"epoch {label}  lr {row.lr:.4f}  loss {row.train_loss:.3f}  "
         f"val loss {row.val_loss:.3f}  acc {row.val_accuracy:.1%}  F1 {row.val_macro_f1:.1%}  "
         f"{row.images_per_second:.0f} img/s  {row.seconds:.0f}s" + ("  best" if is_best else "")
     )
-
-
-def epochs_that_fit(config: Config, done: int, seconds: float) -> int:
-    """The number of epochs that fit into `train.max_minutes` if `done` took `seconds`; at most `train.epochs`.
-
-    The cost of an epoch is taken as proportional to its pixels.
-    """
-    assert config.train.max_minutes is not None
-    budget = 60 * config.train.max_minutes
-
-    def too_many(epochs: int) -> bool:
-        return seconds * pixels_seen(config, epochs, epochs) > budget * pixels_seen(config, done, epochs)
-
-    # Monotonic: with more epochs planned, all take more pixels and those that are done took fewer.
-    return done + bisect_left(range(done + 1, config.train.epochs + 1), True, key=too_many)

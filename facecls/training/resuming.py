@@ -4,9 +4,10 @@ from typing import Any
 
 from facecls.checkpoint import read_plain
 from facecls.config.schema import Config, UnknownConfig, flatten
-from facecls.errors import CheckpointError, RunError
+from facecls.errors import CheckpointError, RunError, TrainingError
 from facecls.run import EpochMetrics, Run
 from facecls.text import name_list
+from facecls.training.distributed import ProcessGroup
 from facecls.training.state import TrainingState
 
 MAY_CHANGE = {
@@ -84,15 +85,28 @@ def load(run: Run, config: Config, state: TrainingState) -> None:
             hint=f"torchrun --nproc-per-node={before}" if before > 1 else "start it without torchrun",
         )
     state.load_plain(plain["training"])
-    was = plain["config"]["train"]
-    # Unless one of them has changed, the number of epochs planned for a time budget stays.
-    if (was["epochs"], was["max_minutes"]) != (config.train.epochs, config.train.max_minutes):
-        state.epochs = max(config.train.epochs, state.epoch)
+    state.epochs = max(config.train.epochs, state.epoch)
     state.best = EpochMetrics(**read_plain(run.best)["metrics"]) if run.best.exists() else None
     if state.best is None and state.ended:
         raise RunError(
             f"{run.best}: is missing, and training has ended",
             hint=f"restore it, or use the weights of the last epoch: --checkpoint {run.last}",
+        )
+
+
+def check_same_position(run: Run, state: TrainingState, group: ProcessGroup) -> None:
+    """Raises TrainingError, on all ranks, if a rank is at another step than rank 0, or has another best epoch.
+
+    Each rank reads the run directory by itself. Without a common one, some would begin anew and the ranks would wait for each
+    other.
+    """
+    best = "none" if state.best is None else state.best.epoch + 1
+    first, *others = group.all_gather(f"epoch {state.epoch + 1}, step {state.step}, best epoch {best}")
+    differing = [f"rank {rank} of {group.size} is at {other}" for rank, other in enumerate(others, 1) if other != first]
+    if differing:
+        raise TrainingError(
+            f"{run.folder}: {'; '.join(differing)}; rank 0 is at {first}",
+            hint="all ranks read the run directory: use one that all machines share, or copy it to each",
         )
 
 

@@ -1,12 +1,13 @@
 """What changes in the course of training: the learning rate, the image size, and ramps such as the margin's."""
 
 import math
-from bisect import bisect_right
 from collections.abc import Callable
 
 from facecls.config.schema import Config, ScheduleConfig
 
-_START = 1 / 25  # of the peak, where the warm-up of one-cycle starts, as in torch's OneCycleLR
+# Of the peak, where warm-up starts, as in torch's OneCycleLR: from 0 the first step would leave the weights as they are, and
+# a rate by the number of steps, (step + 1) / steps, would not be a function of the fractional epoch alone.
+_START = 1 / 25
 _END = 1e-4 / 25  # of the peak, where one-cycle ends
 
 Schedule = Callable[[ScheduleConfig, float, float], float]
@@ -26,20 +27,20 @@ def one_cycle(schedule: ScheduleConfig, epoch: float, epochs: float) -> float:
 
 
 def cosine(schedule: ScheduleConfig, epoch: float, epochs: float) -> float:
-    """Linear warm-up, then cosine decay to 0 (Loshchilov and Hutter 2017, arXiv:1608.03983)."""
+    """Linear warm-up from 1/25, then cosine decay to 0 (Loshchilov and Hutter 2017, arXiv:1608.03983)."""
     if epoch < schedule.warmup_epochs:
-        return epoch / schedule.warmup_epochs
+        return constant(schedule, epoch, epochs)
     return _cosine_between(1.0, 0.0, (epoch - schedule.warmup_epochs) / (epochs - schedule.warmup_epochs))
 
 
 def step(schedule: ScheduleConfig, epoch: float, epochs: float) -> float:
-    """Linear warm-up, then `step_factor` every `step_epochs`."""
+    """Linear warm-up from 1/25, then `step_factor` every `step_epochs`."""
     return constant(schedule, epoch, epochs) * schedule.step_factor ** int(epoch / schedule.step_epochs)
 
 
 def constant(schedule: ScheduleConfig, epoch: float, epochs: float) -> float:  # noqa: ARG001 -- a schedule like the others
-    """Linear warm-up, then constant."""
-    return min(1.0, epoch / schedule.warmup_epochs) if schedule.warmup_epochs else 1.0
+    """Linear warm-up from 1/25, then constant."""
+    return _START + (1 - _START) * epoch / schedule.warmup_epochs if epoch < schedule.warmup_epochs else 1.0
 
 
 def _cosine_between(start: float, end: float, share: float) -> float:
@@ -54,23 +55,11 @@ def ramp(epoch: float, epochs: int, warmup: float) -> float:
     return min(1.0, epoch / (warmup * epochs)) if warmup else 1.0
 
 
-def resolution_at(config: Config, epoch: int, epochs: int) -> int:
-    """The image size of an epoch, pixels: from `train.start_size` to `data.image_size` after two thirds of training.
+def resolution_at(config: Config, epoch: float, epochs: int) -> int:
+    """The image size at `epoch`, pixels: from `train.start_size` to `data.image_size` after two thirds of training.
 
     It grows in steps of 16 pixels, as kernels are prepared anew for each size. The last epoch has the full size.
     """
     start, end = config.train.start_size or config.data.image_size, config.data.image_size
     share = min(1.0, epoch / max(1.0, epochs * 2 / 3))
     return end if share == 1.0 or epoch >= epochs - 1 else min(end, start + int((end - start) * share) // 16 * 16)
-
-
-def pixels_seen(config: Config, until: int, epochs: int) -> int:
-    """Pixels of one image, summed over the first `until` of `epochs` epochs."""
-    pixels = epoch = 0
-    while epoch < until:
-        size = resolution_at(config, epoch, epochs)
-        # Sizes never decrease, so the epochs of one size are found by bisection.
-        end = bisect_right(range(until), size, lo=epoch, key=lambda later: resolution_at(config, later, epochs))
-        pixels += (end - epoch) * size**2
-        epoch = end
-    return pixels

@@ -18,6 +18,7 @@ from facecls.training.ema import WeightAverage, build_average
 from facecls.training.optimizer import build_optimizer
 
 _NUMBERS = ("epochs", "epoch", "step", "lr_factor", "seconds", "train_seconds", "wait_seconds")
+_BUDGET_SHARE = 0.95  # of `train.max_minutes`; the last validation takes the rest
 
 
 class RunningMetrics:
@@ -25,6 +26,7 @@ class RunningMetrics:
 
     def __init__(self, device: torch.device) -> None:
         self.sums = torch.zeros(3, device=device)  # loss, correct, images
+        self.skipped = torch.zeros((), device=device)  # steps whose gradient was not finite; without those of fp16's scaler
         self._peeked = torch.zeros(3, pin_memory=device.type == "cuda")
 
     def add(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
@@ -59,7 +61,8 @@ class TrainingState:
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
     running: RunningMetrics
-    epochs: int  # planned: a time budget may allow fewer than the config names
+    epochs: int  # planned; a time budget may end training before
+    budget: float | None = None  # seconds of training, from `train.max_minutes`
     epoch: int = 0
     step: int = 0  # the next one of the epoch
     best: EpochMetrics | None = None
@@ -78,8 +81,23 @@ class TrainingState:
 
     @property
     def ended(self) -> bool:
-        """Whether all epochs are done."""
-        return self.epoch >= self.epochs
+        """Whether all epochs are done, or the time budget is used and the last epoch validated."""
+        return self.epoch >= self.epochs or (self.out_of_time and self.epoch > 0 and self.step == 0)
+
+    @property
+    def out_of_time(self) -> bool:
+        """Whether the time budget is used, if there is one."""
+        return self.budget is not None and self.seconds >= self.budget
+
+    def position(self, share: float) -> float:
+        """The fractional epoch that schedules and ramps follow, at `share` of the current epoch.
+
+        Under a time budget it is the larger one of the epochs done and the share of time used, so that all schedules end.
+        """
+        position = self.epoch + share
+        if self.budget is None:
+            return position
+        return max(position, self.epochs * min(1.0, self.seconds / self.budget))
 
     @property
     def data_wait(self) -> float:
@@ -90,6 +108,7 @@ class TrainingState:
         """Moves to the first step of an epoch, `seconds` after the start of training."""
         self.epoch, self.step, self.seconds = epoch, 0, seconds
         self.running.sums.zero_()
+        self.running.skipped.zero_()
         self.train_seconds = self.wait_seconds = 0.0
 
     def non_finite(self) -> Tensor:
@@ -105,6 +124,7 @@ class TrainingState:
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
             "sums": self.running.sums,
+            "skipped": self.running.skipped,
             "best": self.best and self.best.to_plain(),
             "processes": self.processes,
             **{name: getattr(self, name) for name in _NUMBERS},
@@ -118,6 +138,7 @@ class TrainingState:
         self.optimizer.load_state_dict(copy.deepcopy(plain["optimizer"]))
         self.scaler.load_state_dict(plain["scaler"])
         self.running.sums.copy_(plain["sums"])
+        self.running.skipped.copy_(plain.get("skipped", torch.zeros(())))  # older files have no count
         self.best = plain["best"] and EpochMetrics(**plain["best"])
         for name in _NUMBERS:
             setattr(self, name, plain[name])
@@ -146,4 +167,5 @@ def build_state(config: Config, classes: int, device: Device, prepare: Callable[
         scaler=torch.amp.GradScaler(device.type, enabled=device.dtype == torch.float16),
         running=RunningMetrics(device.torch_device),
         epochs=config.train.epochs,
+        budget=None if config.train.max_minutes is None else _BUDGET_SHARE * 60 * config.train.max_minutes,
     )

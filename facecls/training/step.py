@@ -103,8 +103,11 @@ class TrainStep:
             state.scaler.unscale_(state.optimizer)
             torch.nn.utils.clip_grad_norm_(state.model.parameters(), config.train.clip_norm)
         # Fused optimizers on CPU and CUDA skip the update if `found_inf` is 1; elsewhere the loop's rollback undoes it. With
-        # fp16 the scaler sets it.
-        state.optimizer.found_inf = self.group.all_reduce_any(state.running.non_finite())  # type: ignore[attr-defined]  # as torch's scaler does
+        # fp16 the scaler sets it, for which the first steps are skipped on purpose.
+        if not state.scaler.is_enabled():
+            found_inf = self.group.all_reduce_any(torch.maximum(state.running.non_finite(), _non_finite_gradient(state.model)))
+            state.running.skipped += found_inf
+            state.optimizer.found_inf = found_inf  # type: ignore[attr-defined]  # as torch's scaler does
         state.scaler.step(state.optimizer)
         state.scaler.update()
         state.optimizer.zero_grad()
@@ -115,7 +118,7 @@ class TrainStep:
         return self.augment(batch.faces, batch.draws, size, self._strength(state, batch))
 
     def _epoch(self, state: TrainingState, batch: Batch) -> float:
-        return state.epoch + batch.step / self.steps_per_epoch
+        return state.position(batch.step / self.steps_per_epoch)
 
     def _strength(self, state: TrainingState, batch: Batch) -> float:
         return ramp(self._epoch(state, batch), state.epochs, self.config.augment.warmup)
@@ -157,3 +160,9 @@ class TrainStep:
             f"{self.micro_batches} micro-batches of {-(-images // self.micro_batches)}, which batch norm, mixup, "
             "cutmix and dropout then see"
         )
+
+
+def _non_finite_gradient(model: FaceClassifier) -> Tensor:
+    """1.0 if the gradient's norm is NaN or infinite, else 0.0, on the device."""
+    gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+    return 1.0 - torch.nn.utils.get_total_norm(gradients).isfinite().float()

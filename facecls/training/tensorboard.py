@@ -1,6 +1,7 @@
 """Writes metrics and augmented images for TensorBoard."""
 
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -49,8 +50,8 @@ class TensorBoardTracker:
         self._writer = require_tensorboard()(str(folder))
 
     def epoch(self, row: EpochMetrics) -> None:
-        for name, value in row.to_plain().items():
-            if name != "epoch":
+        for name, value in asdict(row).items():
+            if isinstance(value, int | float) and name != "epoch":
                 self._writer.add_scalar(name, value, row.epoch)
 
     def batch(self, epoch: int, images: Callable[[], Tensor]) -> None:

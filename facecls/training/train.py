@@ -97,6 +97,7 @@ def _train(
         resuming.load(run, config, state)
         place = f"resuming at epoch {state.epoch + 1}, step {state.step}"
         progress.note("training has ended already; calibrating again" if state.ended else place)
+    resuming.check_same_position(run, state, group)
     if group.rank == 0:
         if not resuming_run:
             _write_inputs(run, config, device, dataset, splits)

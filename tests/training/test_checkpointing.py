@@ -143,7 +143,7 @@ def test_a_lost_best_is_made_anew_while_there_is_training_left(tiny: Tiny, tmp_p
 
 def test_a_larger_time_budget_lets_a_run_that_was_cut_short_go_on(tiny: Tiny, tmp_path: Path) -> None:
     short = tiny(train={"epochs": 6, "batch_size": 16, "max_minutes": 1e-4})
-    assert "allowed 1 epochs" in run_in(tmp_path / "run", load_config(short)).stopped
+    assert run_in(tmp_path / "run", load_config(short)).stopped == "train.max_minutes=0.0001 reached in epoch 1"
     long = tiny(train={"epochs": 6, "batch_size": 16, "max_minutes": 60.0})
     assert run_in(tmp_path / "run", load_config(long), resume=True).stopped == ""
     assert len(Run(tmp_path / "run").rows()) == 6

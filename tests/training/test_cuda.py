@@ -28,7 +28,7 @@ from facecls.training.state import build_state
 from facecls.training.step import TrainStep
 from tests.conftest import Result
 from tests.training.runs import EVERYTHING, run_in, weights
-from tests.training.test_loop import interrupted_at
+from tests.training.test_loop import broken_gradient, interrupted_at
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
@@ -79,6 +79,7 @@ def test_a_step_never_waits_for_the_gpu(tiny: Tiny, no_waiting: Callable[[], Non
         state.running.peek()
     torch.cuda.set_sync_debug_mode("default")
     assert not state.non_finite().item() and not state.running.non_finite().item()
+    assert int(state.running.skipped) == 0
 
 
 def ends_well(run: Run, config: Config) -> list[EpochMetrics]:
@@ -129,6 +130,16 @@ def test_fp16_leaves_out_its_first_steps_and_learns_all_the_same(
     assert read_plain(run.last)["training"]["scaler"]["scale"] < high
     assert rows[-1].train_loss < rows[0].train_loss
     assert "not finite" not in capfd.readouterr().err
+
+
+def test_a_step_whose_gradient_is_not_finite_is_skipped(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    broken_gradient(monkeypatch, 3)
+    config = load_config(tiny(device=DEVICE, precision="fp32", train={"epochs": 2, "batch_size": 8}))
+    run_in(tmp_path / "run", config)
+    assert "epoch 1: 1 of 5 steps skipped: gradient not finite\n" in capfd.readouterr().err
+    ends_well(Run(tmp_path / "run"), config)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])

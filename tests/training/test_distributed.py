@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -74,6 +75,47 @@ def test_a_worker_that_is_killed_ends_the_run_with_words_and_it_goes_on_from_las
     subprocess.run(two(config, run.folder, "--resume", "--set", epochs), check=True, capture_output=True)
     rows = [json.loads(line)["epoch"] for line in run.metrics.read_text().splitlines()]
     assert rows == list(range(done + 2))
+
+
+def on_two_machines(config: Path, folders: list[Path], *more: str) -> list[str]:
+    """What each of two torchrun launchers with one process and a current directory of its own prints to stderr."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=1", "--master-addr=127.0.0.1"]
+    command = [f"--master-port={port}", "-m", "facecls", "train", str(config), "--out", "run", *more]
+    root = str(Path(__file__).parents[2])
+    processes = [
+        subprocess.Popen(
+            [*launch, f"--node-rank={rank}", *command],
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": root},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank, folder in enumerate(folders)
+    ]
+    try:
+        return [process.communicate(timeout=60)[1] for process in processes]
+    finally:
+        for process in processes:
+            process.terminate()
+
+
+def test_a_rank_without_the_run_directory_does_not_resume_at_another_epoch(tiny: Tiny, tmp_path: Path) -> None:
+    folders = [tmp_path / "one", tmp_path / "two"]
+    for folder in folders:
+        folder.mkdir()
+    config = tiny(**EXACT)
+    on_two_machines(config, folders)
+    said = on_two_machines(config, folders, "--resume", "--set", "train.epochs=4")
+    for text in said:
+        assert (
+            "error: run: rank 1 of 2 is at epoch 1, step 0, best epoch none; rank 0 is at epoch 3, step 0, best epoch" in text
+        )
+        assert "hint: all ranks read the run directory: use one that all machines share, or copy it to each" in text
+    assert [row.epoch for row in Run(folders[0] / "run").rows()] == [0, 1]
 
 
 def _rank_1_of(launcher: int) -> int:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,9 @@ from facecls.evaluation.metrics import compute_metrics
 from facecls.open_set.outputs import Outputs
 from facecls.progress import Progress
 from facecls.run import EpochMetrics, Run
-from facecls.training import schedule, step
-from facecls.training.loop import Loop, epoch_line, epochs_that_fit, rank_key
+from facecls.training import step
+from facecls.training.distributed import SingleProcess
+from facecls.training.loop import Loop, epoch_line, rank_key
 from facecls.training.signals import Interrupted
 from facecls.training.state import TrainingState
 from tests.training.runs import EVERYTHING, run_in, same, weights
@@ -172,29 +174,109 @@ def test_a_loss_that_is_not_finite_goes_back_and_halves_the_rate(
     assert [row.epoch for row in Run(tmp_path / "run").rows()] == [0, 1, 2]
 
 
+@pytest.mark.parametrize(("lr", "lower"), [("1e6", "0.1"), ("0.8", "0.01"), ("0.003", "4e-05")])  # of 1/8, a tenth; at most 0.1
 def test_a_loss_that_stays_not_finite_is_an_error_that_names_a_way_out(
-    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lr: str, lower: str
 ) -> None:
     plain_cross_entropy = functional.cross_entropy
     monkeypatch.setattr(functional, "cross_entropy", lambda *a, **k: plain_cross_entropy(*a, **k) * float("inf"))
     with pytest.raises(TrainingError) as raised:
-        run_in(tmp_path / "run", load_config(tiny()))
+        run_in(tmp_path / "run", load_config(tiny(), [f"optimizer.lr={lr}"]))
     assert str(raised.value) == ("the loss is not finite in epoch 1, step 1, also with 1/2, 1/4 and 1/8 of the learning rate")
-    assert raised.value.hint == "use a lower rate (--set optimizer.lr=0.0003) or --set precision=fp32"
+    assert raised.value.hint == f"use a lower rate (--set optimizer.lr={lower}) or --set precision=fp32"
 
 
-def broken_gradient(monkeypatch: pytest.MonkeyPatch, step: int, seconds: float = 0.0) -> None:
-    """In the step of that number a finite loss, which takes so long, has a gradient that is not finite."""
+def broken_gradient(monkeypatch: pytest.MonkeyPatch, *steps: int) -> None:
+    """In the steps of those numbers, from 1, a finite loss has a gradient that is not finite; without numbers in all."""
     plain_cross_entropy, calls = functional.cross_entropy, [0]
 
     def cross_entropy(logits: torch.Tensor, *arguments: Any, **named: Any) -> torch.Tensor:
         calls[0] += 1
-        if calls[0] == step:
-            time.sleep(seconds)
+        if calls[0] in steps or not steps:
             logits.register_hook(lambda gradient: gradient * float("inf"))  # type: ignore[no-untyped-call]  # torch's stub
         return plain_cross_entropy(logits, *arguments, **named)
 
     monkeypatch.setattr(functional, "cross_entropy", cross_entropy)
+
+
+@pytest.mark.parametrize("clip_norm", [None, 1.0])
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_a_step_whose_gradient_is_not_finite_is_skipped_and_reported(
+    tiny: Tiny,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    optimizer: str,
+    clip_norm: float | None,
+) -> None:
+    broken_gradient(monkeypatch, 3, 6, 7)  # an epoch has five steps
+    train = {"epochs": 3, "batch_size": 8, "clip_norm": clip_norm}
+    run_in(tmp_path / "run", load_config(tiny(train=train, optimizer={"name": optimizer}, precision="fp32")))
+    said = capfd.readouterr().err
+    assert "epoch 1: 1 of 5 steps skipped: gradient not finite\n" in said
+    assert "epoch 2: 2 of 5 steps skipped: gradient not finite\n" in said
+    assert "epoch 3:" not in said and "rolled back" not in said
+    assert all(tensor.isfinite().all() for tensor in weights(tmp_path / "run").values())
+    assert [row.epoch for row in Run(tmp_path / "run").rows()] == [0, 1, 2]
+
+
+def test_skipped_steps_are_counted_over_a_resume(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    config = load_config(tiny(train={"epochs": 1, "batch_size": 8}))
+    with monkeypatch.context() as patch:
+        broken_gradient(patch, 1)
+        interrupted_at(2, patch)
+        with pytest.raises(Interrupted):
+            run_in(tmp_path / "run", config)
+    broken_gradient(monkeypatch, 2)
+    run_in(tmp_path / "run", config, resume=True)
+    assert "epoch 1: 2 of 5 steps skipped: gradient not finite\n" in capfd.readouterr().err
+
+
+def test_a_step_that_another_rank_skips_is_skipped(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    calls: list[float] = []
+
+    def all_reduce_any(_: SingleProcess, flag: torch.Tensor) -> torch.Tensor:
+        calls.append(flag.item())
+        return torch.ones_like(flag) if len(calls) == 1 else flag  # the first call is that of the first step
+
+    monkeypatch.setattr(SingleProcess, "all_reduce_any", all_reduce_any)
+    run_in(tmp_path / "run", load_config(tiny(train={"epochs": 1, "batch_size": 8})))
+    assert "epoch 1: 1 of 5 steps skipped: gradient not finite\n" in capfd.readouterr().err
+    assert set(calls) == {0.0}
+
+
+def test_an_epoch_of_skipped_steps_is_rolled_back_and_then_an_error(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    broken_gradient(monkeypatch)
+    with pytest.raises(TrainingError) as raised:
+        run_in(tmp_path / "run", load_config(tiny()))
+    assert (
+        "the gradient of all steps was not finite in epoch 1, step 2: rolled back to epoch 1, step 0, "
+        "with 0.5 of the learning rate\n" in capfd.readouterr().err
+    )
+    assert str(raised.value) == (
+        "the gradient of all steps is not finite in epoch 1, step 2, also with 1/2, 1/4 and 1/8 of the learning rate"
+    )
+
+
+def broken_weight(monkeypatch: pytest.MonkeyPatch, step_number: int, seconds: float = 0.0) -> None:
+    """The step of that number takes so long and leaves a weight that is not finite, as a high learning rate does."""
+    plain_step, calls = step.TrainStep.step, [0]
+
+    def breaking(self: step.TrainStep, state: TrainingState, *arguments: Any) -> None:
+        plain_step(self, state, *arguments)
+        calls[0] += 1
+        if calls[0] == step_number:
+            time.sleep(seconds)
+            with torch.no_grad():
+                next(state.model.parameters()).fill_(float("inf"))
+
+    monkeypatch.setattr(step.TrainStep, "step", breaking)
 
 
 @pytest.mark.parametrize(("at", "save_minutes"), [(3, 1e-9), (4, 5.0)])  # where a save is due, and at the end of an epoch
@@ -206,7 +288,7 @@ def test_a_weight_that_is_not_finite_is_not_saved_to_be_gone_back_to(
     at: int,
     save_minutes: float,
 ) -> None:
-    broken_gradient(monkeypatch, at)
+    broken_weight(monkeypatch, at)
     run_in(tmp_path / "run", load_config(tiny(train={"epochs": 3, "batch_size": 16, "save_minutes": save_minutes})))
     assert f"a weight was not finite in epoch 2, step {at - 2}: rolled back to epoch" in capfd.readouterr().err
     assert all(tensor.isfinite().all() for tensor in weights(tmp_path / "run").values())
@@ -214,7 +296,7 @@ def test_a_weight_that_is_not_finite_is_not_saved_to_be_gone_back_to(
 
 
 def test_a_setback_does_not_forget_the_time_that_it_took(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    broken_gradient(monkeypatch, 4, seconds=1.0)
+    broken_weight(monkeypatch, 4, seconds=1.0)
     run_in(tmp_path / "run", load_config(tiny(train={"epochs": 2, "batch_size": 16})))
     first, last = Run(tmp_path / "run").rows()
     assert last.seconds > first.seconds + 1.0
@@ -226,7 +308,7 @@ def metrics(val_accuracy: float, val_loss: float) -> EpochMetrics:
 
 def test_the_line_of_an_epoch_fits_100_columns() -> None:
     row = EpochMetrics(119, 10, 112, 0.1, 2.4731, 1.0, 5.0771, 1.0, 1.0, 1224.4, 0.5, 9249.0)
-    line = epoch_line(row, 120, is_best=True)
+    line = epoch_line(row, "120/120", is_best=True)
     assert line == "epoch 120/120  lr 0.1000  loss 2.473  val loss 5.077  acc 100.0%  F1 100.0%  1224 img/s  9249s  best"
     assert len(line) <= 100
 
@@ -286,40 +368,83 @@ def test_patience_ends_a_run_that_gets_no_better(tiny: Tiny, tmp_path: Path) -> 
     assert len(Run(tmp_path / "run").rows()) == result.best.epoch + 1 + 3
 
 
-def test_a_time_budget_plans_the_epochs_that_fit(tiny: Tiny) -> None:
-    config = load_config(tiny(train={"epochs": 100, "max_minutes": 1.0}))
-    assert epochs_that_fit(config, 1, 2.0) == 30
-    assert epochs_that_fit(config, 1, 0.1) == 100
-    assert epochs_that_fit(config, 5, 70.0) == 5
-    growing = load_config(tiny(data={"image_size": 64}, train={"epochs": 100, "max_minutes": 1.0, "start_size": 32}))
-    assert epochs_that_fit(growing, 1, 2.0) < 30
+def second_per_step(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Makes each step of training take a second and all else no time; returns the learning rates of the steps."""
+    plain_step = step.TrainStep.step
+    rates: list[float] = []
+
+    def counted(self: step.TrainStep, state: TrainingState, *arguments: Any) -> None:
+        plain_step(self, state, *arguments)
+        rates.append(state.optimizer.param_groups[0]["lr"])
+
+    monkeypatch.setattr(step.TrainStep, "step", counted)
+    monkeypatch.setattr("facecls.training.loop.time.perf_counter", lambda: 10.0 + len(rates))
+    return rates
 
 
-@pytest.mark.parametrize("start", [None, 16, 50])
-def test_the_epochs_that_fit_are_the_most_of_all_numbers_that_do(tiny: Tiny, start: int | None) -> None:
-    config = load_config(tiny(data={"image_size": 90}, train={"epochs": 60, "max_minutes": 1.0, "start_size": start}))
-
-    def fits(epochs: int, done: int, seconds: float) -> bool:
-        costs = [schedule.resolution_at(config, epoch, epochs) ** 2 for epoch in range(epochs)]
-        return seconds * sum(costs) <= 60 * sum(costs[:done])
-
-    for done in (1, 2, 7, 59, 60):
-        for seconds in (0.1, 1.0, 3.0, 17.0, 59.9, 60.0, 61.0):
-            fitting = [epochs for epochs in range(done + 1, 61) if fits(epochs, done, seconds)]
-            assert epochs_that_fit(config, done, seconds) == max(fitting, default=done)
+BUDGET: dict[str, Any] = {"epochs": 40, "batch_size": 8, "max_minutes": 1.0}  # 57 steps of 200
 
 
-def test_a_plan_of_many_epochs_is_made_at_once(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
-    many = {"epochs": 100_000, "max_minutes": 60.0, "start_size": 32}
-    config, plain_size_at, calls = load_config(tiny(data={"image_size": 112}, train=many)), schedule.resolution_at, [0]
+@pytest.mark.parametrize("name", ["onecycle", "cosine"])
+def test_a_time_budget_ends_with_a_finished_schedule(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], name: str
+) -> None:
+    rates = second_per_step(monkeypatch)
+    config = load_config(
+        tiny(data={"image_size": 48}, train={**BUDGET, "start_size": 32}, schedule={"name": name, "warmup_epochs": 8})
+    )
+    result = run_in(tmp_path / "run", config)
+    assert len(rates) == 57
+    top = rates.index(max(rates))
+    assert rates[: top + 1] == sorted(rates[: top + 1]) and rates[top:] == sorted(rates[top:], reverse=True)
+    assert top == pytest.approx(57 * 8 / 40, abs=1)
+    assert max(rates) == pytest.approx(config.optimizer.lr, rel=0.02) and rates[-1] < 0.01 * config.optimizer.lr
+    rows = Run(tmp_path / "run").rows()
+    assert [row.step for row in rows] == [*range(5, 57, 5), 57]
+    assert [row.image_size for row in rows] == [32] * 7 + [48] * 5
+    assert result.stopped == "train.max_minutes=1 reached in epoch 12"
+    out, err = capfd.readouterr()
+    assert out.splitlines()[2].startswith("epoch  3 (25 % of 1 min)  lr ")
+    assert out.splitlines()[-1].startswith("epoch 12 (95 % of 1 min)  lr ")
+    assert "image size: 48 pixels\n" in err
 
-    def counted(*arguments: Any) -> int:
-        calls[0] += 1
-        return plain_size_at(*arguments)
 
-    monkeypatch.setattr(schedule, "resolution_at", counted)
-    assert 100 < epochs_that_fit(config, 10, 10.0) < 3600  # at a second each, but for the larger images to come
-    assert calls[0] < 10_000
+def test_a_run_resumed_under_a_time_budget_goes_on_with_the_time_it_had(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    rates, config = second_per_step(monkeypatch), load_config(tiny(train=BUDGET))
+    run_in(tmp_path / "whole", config)
+    whole = rates.copy()
+    rates.clear()
+    with monkeypatch.context() as patch:
+        interrupted_at(23, patch)
+        with pytest.raises(Interrupted):
+            run_in(tmp_path / "broken", config)
+    run_in(tmp_path / "broken", config, resume=True)
+    assert rates == whole and same(weights(tmp_path / "whole"), weights(tmp_path / "broken"))
+    capfd.readouterr()
+    run_in(tmp_path / "broken", config, resume=True)
+    assert "training has ended already; calibrating again\n" in capfd.readouterr().err and rates == whole
+
+
+def test_a_run_interrupted_in_the_last_step_of_its_time_is_validated_when_it_is_resumed(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    second_per_step(monkeypatch)
+    config = load_config(tiny(train={**BUDGET, "max_minutes": 3 / 57}))  # three steps
+    with monkeypatch.context() as patch:
+        interrupted_at(3, patch)
+        with pytest.raises(Interrupted):
+            run_in(tmp_path / "run", config)
+    run_in(tmp_path / "run", config, resume=True)
+    assert [row.epoch for row in Run(tmp_path / "run").rows()] == [0]
+
+
+def test_a_time_budget_that_is_not_reached_gives_the_weights_of_a_run_without_one(tiny: Tiny, tmp_path: Path) -> None:
+    config = tiny(**EVERYTHING)
+    run_in(tmp_path / "free", load_config(config))
+    run_in(tmp_path / "budget", load_config(config, ["train.max_minutes=600"]))
+    assert same(weights(tmp_path / "free"), weights(tmp_path / "budget"))
 
 
 def test_the_rate_of_a_row_is_the_heads_where_the_backbone_has_a_share_of_it(tiny: Tiny, tmp_path: Path) -> None:
@@ -363,6 +488,23 @@ def test_metrics_are_json_lines(tiny: Tiny, tmp_path: Path) -> None:
     run_in(tmp_path / "run", load_config(tiny()))
     lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["epoch"] for line in lines] == [0, 1]
+
+
+def test_a_run_whose_val_loss_is_not_finite_saves_it_and_resumes(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain_compute = compute_metrics
+    monkeypatch.setattr("facecls.training.loop.compute_metrics", lambda *a: replace(plain_compute(*a), loss=float("nan")))
+    run = Run(tmp_path / "run")
+    run_in(run.folder, load_config(tiny(train={"epochs": 1})))
+    for path in (run.best, run.last):
+        held = read_plain(path)["metrics"]
+        assert held["val_loss"] is None and held["non_finite"] == ["val_loss"]
+    monkeypatch.undo()
+    result = run_in(run.folder, load_config(tiny(train={"epochs": 2})), resume=True)
+    assert [row.non_finite for row in run.rows()] == [["val_loss"], []]
+    assert json.loads(run.metrics.read_text().splitlines()[0])["val_loss"] is None
+    assert result.best.epoch == 1 or result.best.val_accuracy > run.rows()[1].val_accuracy
 
 
 def test_images_that_grow_are_scored_at_the_size_they_have(

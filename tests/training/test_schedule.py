@@ -29,12 +29,17 @@ def test_one_cycle_is_torchs_one_cycle() -> None:
 @pytest.mark.parametrize(
     ("name", "epoch", "share"),
     [
-        ("cosine", 1.0, 0.5),
+        ("cosine", 0.0, 1 / 25),
+        ("cosine", 1.0, 13 / 25),
         ("cosine", 2.0, 1.0),
         ("cosine", 6.0, 0.5),
         ("cosine", 4.0, (1 + math.cos(math.pi / 4)) / 2),
-        ("constant", 1.0, 0.5),
+        ("constant", 0.0, 1 / 25),
+        ("constant", 1.0, 13 / 25),
+        ("constant", 2.0, 1.0),
         ("constant", 9.9, 1.0),
+        ("step", 0.0, 1 / 25),
+        ("step", 0.5, 7 / 25),
         ("step", 3.9, 1.0),
         ("step", 4.0, 0.1),
         ("step", 8.5, 0.01),
@@ -50,6 +55,12 @@ def test_warm_up_takes_at_most_half_of_training_and_may_be_none(name: str) -> No
     schedule = ScheduleConfig.model_validate({"name": name, "warmup_epochs": 9})
     assert learning_rate(schedule, 1.0, 1.0, 2.0) == pytest.approx(1.0)
     assert learning_rate(schedule.model_copy(update={"warmup_epochs": 0.0}), 1.0, 0.0, 2.0) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("name", ["onecycle", "cosine", "constant", "step"])
+def test_the_first_step_has_a_learning_rate_above_0(name: str) -> None:
+    schedule = ScheduleConfig.model_validate({"name": name, "warmup_epochs": 2})
+    assert learning_rate(schedule, 1.0, 0.0, 10) == pytest.approx(1 / 25)
 
 
 @pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
