@@ -57,7 +57,7 @@ def test_runs_killed_at_random_moments_end_with_the_weights_of_an_unbroken_one(t
     for number in range(20):
         folder = tmp_path / f"killed-{number}"
         process = start(folder)
-        time.sleep(chance.uniform(0, whole))
+        time.sleep(chance.uniform(0, 0.7 * whole))  # the first run may have been slower than those to come
         killed += process.is_alive()
         process.kill()
         process.join()
