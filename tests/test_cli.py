@@ -348,8 +348,8 @@ def test_pickled_code_is_refused_and_named(facecls: Facecls, tmp_path: Path) -> 
 
 def test_an_empty_data_folder_is_an_error_and_leaves_no_run(facecls: Facecls, tiny: Tiny, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    said = error_of(facecls("train", tiny(data={"root": str(tmp_path / "empty")}), "--out", tmp_path / "run"))
-    assert said.startswith(f"error: {tmp_path / 'empty'}: has no class folders\n\nhint: ")
+    output = error_of(facecls("train", tiny(data={"root": str(tmp_path / "empty")}), "--out", tmp_path / "run"))
+    assert output.startswith(f"error: {tmp_path / 'empty'}: has no class folders\n\nhint: ")
     assert not (tmp_path / "run").exists()
 
 
@@ -365,9 +365,9 @@ def test_unreadable_images_are_all_listed_and_skipped_on_request(
     (person / "gone.jpg").symlink_to(person / "nothing")
     (person / "empty.jpg").touch()
     config = tiny(data={"root": str(root)})
-    said = facecls("train", config, "--out", tmp_path / "run").err
-    assert f"error: {person / 'empty.jpg'}: is empty\n" in said and f"{person / 'gone.jpg'}: " in said
-    assert said.endswith("\n\nhint: repair or remove them, or skip them with `--set data.on_bad_image=skip`\n")
+    output = facecls("train", config, "--out", tmp_path / "run").err
+    assert f"error: {person / 'empty.jpg'}: is empty\n" in output and f"{person / 'gone.jpg'}: " in output
+    assert output.endswith("\n\nhint: repair or remove them, or skip them with `--set data.on_bad_image=skip`\n")
     result = facecls("train", config, "--out", tmp_path / "run", "--set", "data.on_bad_image=skip", "--set", "train.epochs=1")
     assert result.code == 0 and f"skipped {person / 'empty.jpg'}: is empty" in result.err
     with (tmp_path / "run" / "split.csv").open(newline="") as file:

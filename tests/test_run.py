@@ -51,7 +51,7 @@ def test_a_metric_that_is_not_finite_is_null_and_named(tmp_path: Path, value: fl
     run.amend_row(replace(metrics(1), val_ece=0.1))
     first, second = (json.loads(line, parse_constant=refuse) for line in run.metrics.read_text().splitlines())
     assert first["train_loss"] is first["val_loss"] is None and first["val_accuracy"] == 0.5
-    assert first["non_finite"] == ["train_loss", "val_loss"] and "non_finite" not in second
+    assert first["error"] == ["train_loss", "val_loss"] and "error" not in second
     one, two = run.rows()
     assert math.isnan(one.train_loss) and math.isnan(one.val_loss) and one.to_plain() == first
     assert two == replace(metrics(1), val_ece=0.1)
@@ -134,20 +134,20 @@ def test_a_lock_removes_only_temporary_files_of_the_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("non_finite", "said"),
+    ("error", "output"),
     [
         (OSError(errno.ENOLCK, os.strerror(errno.ENOLCK)), os.strerror(errno.ENOLCK)),
         (NotImplementedError("FileSystem does not appear to support flock"), "its file system has no locks"),
     ],
 )
 def test_a_folder_that_cannot_be_locked_is_an_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, non_finite: Exception, said: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, output: str
 ) -> None:
     def acquire(*_: object, **__: object) -> None:
-        raise non_finite
+        raise error
 
     monkeypatch.setattr(filelock.FileLock, "acquire", acquire)
     with pytest.raises(RunError) as raised:
         Run(tmp_path).lock()
-    assert str(raised.value) == f"{tmp_path}: cannot be locked: {said}"
+    assert str(raised.value) == f"{tmp_path}: cannot be locked: {output}"
     assert raised.value.hint == "some network file systems have no locks: name a directory on another disk with --out"

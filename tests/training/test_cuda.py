@@ -100,9 +100,9 @@ def test_every_store_trains_and_is_scored(tiny: Tiny, tmp_path: Path, facecls: C
     ends_well(run, config)
     evaluation = facecls("eval", run.best, "--device", DEVICE, "--format", "json")
     assert evaluation.code == 0, evaluation.err
-    told = json.loads(evaluation.out)
+    expected = json.loads(evaluation.out)
     # One image at most may stand so near to two classes that another batch's kernel tips it over.
-    assert told["accuracy"] == pytest.approx(result.best.val_accuracy, abs=1.01 / told["n"])
+    assert expected["accuracy"] == pytest.approx(result.best.val_accuracy, abs=1.01 / expected["n"])
     evaluation = facecls("eval", run.best, "--device", "cpu", "--format", "json")
     assert evaluation.code == 0, evaluation.err
 

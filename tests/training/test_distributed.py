@@ -45,16 +45,16 @@ def test_two_processes_give_the_losses_of_one_with_the_same_batch(tiny: Tiny, tm
     config = tiny(**EXACT)
     alone = [sys.executable, "-m", "facecls", "train", str(config), "--out", str(tmp_path / "one")]
     subprocess.run([*alone, "--set", "train.batch_size=16"], check=True, capture_output=True)
-    said = subprocess.run(two(config, tmp_path / "two", "--set", "train.batch_size=8"), capture_output=True, text=True)
-    assert said.returncode == 0, said.stderr
+    output = subprocess.run(two(config, tmp_path / "two", "--set", "train.batch_size=8"), capture_output=True, text=True)
+    assert output.returncode == 0, output.stderr
     for one, both in zip(Run(tmp_path / "one").rows(), Run(tmp_path / "two").rows(), strict=True):
         for figure in ("train_loss", "val_loss", "val_accuracy", "train_accuracy"):
             assert getattr(both, figure) == pytest.approx(getattr(one, figure), abs=1e-5)
     weights = [read_plain(tmp_path / name / "best.pt")["weights"]["head.weight"] for name in ("one", "two")]
     assert torch.allclose(weights[0], weights[1], atol=1e-5)
-    assert said.stdout.splitlines()[-1] == str(tmp_path / "two" / "best.pt")
-    assert said.stdout.count("epoch 1/2") == 1
-    assert "2 processes: batch norm uses the 8 images of each process in a step" in said.stderr
+    assert output.stdout.splitlines()[-1] == str(tmp_path / "two" / "best.pt")
+    assert output.stdout.count("epoch 1/2") == 1
+    assert "2 processes: batch norm uses the 8 images of each process in a step" in output.stderr
 
 
 def test_a_killed_rank_ends_the_run_with_an_error_and_it_resumes_from_last(tiny: Tiny, tmp_path: Path) -> None:
@@ -108,8 +108,8 @@ def test_a_rank_without_the_run_directory_does_not_resume_at_another_epoch(tiny:
         folder.mkdir()
     config = tiny(**EXACT)
     on_two_machines(config, folders)
-    said = on_two_machines(config, folders, "--resume", "--set", "train.epochs=4")
-    for text in said:
+    output = on_two_machines(config, folders, "--resume", "--set", "train.epochs=4")
+    for text in output:
         assert (
             "error: run: rank 1 of 2 is at epoch 1, step 0, best epoch none; rank 0 is at epoch 3, step 0, best epoch" in text
         )
@@ -147,7 +147,7 @@ def test_each_process_takes_a_device_of_its_own(monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.parametrize(
-    ("name", "said", "hint"),
+    ("name", "output", "hint"),
     [
         (
             "auto",
@@ -159,11 +159,11 @@ def test_each_process_takes_a_device_of_its_own(monkeypatch: pytest.MonkeyPatch)
     ],
 )
 def test_a_process_without_a_device_of_its_own_is_an_error(
-    monkeypatch: pytest.MonkeyPatch, name: str, said: str, hint: str
+    monkeypatch: pytest.MonkeyPatch, name: str, output: str, hint: str
 ) -> None:
     with pytest.raises(DeviceError) as raised:
         worker(monkeypatch, local=2, gpus=2).device(name)
-    assert (str(raised.value), raised.value.hint) == (said, hint)
+    assert (str(raised.value), raised.value.hint) == (output, hint)
 
 
 def test_a_process_that_found_other_images_ends_the_run(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -180,14 +180,14 @@ def test_a_process_that_found_other_images_ends_the_run(tiny: Tiny, tmp_path: Pa
 
 
 def test_what_a_process_trains_on_is_told_by_classes_paths_labels_and_splits() -> None:
-    def told(classes: tuple[str, ...], **splits: tuple[list[str], list[int]]) -> object:
-        said: list[object] = []
+    def expected(classes: tuple[str, ...], **splits: tuple[list[str], list[int]]) -> object:
+        output: list[object] = []
 
         class Two(SingleProcess):
             size = 2
 
             def all_gather(self, mine: Any) -> list[Any]:
-                said.append(mine)
+                output.append(mine)
                 return [mine, mine]
 
         held: Any = [
@@ -195,15 +195,15 @@ def test_what_a_process_trains_on_is_told_by_classes_paths_labels_and_splits() -
             for name, (paths, labels) in splits.items()
         ]
         _check_same_data(Two(), classes, held)
-        return said[0]
+        return output[0]
 
-    one = told(("a", "b"), train=(["a/1", "b/1"], [0, 1]), val=(["a/2"], [0]))
-    assert one == told(("a", "b"), train=(["a/1", "b/1"], [0, 1]), val=(["a/2"], [0]))
+    one = expected(("a", "b"), train=(["a/1", "b/1"], [0, 1]), val=(["a/2"], [0]))
+    assert one == expected(("a", "b"), train=(["a/1", "b/1"], [0, 1]), val=(["a/2"], [0]))
     others = [
-        told(("a", "c"), train=(["a/1", "b/1"], [0, 1]), val=(["a/2"], [0])),
-        told(("a", "b"), train=(["b/1", "a/1"], [1, 0]), val=(["a/2"], [0])),
-        told(("a", "b"), train=(["a/1", "b/1"], [0, 0]), val=(["a/2"], [0])),
-        told(("a", "b"), train=(["a/1"], [0]), val=(["b/1", "a/2"], [1, 0])),
+        expected(("a", "c"), train=(["a/1", "b/1"], [0, 1]), val=(["a/2"], [0])),
+        expected(("a", "b"), train=(["b/1", "a/1"], [1, 0]), val=(["a/2"], [0])),
+        expected(("a", "b"), train=(["a/1", "b/1"], [0, 0]), val=(["a/2"], [0])),
+        expected(("a", "b"), train=(["a/1"], [0]), val=(["b/1", "a/2"], [1, 0])),
     ]
     assert len({one, *others}) == 5
 

@@ -80,8 +80,10 @@ def test_a_resumed_run_ends_with_the_weights_of_an_unbroken_one(
             run_in(tmp_path / "broken", config)
     run_in(tmp_path / "broken", config, resume=True)
     assert same(weights(tmp_path / "unbroken"), weights(tmp_path / "broken"))
-    told = ("epoch", "step", "lr", "train_loss", "val_loss", "val_accuracy")
-    one, two = ([[getattr(row, key) for key in told] for row in Run(tmp_path / name).rows()] for name in ("unbroken", "broken"))
+    expected = ("epoch", "step", "lr", "train_loss", "val_loss", "val_accuracy")
+    one, two = (
+        [[getattr(row, key) for key in expected] for row in Run(tmp_path / name).rows()] for name in ("unbroken", "broken")
+    )
     assert one == two
 
 
@@ -212,10 +214,10 @@ def test_a_step_whose_gradient_is_not_finite_is_skipped_and_reported(
     broken_gradient(monkeypatch, 3, 6, 7)  # an epoch has five steps
     train = {"epochs": 3, "batch_size": 8, "clip_norm": clip_norm}
     run_in(tmp_path / "run", load_config(tiny(train=train, optimizer={"name": optimizer}, precision="fp32")))
-    said = capfd.readouterr().err
-    assert "epoch 1: 1 of 5 steps skipped: gradient not finite\n" in said
-    assert "epoch 2: 2 of 5 steps skipped: gradient not finite\n" in said
-    assert "epoch 3:" not in said and "rolled back" not in said
+    output = capfd.readouterr().err
+    assert "epoch 1: 1 of 5 steps skipped: gradient not finite\n" in output
+    assert "epoch 2: 2 of 5 steps skipped: gradient not finite\n" in output
+    assert "epoch 3:" not in output and "rolled back" not in output
     assert all(tensor.isfinite().all() for tensor in weights(tmp_path / "run").values())
     assert [row.epoch for row in Run(tmp_path / "run").rows()] == [0, 1, 2]
 
@@ -514,9 +516,9 @@ def test_images_that_grow_are_scored_at_the_size_they_have(
     result = run_in(tmp_path / "run", config)
     rows = Run(tmp_path / "run").rows()
     assert [row.image_size for row in rows] == [32, 32, 32, 32, 48, 48]
-    said = capfd.readouterr().err
-    assert "image size: 32 pixels, growing to 48\n" in said
-    assert "image size: 48 pixels\n" in said
+    output = capfd.readouterr().err
+    assert "image size: 32 pixels, growing to 48\n" in output
+    assert "image size: 48 pixels\n" in output
     # A smaller image's figure never beats a larger one's.
     assert result.best.image_size == 48
     assert result.best.val_accuracy == max(row.val_accuracy for row in rows[4:])

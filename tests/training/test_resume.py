@@ -1,4 +1,4 @@
-"""What a training does to the folder that it is told to write to."""
+"""What training does to its run directory."""
 
 import shutil
 import subprocess

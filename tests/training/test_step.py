@@ -54,9 +54,9 @@ def test_out_of_memory_halves_the_micro_batches_and_keeps_the_gradient(
     small_memory(monkeypatch, 5)
     micro_batches = weights(config, tmp_path / "pieces")
     assert all(torch.allclose(whole[name], micro_batches[name], atol=1e-6) for name in whole)
-    said = capfd.readouterr().err
-    assert "cpu ran out of memory: the 20 images of a step are now split into 2 micro-batches of 10" in said
-    assert "split into 4 micro-batches of 5, which batch norm, mixup, cutmix and dropout then see" in said
+    output = capfd.readouterr().err
+    assert "cpu ran out of memory: the 20 images of a step are now split into 2 micro-batches of 10" in output
+    assert "split into 4 micro-batches of 5, which batch norm, mixup, cutmix and dropout then see" in output
 
 
 def test_the_failed_pass_is_gone_before_its_memory_is_given_back(
@@ -139,7 +139,7 @@ def test_batch_norm_of_one_face_is_an_error(tiny: Tiny, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("overrides", "error", "said"),
+    ("overrides", "error", "output"),
     [
         (["model.name=torchvision/resnet81"], ModelError, "model.name: `torchvision/resnet81` is not a model"),
         (["model.pretrained=nowhere.pt"], CheckpointError, "nowhere.pt: no such checkpoint"),
@@ -153,7 +153,7 @@ def test_what_is_wrong_with_the_model_is_told_before_the_faces_are_read(
     monkeypatch: pytest.MonkeyPatch,
     overrides: list[str],
     error: type[FaceclsError],
-    said: str,
+    output: str,
 ) -> None:
     def read(*_: object) -> None:
         raise AssertionError("faces are read")
@@ -162,5 +162,5 @@ def test_what_is_wrong_with_the_model_is_told_before_the_faces_are_read(
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(error) as raised:
         weights(load_config(tiny(), overrides), tmp_path / "run")
-    assert str(raised.value).startswith(said)
+    assert str(raised.value).startswith(output)
     assert not Run(tmp_path / "run").config.exists()

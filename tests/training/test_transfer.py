@@ -58,7 +58,7 @@ def test_imagenet_weights_from_the_cache_fill_our_resnet18_and_stay_where_frozen
 
 
 @pytest.mark.parametrize(
-    ("error", "said"),
+    ("error", "output"),
     [
         (URLError("no network"), "<urlopen error no network>"),
         (IncompleteRead(b"half", 4), "IncompleteRead(4 bytes read, 4 more expected)"),
@@ -66,7 +66,7 @@ def test_imagenet_weights_from_the_cache_fill_our_resnet18_and_stay_where_frozen
     ],
 )
 def test_weights_that_cannot_be_fetched_are_an_error_with_a_way_out(
-    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hub: Path, error: Exception, said: str
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hub: Path, error: Exception, output: str
 ) -> None:
     (file,) = hub.iterdir()
     file.unlink()
@@ -77,7 +77,7 @@ def test_weights_that_cannot_be_fetched_are_an_error_with_a_way_out(
     monkeypatch.setattr(torch.hub, "load_state_dict_from_url", unreachable)
     with pytest.raises(InstallError) as raised:
         start(tiny(model={"name": "resnet18", "pretrained": "imagenet"}), tmp_path / "run")
-    assert str(raised.value) == f"model.pretrained: the ImageNet weights of `resnet18` cannot be downloaded: {said}"
+    assert str(raised.value) == f"model.pretrained: the ImageNet weights of `resnet18` cannot be downloaded: {output}"
     assert raised.value.hint == f"put {file.name} into {hub} by hand, or train with model.pretrained=none"
 
 
