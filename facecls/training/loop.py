@@ -166,15 +166,15 @@ class Loop:
         """Makes the remaining steps of an epoch; saves when that is due, and on a signal."""
         state.model.train()
         peeked = 0.0
-        clock, waited = time.perf_counter(), self.loader.data_wait
+        clock, wait_before = time.perf_counter(), self.loader.data_wait
 
         def tick() -> None:
             """Adds the time since the last call to the epoch's."""
-            nonlocal clock, waited
+            nonlocal clock, wait_before
             now, wait = time.perf_counter(), self.loader.data_wait
             state.train_seconds += now - clock
-            state.wait_seconds += wait - waited
-            clock, waited = now, wait
+            state.wait_seconds += wait - wait_before
+            clock, wait_before = now, wait
 
         with self.progress.bar(
             total=self.loader.steps, initial=state.step, desc=f"epoch {self._epoch_label(state)}", unit="step"
@@ -210,7 +210,7 @@ class Loop:
                 if state.out_of_time:
                     break
         self._check_finite(state, weights=True)
-        tick()  # the check has waited for the last steps on a GPU
+        tick()  # the check waits for the last steps on a GPU
         if (skipped := int(state.running.skipped)) == state.step:
             raise NonFiniteError("the gradient of all steps")
         if skipped:
