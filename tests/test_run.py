@@ -51,7 +51,7 @@ def test_a_metric_that_is_not_finite_is_null_and_named(tmp_path: Path, value: fl
     run.amend_row(replace(metrics(1), val_ece=0.1))
     first, second = (json.loads(line, parse_constant=refuse) for line in run.metrics.read_text().splitlines())
     assert first["train_loss"] is first["val_loss"] is None and first["val_accuracy"] == 0.5
-    assert first["error"] == ["train_loss", "val_loss"] and "error" not in second
+    assert first["non_finite"] == ["train_loss", "val_loss"] and "non_finite" not in second
     one, two = run.rows()
     assert math.isnan(one.train_loss) and math.isnan(one.val_loss) and one.to_plain() == first
     assert two == replace(metrics(1), val_ece=0.1)
