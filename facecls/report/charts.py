@@ -30,7 +30,7 @@ class Axis:
         """Round values on the axis, with their labels."""
         if self.log:
             first, last = math.ceil(math.log10(self.low) - 1e-9), math.floor(math.log10(self.high) + 1e-9)
-            values = [10.0**power for power in range(first, last + 1)]
+            values = [10.0**power for power in range(first, last + 1, max(1, (last - first) // 5))]
         else:
             step = _round_step(max((self.high - self.low) / 5, float(self.integer)))
             first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)

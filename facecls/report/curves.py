@@ -13,6 +13,7 @@ from facecls.report.charts import Axis, Chart, fit_axis
 from facecls.run import EpochMetrics
 
 _LOWEST_FAR = 1e-3  # where the logarithmic axis starts
+_OUTLIER = 20.0  # times the median: from such a value on losses are drawn on a logarithmic axis
 
 
 def training_curves(rows: Sequence[EpochMetrics], best: int | None) -> list[Chart]:
@@ -25,8 +26,13 @@ def training_curves(rows: Sequence[EpochMetrics], best: int | None) -> list[Char
 
     def chart(title: str, series: Mapping[str, str], *, percent: bool = False) -> Chart:
         values = {key: [float(getattr(row, key)) for row in rows] for key in series}
-        fitted = fit_axis([value for each in values.values() for value in each], "", zero=True)
-        chart = Chart(title, x, Axis("", fitted.low, 1.0, percent=True) if percent else fitted)
+        y = fit_axis([value for each in values.values() for value in each], "", zero=True)
+        positive = [value for each in values.values() for value in each if 0 < value < np.inf]
+        if percent:
+            y = Axis("", y.low, 1.0, percent=True)
+        elif title == "Loss" and positive and max(positive) > _OUTLIER * np.median(positive):
+            title, y = "Loss (logarithmic)", Axis("", min(positive) / 1.1, max(positive) * 1.1, log=True)
+        chart = Chart(title, x, y)
         for style, (key, name) in zip(("one", "two"), series.items(), strict=False):
             chart.line(name if len(series) > 1 else "", epochs, values[key], style)
             if len(rows) == 1:

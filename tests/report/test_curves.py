@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from jinja2 import Environment, PackageLoader
@@ -7,7 +9,8 @@ from facecls.evaluation.result import OpenSetResult
 from facecls.open_set.rates import identification_rates
 from facecls.open_set.temperature import ReliabilityBin
 from facecls.report.charts import Chart
-from facecls.report.curves import confidence_histogram, identification_curve, reliability_diagram
+from facecls.report.curves import confidence_histogram, identification_curve, reliability_diagram, training_curves
+from facecls.run import EpochMetrics
 
 
 def svg_points(chart: Chart, *places: tuple[float, float]) -> str:
@@ -54,3 +57,14 @@ def test_correct_predictions_are_drawn_upwards_and_mistakes_downwards() -> None:
     assert (correct.style, incorrect.style) == ("one", "two")
     assert correct.y < chart.y_of(0) == incorrect.y
     assert correct.height == pytest.approx(incorrect.height)
+
+
+def test_losses_with_an_outlier_are_drawn_on_a_logarithmic_axis() -> None:
+    def rows(*losses: float) -> list[EpochMetrics]:
+        return [EpochMetrics(n, 1, 32, 0.1, loss, 0.5, loss, 0.5, 0.5, 1.0, 0.0, 1.0) for n, loss in enumerate(losses)]
+
+    loss, accuracy, _ = training_curves(rows(2.0, 11_974.0, 1.5, 1.0), 3)
+    assert (loss.title, loss.y.log, accuracy.y.log) == ("Loss (logarithmic)", True, False)
+    heights = [loss.y_of(value) for value in (2.0, 1.5, 1.0)]
+    assert min(abs(one - other) for one, other in pairwise(heights)) > 5  # pixels; on a linear axis 0.01
+    assert training_curves(rows(2.0, 4.0, 1.5, 1.0), 3)[0].y.log is False
