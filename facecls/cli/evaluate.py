@@ -1,11 +1,15 @@
 """The commands that evaluate a checkpoint: eval, report."""
 
+import sys
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from facecls.cli.options import Checkpoint, Data, Device, Format, Groups, Impostors, Precision, Split, Tta
+from facecls.errors import ImageError
+from facecls.text import printable
 
 
 def eval_(
@@ -47,10 +51,7 @@ def eval_(
         print(evaluation_to_json(evaluation))
     else:
         print_evaluation(evaluation)
-    for text in evaluation.warnings:
-        progress.note(f"warning: {text}")
-    if evaluation.skipped:
-        raise typer.Exit(1)
+    _finish(evaluation.warnings, evaluation.skipped)
 
 
 def report(
@@ -67,7 +68,8 @@ def report(
 ) -> None:
     """Write an HTML report on a checkpoint.
 
-    Shows its accuracy, calibration, rejection of unknown people, worst mistakes and problems in its data.
+    Shows its accuracy, calibration, rejection of unknown people, worst mistakes and problems in its data. The exit code is 1 if
+    an image cannot be read.
     """
     from facecls.check.audit import audit_run
     from facecls.checkpoint import read
@@ -91,3 +93,14 @@ def report(
     evaluated_on = f"{len(evaluation.split):,} " + (f"{evaluation.split.name} images" if data is None else f"images of {data}")
     write_page(path, render_report(trained, run, evaluation, target, title_of(checkpoint), evaluated_on, findings))
     print(path)
+    _finish(evaluation.warnings, evaluation.skipped)
+
+
+def _finish(warnings: Iterable[str], skipped: Sequence[ImageError]) -> None:
+    """Prints the warnings and the unreadable images to stderr; exits with 1 if there are any of the latter."""
+    for text in warnings:
+        print(f"warning: {text}", file=sys.stderr)
+    for error in skipped:
+        print(printable(f"skipped: {error}"), file=sys.stderr)
+    if skipped:
+        raise typer.Exit(1)

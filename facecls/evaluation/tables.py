@@ -49,8 +49,6 @@ def print_evaluation(evaluation: Evaluation) -> None:
     if open_set.threshold is not None or open_set.rates is not None:
         console.print()
         _print_open_set(evaluation, console)
-    for error in evaluation.skipped:
-        console.print(printable(f"skipped: {error}"))
 
 
 def _console() -> Console:

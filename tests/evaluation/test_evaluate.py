@@ -95,7 +95,7 @@ def test_unreadable_images_are_reported_and_do_not_count(
     assert (found["n"], found["open_set"]["impostors"]) == (48, 20)
     assert found["skipped"] == [{"path": str(path), "error": "is empty"} for path in empty]
     shown = [str(empty[0]).replace("\x1b", "\\x1b"), str(empty[1]).replace("\udcff", "\\udcff")]
-    assert table.out.splitlines()[-2:] == [f"skipped: {path}: is empty" for path in shown]
+    assert table.err.splitlines()[-2:] == [f"skipped: {path}: is empty" for path in shown]
 
 
 def test_a_confusion_matrix_has_numbered_columns_if_the_names_do_not_fit(

@@ -105,7 +105,9 @@ def test_a_run_goes_on_with_all_its_images(facecls: Facecls, tiny: Tiny, faces: 
     assert f"{gone}: no such file" in result.err
     assert result.err.endswith(f"hint: relative paths start from {root}; a resumed run needs the images it started with\n")
     evaluation = facecls("eval", tmp_path / "run")
-    assert evaluation.code == 1 and f"skipped: {gone}: no such file" in evaluation.out
+    assert evaluation.code == 1 and f"skipped: {gone}: no such file\n" in evaluation.err
+    report = facecls("report", tmp_path / "run")
+    assert report.code == 1 and f"skipped: {gone}: no such file\n" in report.err
 
 
 def test_hidden_files_do_not_make_a_folder_the_users(facecls: Facecls, tiny: Tiny, tmp_path: Path) -> None:
