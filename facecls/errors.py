@@ -64,7 +64,7 @@ class CheckpointError(FaceclsError):
 
 
 class RunError(FaceclsError):
-    """Raised for a run folder or output that cannot be used: it exists, is missing, is in use or is not writable."""
+    """Raised for a run directory or output that cannot be used: it exists, is missing, is in use or is not writable."""
 
 
 class DeviceError(FaceclsError):

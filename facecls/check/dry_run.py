@@ -12,6 +12,7 @@ import torch
 from facecls import seeding
 from facecls.config.schema import Config
 from facecls.data.dataset import DatasetIndex
+from facecls.data.listing import ImageList
 from facecls.data.load import LoadedSplit
 from facecls.data.sampler import Batch, TrainLoader, loss_weights, steps_per_epoch
 from facecls.data.stores.choose import choose_store, measure_available
@@ -63,21 +64,7 @@ def dry_run_batch(config: Config, dataset: DatasetIndex, device: Device, progres
     classes = len(dataset.classes)
     image_list = dataset.splits["train"]
     steps = steps_per_epoch(len(image_list.labels), config.train.batch_size * config.train.accumulate)
-    order = torch.randperm(len(image_list.labels), generator=seeding.generator("order", config.seed, 0)).numpy()
-    chosen = np.array_split(order, steps)[0]  # the first batch is the largest
-    geometry = Geometry(config.data.image_size, config.data.crop, config.data.fit)
-    sample = image_list.take(chosen)
-    start = time.perf_counter()
-    faces, bad = read_into_memory(sample.paths, geometry, lambda _: None)
-    reading = (time.perf_counter() - start) / len(chosen)
-    readable = np.setdiff1d(np.arange(len(chosen)), [index for index, _ in bad])
-    if len(readable) < 2:
-        raise DataError(
-            f"only {len(readable)} of {len(chosen)} images of the first batch can be read",
-            *(str(error) for _, error in bad[:5]),
-        )
-    split = LoadedSplit("train", sample.take(readable), faces.take(readable))
-
+    split, reading = _read_first_batch(config, image_list, steps)
     state = build_state(
         config, classes, device, lambda model: notes.extend(load_pretrained(model, config.model, dataset.classes))
     )
@@ -126,6 +113,24 @@ def dry_run_batch(config: Config, dataset: DatasetIndex, device: Device, progres
         store_why=why,
         notes=tuple(notes),
     )
+
+
+def _read_first_batch(config: Config, image_list: ImageList, steps: int) -> tuple[LoadedSplit, float]:
+    """The readable images of the first epoch's first batch, and the mean seconds to decode one image."""
+    order = torch.randperm(len(image_list.labels), generator=seeding.generator("order", config.seed, 0)).numpy()
+    chosen = np.array_split(order, steps)[0]  # the first batch is the largest
+    sample = image_list.take(chosen)
+    geometry = Geometry(config.data.image_size, config.data.crop, config.data.fit)
+    start = time.perf_counter()
+    faces, bad = read_into_memory(sample.paths, geometry, lambda _: None)
+    seconds = (time.perf_counter() - start) / len(chosen)
+    readable = np.setdiff1d(np.arange(len(chosen)), [index for index, _ in bad])
+    if len(readable) < 2:
+        raise DataError(
+            f"only {len(readable)} of {len(chosen)} images of the first batch can be read",
+            *(str(error) for _, error in bad[:5]),
+        )
+    return LoadedSplit("train", sample.take(readable), faces.take(readable)), seconds
 
 
 def _timed_steps(train_step: TrainStep, state: TrainingState, batch: Batch, sizes: list[int]) -> tuple[float, dict[int, float]]:

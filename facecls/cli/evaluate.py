@@ -61,7 +61,7 @@ def report(
     impostors: Impostors = None,
     groups: Groups = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="HTML file; default: report.html in the run folder.")
+        Path | None, typer.Option("--output", "-o", help="HTML file; default: report.html in the run directory.")
     ] = None,
     device: Device = "auto",
     precision: Precision = None,

@@ -13,9 +13,9 @@ Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override a config value, such as optimizer.lr=0.05; repeatable."),
 ]
-Out = Annotated[Path | None, typer.Option(help="Run folder; default: runs/CONFIG-DATE-TIME.")]
+Out = Annotated[Path | None, typer.Option(help="Run directory; default: runs/CONFIG-DATE-TIME.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue in --out, or without --out in this config's newest run.")]
-Checkpoint = Annotated[Path, typer.Argument(help="A best.pt or a run folder.")]
+Checkpoint = Annotated[Path, typer.Argument(help="A best.pt or a run directory.")]
 Data = Annotated[Path | None, typer.Option(help="Folder of labelled images; default: the run's data.")]
 Split = Annotated[
     Literal["train", "val", "test"] | None,

@@ -12,7 +12,7 @@ from facecls.cli.options import Device, Precision, Tta
 
 def predict(
     paths: Annotated[list[str] | None, typer.Argument(help="Images, folders, glob patterns, or - for paths on stdin.")] = None,
-    checkpoint: Annotated[Path | None, typer.Option(help="A best.pt or a run folder; default: newest run in runs/.")] = None,
+    checkpoint: Annotated[Path | None, typer.Option(help="A best.pt or a run directory; default: newest run in runs/.")] = None,
     top_k: Annotated[int, typer.Option(min=1, help="Number of most probable classes to print.")] = 1,
     format_: Annotated[Literal["table", "json", "jsonl", "csv"], typer.Option("--format", help="Output format.")] = "table",
     output: Annotated[Path | None, typer.Option(help="Append rows to this CSV file; skip images classified in it.")] = None,

@@ -56,7 +56,7 @@ def cross_validate(
 ) -> None:
     """Train and evaluate on each fold of the data in turn.
 
-    Each fold is a run in the run folder. Prints the figures of each fold, their mean and standard deviation, and writes them
+    Each fold is a run in the run directory. Prints the figures of each fold, their mean and standard deviation, and writes them
     to report.html.
     """
     import json

@@ -221,5 +221,5 @@ def _confused_with(metrics: Metrics, number: int) -> str:
 
 
 def title_of(path: Path) -> str:
-    """The title of a checkpoint's page: the name of its run folder."""
+    """The title of a checkpoint's page: the name of its run directory."""
     return (path.parent if path.suffix == ".pt" else path).resolve().name or "facecls"
