@@ -1,4 +1,4 @@
-"""Text for people: counts, name lists, byte sizes, unprintable characters and CSV lines."""
+"""Text for people: counts, name lists, byte sizes, durations, unprintable characters and CSV lines."""
 
 import csv
 import io
@@ -22,6 +22,13 @@ def name_list(names: Iterable[str], most: int = 10) -> str:
 def byte_size(n: float) -> str:
     """`4.2 MB`, and `1.3 GB` from 1e9 bytes."""
     return f"{n / 1e9:.1f} GB" if n >= 1e9 else f"{n / 1e6:.1f} MB"
+
+
+def duration(seconds: float) -> str:
+    """`0.31 s`, `42 s`, `3.5 min`, `2.1 h`."""
+    if seconds < 120:
+        return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def printable(text: str) -> str:

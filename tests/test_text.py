@@ -1,10 +1,10 @@
-"""Counts, name lists, byte sizes, escapes and CSV lines."""
+"""Counts, name lists, byte sizes, durations, escapes and CSV lines."""
 
 import csv
 
 import pytest
 
-from facecls.text import byte_size, csv_line, name_list, plural, printable
+from facecls.text import byte_size, csv_line, duration, name_list, plural, printable
 
 
 @pytest.mark.parametrize(
@@ -42,3 +42,7 @@ def test_control_characters_and_surrogates_are_escaped() -> None:
 def test_a_csv_line_reads_back(value: str) -> None:
     line = csv_line([value, 1])
     assert line.endswith("\n") and next(csv.reader([line])) == [value, "1"]
+
+
+def test_a_duration_has_the_unit_that_fits_it() -> None:
+    assert [duration(seconds) for seconds in (0.314, 42, 119.4, 210, 7560)] == ["0.31 s", "42 s", "119 s", "3.5 min", "2.1 h"]

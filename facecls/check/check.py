@@ -18,7 +18,7 @@ from facecls.data.sampler import steps_per_epoch
 from facecls.device import Device, resolve_device
 from facecls.errors import DataError, FaceclsError
 from facecls.progress import Progress
-from facecls.text import byte_size, plural
+from facecls.text import byte_size, duration, plural
 from facecls.training.calibrate import check_class_names, load_impostors
 from facecls.training.tensorboard import require_tensorboard
 from facecls.training.train import require_cuda
@@ -149,7 +149,7 @@ def summary_rows(result: CheckResult) -> list[tuple[str, str]]:
     if dry_run is None:
         return rows
     start, last = min(dry_run.step_seconds), max(dry_run.step_seconds)
-    first = f" ({_duration(dry_run.step_seconds[start])} at {start} pixels)" if start < last else ""
+    first = f" ({duration(dry_run.step_seconds[start])} at {start} pixels)" if start < last else ""
     limit = "" if train.max_minutes is None else f", at most {train.max_minutes:g} min (train.max_minutes)"
     where = "on the GPU" if dry_run.device.startswith("cuda") else "in this process"
     peak = "" if dry_run.peak_bytes is None else f"peak {byte_size(dry_run.peak_bytes)} {where}, with one batch; "
@@ -160,13 +160,13 @@ def summary_rows(result: CheckResult) -> list[tuple[str, str]]:
         (
             "one batch",
             f"forward and backward on {plural(dry_run.faces, 'image')}: loss {dry_run.loss:.3f}, "
-            f"{_duration(dry_run.step_seconds[last])} per step{first}; {dry_run.device}, {plural(dry_run.threads, 'thread')}",
+            f"{duration(dry_run.step_seconds[last])} per step{first}; {dry_run.device}, {plural(dry_run.threads, 'thread')}",
         ),
         (
             "time",
-            f"about {_duration(dry_run.epoch_seconds)} per epoch of {plural(dry_run.steps, 'step')}, with validation; about "
-            f"{_duration(dry_run.training_seconds)} for {plural(train.epochs, 'epoch')}{limit}; "
-            f"decoding all images once takes {_duration(dry_run.reading_seconds)}",
+            f"about {duration(dry_run.epoch_seconds)} per epoch of {plural(dry_run.steps, 'step')}, with validation; about "
+            f"{duration(dry_run.training_seconds)} for {plural(train.epochs, 'epoch')}{limit}; "
+            f"decoding all images once takes {duration(dry_run.reading_seconds)}",
         ),
         ("memory", f"{peak}{byte_size(dry_run.faces_bytes)} for all decoded images ({store})"),
     ]
@@ -176,10 +176,3 @@ def _images_per_step(images: int, train: TrainConfig) -> str:
     """`64`, or `63 or 64` if the steps of an epoch differ in size."""
     smaller, larger = divmod(images, steps_per_epoch(images, train.batch_size * train.accumulate))
     return f"{smaller} or {smaller + 1}" if larger else f"{smaller}"
-
-
-def _duration(seconds: float) -> str:
-    """`0.31 s`, `42 s`, `3.5 min`, `2.1 h`."""
-    if seconds < 120:
-        return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
-    return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -16,7 +16,7 @@ from facecls.errors import DataError, ImageError
 from facecls.evaluation.infer import flip_allowed, infer
 from facecls.evaluation.result import ClosedSetResult, OpenSetResult, closed_set_result, open_set_result
 from facecls.evaluation.subgroups import SubgroupResult, read_subgroups, subgroup_metrics
-from facecls.open_set.calibration import warnings_about
+from facecls.open_set.calibration import Calibration, warnings_about
 from facecls.open_set.outputs import Outputs
 from facecls.progress import Progress
 from facecls.text import name_list, plural
@@ -114,15 +114,16 @@ def evaluate_checkpoint(
         seconds=seconds,
         impostors_set_threshold=set_threshold,
         warnings=tuple(warnings_about(calibration, open_set.false_accept_rate)),
-        fitted=_fitted(checkpoint, data, name),
+        fitted=_fitted(checkpoint, calibration, data, name),
     )
 
 
-def _fitted(checkpoint: Checkpoint, data: Path | None, split: str) -> str | None:
+def _fitted(checkpoint: Checkpoint, calibration: Calibration, data: Path | None, split: str) -> str | None:
     if data is not None and data.resolve() != checkpoint.config.data.root.resolve():
         return None
+    calibrated = calibration.temperature != 1 or calibration.threshold is not None
     return {
-        "val": "the best epoch was selected and the calibration fitted on these images",
+        "val": f"the best epoch was selected{' and the calibration fitted' if calibrated else ''} on these images",
         "train": "the network was trained on these images",
         "all": "the network was trained on some of these images",
     }.get(split)

@@ -29,6 +29,7 @@ from facecls.report import curves, matrix
 from facecls.report.examples import ExampleImages, Heatmaps, select_examples
 from facecls.report.page import percent, percent_range, render
 from facecls.run import EpochMetrics, Run
+from facecls.text import duration
 
 
 @dataclass(frozen=True)
@@ -144,7 +145,7 @@ def run_summary(
     ]
     if rows:
         best = f", best epoch {checkpoint.metrics['epoch'] + 1}" if "epoch" in checkpoint.metrics else ""
-        summary.append(("training", f"{len(rows)} epochs in {rows[-1].seconds / 60:.1f} minutes{best}"))
+        summary.append(("training", f"{len(rows)} epochs in {duration(rows[-1].seconds)}{best}"))
     if run.environment.exists():
         environment = json.loads(run.environment.read_text(encoding="utf-8"))
         versions = ", ".join(f"{name} {version}" for name, version in environment["versions"].items())

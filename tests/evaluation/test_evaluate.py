@@ -25,6 +25,7 @@ from facecls.open_set.scores import open_set_scores
 from facecls.open_set.temperature import probabilities
 from facecls.open_set.thresholds import false_accept_prediction_interval
 from facecls.progress import Progress
+from facecls.run import Run
 from tests.conftest import Result
 
 Facecls = Callable[..., Result]
@@ -325,3 +326,10 @@ def test_figures_fitted_on_the_images_they_are_reported_on_are_marked(
     page = (tmp_path / "page.html").read_text()
     assert (f"* Optimistic: {why}." in page) if why else ("Optimistic" not in page)
     assert bool(re.search(r"<span>accuracy</span><b>[\d.]+\xa0%\*</b>", page)) == (why is not None)
+
+
+def test_without_a_fitted_calibration_only_the_epoch_was_selected_on_the_validation_images(trained: Path) -> None:
+    checkpoint = replace(read(trained), calibration=None)
+    split_file = Run(trained).kept_split
+    result = evaluate_checkpoint(checkpoint, resolve_device("cpu", "fp32"), Progress(), split_file=split_file, split="val")
+    assert result.fitted == "the best epoch was selected on these images"
