@@ -140,7 +140,7 @@ def _step(device: torch.device, dtype: torch.dtype, purpose: Purpose) -> Callabl
                 torch.autograd.grad(loss, variables)
 
         return train
-    if device.type == "cpu" and dtype == torch.bfloat16 and has_bf16_kernels():  # as facecls.models.mkldnn does
+    if device.type == "cpu" and has_onednn_kernels(dtype):  # as facecls.models.mkldnn does
         folded = [weight.contiguous().to_mkldnn(dtype) for weight in weights]
 
         def infer_folded(images: int) -> None:
@@ -169,13 +169,13 @@ def _block(maps: Tensor, weights: list[Tensor], norm: Callable[[Tensor], Tensor]
 
 
 @functools.cache
-def has_bf16_kernels() -> bool:
-    """Whether oneDNN has bf16 convolutions in its own layout for this CPU; tried once per process.
+def has_onednn_kernels(dtype: torch.dtype) -> bool:
+    """Whether oneDNN has convolutions of `dtype` in its own layout for this CPU; tried once per process.
 
     The CPU's flags do not answer this: oneDNN may not use an instruction set, by its version or `ONEDNN_MAX_CPU_ISA`.
     """
     try:
-        maps, weight = (torch.zeros(shape).to_mkldnn(torch.bfloat16) for shape in ((1, 16, 8, 8), (16, 16, 3, 3)))
+        maps, weight = (torch.zeros(shape).to_mkldnn(dtype) for shape in ((1, 16, 8, 8), (16, 16, 3, 3)))
         with torch.inference_mode():
             functional.conv2d(maps, weight)
     except RuntimeError:

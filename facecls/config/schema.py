@@ -76,8 +76,10 @@ class SplitConfig(Section):
     )
     pattern: str | None = Field(None, description="group: name: regular expression that finds the group in a file name")
     by_name: dict[Literal["val", "test"], str] = Field({}, description="regular expressions of the splits' file names")
-    folds: int | None = Field(None, ge=2, description="number of cross-validation folds; null disables")
-    fold: int = Field(0, ge=0, description="fold that is the val split, from 0 to folds - 1")
+    folds: int | None = Field(
+        None, ge=2, description="number of cross-validation folds, one of which is the test split; null disables"
+    )
+    fold: int = Field(0, ge=0, description="fold that is the test split, from 0 to folds - 1; `val` is a share of the others")
 
     @field_validator("pattern", "by_name")
     @classmethod
@@ -97,8 +99,10 @@ class SplitConfig(Section):
             raise ValueError(f"`fold: {self.fold}` needs `folds`, the number of folds")
         if self.folds is not None and self.fold >= self.folds:
             raise ValueError(f"`fold: {self.fold}` must be less than `folds: {self.folds}`, they are counted from 0")
-        if self.folds is not None and "val" in self.by_name:
-            raise ValueError("`folds` and `by_name.val` both define the val split, remove one")
+        if self.folds is not None and "test" in self.by_name:
+            raise ValueError("`folds` and `by_name.test` both define the test split, remove one")
+        if self.folds is not None and self.test > 0:
+            raise ValueError("`folds` and `test` both define the test split, remove one")
         if self.val + self.test >= 1:
             raise ValueError(f"val and test together take {self.val + self.test:g} of the images, none is left to train on")
         return self

@@ -26,7 +26,7 @@ METRICS = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "ma
 
 @dataclass(frozen=True)
 class Fold:
-    """The evaluation of one fold's network on the images held out from its training."""
+    """The evaluation of one fold's network on the images of the fold, which it was neither trained nor selected on."""
 
     number: int  # counted from 1
     run: Run
@@ -61,10 +61,7 @@ class CrossValidation:
     def to_plain(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return {
-            "folds": [
-                {"fold": fold.number, "n": fold.n, "fitted_on_these": fold.evaluation.fitted is not None} | fold.metrics
-                for fold in self.folds
-            ],
+            "folds": [{"fold": fold.number, "n": fold.n} | fold.metrics for fold in self.folds],
             "mean": {name: self.spread(name)[0] for name in METRICS},
             "deviation": {name: self.spread(name)[1] for name in METRICS},
             "pooled": self.pooled.to_plain(),
@@ -72,12 +69,12 @@ class CrossValidation:
 
 
 def evaluate_folds(runs: Sequence[Run], device: Device, progress: Progress) -> CrossValidation:
-    """Evaluates each fold's best.pt on the fold's validation split."""
+    """Evaluates each fold's best.pt on the fold, its test split."""
     folds = []
     for number, run in enumerate(runs, 1):
         best = checkpoint.read(run.best)
         folds.append(
-            Fold(number, run, best, evaluate_checkpoint(best, device, progress, split_file=run.kept_split, split="val"))
+            Fold(number, run, best, evaluate_checkpoint(best, device, progress, split_file=run.kept_split, split="test"))
         )
     calibrated = np.concatenate(
         [each.checkpoint.calibration_for().probabilities(each.evaluation.outputs.logits) for each in folds]
@@ -102,8 +99,6 @@ def _pooled(folds: Sequence[Fold], calibrated: NDArray[np.float64], device: Devi
         impostors=None,
         skipped=tuple(error for each in evaluations for error in each.skipped),
         seconds=sum(each.seconds for each in evaluations),
-        fitted=evaluations[0].fitted
-        and "each fold's best epoch was selected and its calibration fitted on the images of the fold",
     )
 
 

@@ -21,7 +21,15 @@ from facecls.models.mkldnn import for_inference
 from facecls.open_set.outputs import Outputs
 from facecls.progress import Progress
 
-BATCH = 64  # images
+_CPU_BATCH = 64  # images
+_GPU_BATCH = 512  # images of 112 pixels; the outputs of each batch are copied to the host, which waits for them
+
+
+def batch_size(device: Device, image_size: int) -> int:
+    """Images per batch of inference; on other devices than CPUs fewer the larger they are, for the memory of activations."""
+    if device.type == "cpu":
+        return _CPU_BATCH
+    return min(_GPU_BATCH, max(1, _GPU_BATCH * 112**2 // image_size**2))
 
 
 def flip_allowed(wanted: bool, data: DataConfig, progress: Progress) -> bool:
@@ -82,7 +90,8 @@ def infer(
 
     Images larger than `size` pixels are resized to it; the other options are those of `forward_batches`.
     """
-    batches = (_shrunk(images, size) for images in eval_batches(split, BATCH, device, rank, ranks))
+    batch = min(batch_size(device, split.faces.image_size), max(_CPU_BATCH, -(-len(split) // ranks)))  # work for every rank
+    batches = (_shrunk(images, size) for images in eval_batches(split, batch, device, rank, ranks))
     return forward_batches(
         for_inference(model, device), batches, device, mirrored=mirrored, with_logits=with_logits, with_features=with_features
     )

@@ -155,9 +155,7 @@ def print_folds(validation: CrossValidation) -> None:
     """The metrics of each fold, their mean and standard deviation as a table on stdout."""
     table = _table(*_right("fold", "images", *METRICS.values()))
     for fold in validation.folds:
-        table.add_row(
-            str(fold.number), str(fold.n), *(f"{share:.2%}{_mark(fold.evaluation)}" for share in fold.metrics.values())
-        )
+        table.add_row(str(fold.number), str(fold.n), *(f"{share:.2%}" for share in fold.metrics.values()))
     for label, shares in zip(("mean", "deviation"), zip(*map(validation.spread, METRICS), strict=True), strict=True):
         table.add_row(label, "", *(f"{share:.2%}" for share in shares))
     Console(highlight=False, markup=False, emoji=False).print(table)

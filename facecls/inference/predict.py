@@ -16,7 +16,7 @@ from facecls.checkpoint import Checkpoint
 from facecls.config.schema import UNKNOWN
 from facecls.device import Device, available_cores
 from facecls.errors import ImageError
-from facecls.evaluation.infer import BATCH, forward_batches
+from facecls.evaluation.infer import batch_size, forward_batches
 from facecls.faces.geometry import Geometry, read_face
 from facecls.models.classifier import FaceClassifier
 from facecls.models.mkldnn import for_inference
@@ -25,7 +25,6 @@ from facecls.prefetch import prefetch
 
 FaceOrError: TypeAlias = NDArray[np.uint8] | ImageError  # (S, S, 3), or why the image cannot be read
 
-_MAX_IN_FLIGHT = 2 * BATCH  # images in all workers together, as long as batches are larger than _MIN_BATCH
 _MIN_BATCH = 8  # the overhead of smaller batches exceeds the gain from another core
 
 
@@ -63,6 +62,7 @@ class Predictor:
         calibration = checkpoint.calibration_for(mirrored=mirrored)
         self.calibration = calibration if unknown else replace(calibration, threshold=None)
         self.mirrored = mirrored
+        self._batch = batch_size(device, self.geometry.image_size)
         self._unknown = unknown
 
     @cached_property
@@ -82,10 +82,11 @@ class Predictor:
         """Predicts batches in as many single-threaded workers as torch has threads; each reads and classifies its batch.
 
         With separate reader threads, the threads of each operation would wait for the slowest one: measured on two cores,
-        that halved the speed. Batches shrink as the number of workers grows, down to _MIN_BATCH, to bound memory.
+        that halved the speed. Batches shrink as the number of workers grows, down to _MIN_BATCH, to bound memory:
+        until then all workers together hold two full batches.
         """
         threads = torch.get_num_threads()
-        size = max(_MIN_BATCH, min(BATCH, _MAX_IN_FLIGHT // threads, -(-len(paths) // threads)))
+        size = max(_MIN_BATCH, min(self._batch, 2 * self._batch // threads, -(-len(paths) // threads)))
 
         def predict(start: int) -> list[Prediction]:
             return self._predict_batch([(path, self._read(path)) for path in paths[start : start + size]], top_k)
@@ -133,11 +134,11 @@ class Predictor:
         with ThreadPoolExecutor(available_cores()) as pool:
             reading: deque[tuple[str, Future[FaceOrError]]] = deque()
             while True:
-                free = 2 * BATCH - len(reading)
+                free = 2 * self._batch - len(reading)
                 reading.extend((path, pool.submit(self._read, path)) for path in islice(remaining, free))
                 if not reading:
                     return
-                batch = [reading.popleft() for _ in range(min(BATCH, len(reading)))]
+                batch = [reading.popleft() for _ in range(min(self._batch, len(reading)))]
                 yield [(path, future.result()) for path, future in batch]
 
     def _read(self, path: str) -> FaceOrError:

@@ -25,10 +25,10 @@ def fold_run(folder: Path, fold: int) -> Run:
 def train_folds(config: Config, folds: int, folder: Path, progress: Progress, *, resume: bool) -> list[Run]:
     """Trains every fold that is not done yet; with `resume`, from its last.pt if it has one.
 
-    Raises ConfigError if the config names the validation images itself; RunError if the directory holds a run, folds that
+    Raises ConfigError if the config names the test images itself; RunError if the directory holds a run, folds that
     are not to be resumed, or another number of folds; and what `train` raises.
     """
-    _check_no_own_val(config)
+    _check_no_own_test(config)
     runs = [fold_run(folder, fold) for fold in range(folds)]
     _check_no_other_runs(folder, folds, resume)
     for fold, run in enumerate(runs):
@@ -41,11 +41,15 @@ def train_folds(config: Config, folds: int, folder: Path, progress: Progress, *,
     return runs
 
 
-def _check_no_own_val(config: Config) -> None:
-    own = {"data.split_file": config.data.split_file, "split.by_name.val": config.split.by_name.get("val")}
-    problems = [f"{key}: `{value}` and the folds both define val" for key, value in own.items() if value is not None]
+def _check_no_own_test(config: Config) -> None:
+    own = {
+        "data.split_file": config.data.split_file,
+        "split.test": config.split.test or None,
+        "split.by_name.test": config.split.by_name.get("test"),
+    }
+    problems = [f"{key}: `{value}` and the folds both define test" for key, value in own.items() if value is not None]
     if problems:
-        raise ConfigError(*problems, hint="leave it out: cross-validation validates on each fold in turn")
+        raise ConfigError(*problems, hint="leave it out: cross-validation tests on each fold in turn")
 
 
 def _check_no_other_runs(folder: Path, folds: int, resume: bool) -> None:

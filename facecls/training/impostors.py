@@ -32,6 +32,7 @@ class SyntheticImpostors:
     def __init__(self, faces: Store, sources: NDArray[np.int64]) -> None:
         self._faces = faces
         self.sources = sources  # (N, 3), face numbers in that store
+        self.image_size = faces.image_size
 
     def __len__(self) -> int:
         return len(self.sources)

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from facecls.checkpoint import read
 from facecls.device import limit_threads, resolve_device
-from facecls.evaluation.infer import BATCH, forward_batches
+from facecls.evaluation.infer import batch_size, forward_batches
 from facecls.inference.predict import Predictor
 from facecls.inference.sources import find_images
 from facecls.run import newest_best
@@ -78,9 +78,10 @@ def plain_forward(predictor: Predictor, faces: NDArray[np.uint8]) -> object:
 
 def infer(predictor: Predictor, forward: Callable[[NDArray[np.uint8]], object], count: int) -> None:
     side = predictor.geometry.image_size
-    faces = np.random.default_rng(0).integers(0, 256, (BATCH, side, side, 3), dtype=np.uint8)
-    for start in range(0, count, BATCH):
-        forward(faces[: min(BATCH, count - start)])
+    batch = batch_size(predictor.device, side)
+    faces = np.random.default_rng(0).integers(0, 256, (batch, side, side, 3), dtype=np.uint8)
+    for start in range(0, count, batch):
+        forward(faces[: min(batch, count - start)])
 
 
 def seconds(run: Callable[[], object]) -> float:

@@ -14,10 +14,12 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 
 from facecls.checkpoint import read, save, to_plain
 from facecls.device import Device
 from facecls.evaluation.cross_validation import Fold, evaluate_folds
+from facecls.open_set.thresholds import Threshold
 from facecls.progress import Progress
 from facecls.run import Run
 from facecls.training import step
@@ -27,12 +29,12 @@ Facecls = Callable[..., Result]
 Tiny = Callable[..., Path]
 
 
-def val_of(run: Path) -> list[str]:
+def split_of(run: Path, split: str = "test") -> list[str]:
     with (run / "split.csv").open(newline="") as file:
-        return [row["path"] for row in csv.DictReader(file) if row["split"] == "val"]
+        return [row["path"] for row in csv.DictReader(file) if row["split"] == split]
 
 
-def test_every_image_is_scored_once_by_a_network_that_did_not_see_it(
+def test_every_image_is_scored_once_by_a_network_that_was_not_trained_or_selected_on_it(
     facecls: Facecls, tiny: Tiny, faces: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "cv"
@@ -40,12 +42,13 @@ def test_every_image_is_scored_once_by_a_network_that_did_not_see_it(
     assert result.code == 0
     plain = json.loads(result.out)
     assert [fold["n"] for fold in plain["folds"]] == [16, 16, 16]
-    assert (
-        all(each["fitted_on_these"] for each in (*plain["folds"], plain["pooled"])) and plain["pooled"]["split"] == "all folds"
-    )
-    assert sorted(path for fold in (1, 2, 3) for path in val_of(out / f"fold-{fold}")) == sorted(
-        str(path.relative_to(faces)) for path in faces.rglob("*.*")
-    )
+    assert plain["pooled"]["fitted_on_these"] is False and plain["pooled"]["split"] == "all folds"
+    runs = [out / f"fold-{fold}" for fold in (1, 2, 3)]
+    images = sorted(str(path.relative_to(faces)) for path in faces.rglob("*.*"))
+    assert sorted(path for run in runs for path in split_of(run)) == images
+    for run in runs:
+        assert len(split_of(run, "train")) > len(split_of(run, "val")) > 0
+        assert sorted(path for split in ("train", "val", "test") for path in split_of(run, split)) == images
     accuracies = [fold["accuracy"] for fold in plain["folds"]]
     assert plain["mean"]["accuracy"] == pytest.approx(np.mean(accuracies))
     assert plain["deviation"]["accuracy"] == pytest.approx(np.std(accuracies, ddof=1))
@@ -62,21 +65,22 @@ def test_every_fold_is_judged_by_its_own_split_temperature_and_size(
     uneven, out = tmp_path / "faces", tmp_path / "cv"
     shutil.copytree(faces, uneven)
     next(uneven.rglob("0001.*")).unlink()
-    facecls(
-        "cross-validate", tiny(data={"root": str(uneven)}, train={"epochs": 30, "batch_size": 8}), "--folds", "2", "--out", out
-    )
+    config = tiny(data={"root": str(uneven)}, train={"epochs": 30, "batch_size": 8})
+    facecls("cross-validate", config, "--folds", "2", "--out", out)
     runs = [Run(out / "fold-1"), Run(out / "fold-2")]
-    for run, temperature in zip(runs, (0.5, 2.0), strict=True):  # a fold of 24 images is too small to fit one
+    # The four validation images of a fold are too few to fit either.
+    for run, temperature, threshold in zip(runs, (0.5, 2.0), (0.0, 1.0), strict=True):
         best = read(run.best)
         assert best.calibration is not None
-        save(run.best, to_plain(replace(best, calibration=replace(best.calibration, temperature=temperature))))
+        own = Threshold(threshold, "probability", "validation", None, 4, None, 1.0)
+        save(run.best, to_plain(replace(best, calibration=replace(best.calibration, temperature=temperature, threshold=own))))
     validation = evaluate_folds(runs, Device(torch.device("cpu"), torch.float32), Progress())
 
     def below_root(paths: Sequence[str]) -> list[str]:
         return sorted(str(Path(path).relative_to(uneven)) for path in paths)
 
     for fold, run in zip(validation.folds, runs, strict=True):
-        assert below_root(fold.evaluation.split.image_list.paths) == sorted(val_of(run.folder))
+        assert below_root(fold.evaluation.split.image_list.paths) == sorted(split_of(run.folder))
     pooled, (one, two) = validation.pooled, validation.folds
     assert below_root(pooled.split.image_list.paths) == below_root([str(path) for path in uneven.rglob("*.*")])
     assert [each.checkpoint.calibration_for().temperature for each in (one, two)] == [0.5, 2.0]
@@ -108,7 +112,7 @@ def test_folds_that_are_there_are_not_overwritten_and_not_trained_again(facecls:
 def test_a_cross_validation_goes_on_at_the_fold_and_step_where_it_was(
     facecls: Facecls, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = tiny(train={"epochs": 2, "batch_size": 8})
+    config = tiny(train={"epochs": 2, "batch_size": 4})  # 5 steps an epoch
     whole, non_finite = tmp_path / "whole", tmp_path / "broken"
     facecls("cross-validate", config, "--folds", "2", "--out", whole)
     plain_step, done = step.TrainStep.step, [0]
@@ -116,7 +120,7 @@ def test_a_cross_validation_goes_on_at_the_fold_and_step_where_it_was(
     def counted(*arguments: Any) -> None:
         plain_step(*arguments)
         done[0] += 1
-        if done[0] == 8:  # the second step of the second fold
+        if done[0] == 12:  # the second step of the second fold
             os.kill(os.getpid(), signal.SIGINT)
 
     with monkeypatch.context() as patch:
@@ -154,12 +158,30 @@ def test_another_number_of_folds_is_refused(facecls: Facecls, tiny: Tiny, tmp_pa
     assert result.err == (f"error: {out}: holds 2 folds, got --folds 3\n\nhint: use --folds 2, or name another with --out\n")
 
 
-def test_a_config_that_says_itself_what_val_is_is_refused(facecls: Facecls, tiny: Tiny, trained: Path, tmp_path: Path) -> None:
-    config = tiny(data={"split_file": str(trained / "split.csv")}, split={"by_name": {"val": "_01"}})
+def test_the_best_epoch_of_a_fold_does_not_depend_on_its_images(
+    facecls: Facecls, tiny: Tiny, faces: Path, tmp_path: Path
+) -> None:
+    altered = tmp_path / "faces"
+    shutil.copytree(faces, altered)
+    splits = {"folds": 2, "group": "none"}
+    config = tiny(data={"root": str(altered)}, train={"epochs": 3, "batch_size": 8}, split=splits)
+    facecls("train", config, "--out", tmp_path / "one")
+    for name in split_of(tmp_path / "one"):
+        Image.new("RGB", (40, 40)).save(altered / name)
+    facecls("train", config, "--out", tmp_path / "two")
+    one, two = read(tmp_path / "one"), read(tmp_path / "two")
+    assert all(torch.equal(one.weights[name], two.weights[name]) for name in one.weights)
+    assert one.metrics["epoch"] == two.metrics["epoch"] and one.calibration is not None and two.calibration is not None
+    assert one.calibration.threshold == two.calibration.threshold and one.calibration.ece == two.calibration.ece
+
+
+def test_a_config_that_says_itself_what_test_is_is_refused(facecls: Facecls, tiny: Tiny, trained: Path, tmp_path: Path) -> None:
+    config = tiny(data={"split_file": str(trained / "split.csv")}, split={"test": 0.1, "by_name": {"test": "_01"}})
     result = facecls("cross-validate", config, "--folds", "2", "--out", tmp_path / "cv")
     assert result.code == 1 and not (tmp_path / "cv").exists()
     assert result.err == (
-        f"error: data.split_file: `{trained / 'split.csv'}` and the folds both define val\n"
-        "error: split.by_name.val: `_01` and the folds both define val\n"
-        "\nhint: leave it out: cross-validation validates on each fold in turn\n"
+        f"error: data.split_file: `{trained / 'split.csv'}` and the folds both define test\n"
+        "error: split.test: `0.1` and the folds both define test\n"
+        "error: split.by_name.test: `_01` and the folds both define test\n"
+        "\nhint: leave it out: cross-validation tests on each fold in turn\n"
     )

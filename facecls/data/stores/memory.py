@@ -24,6 +24,10 @@ _CHUNK = 16  # images decoded per task of the thread pool
 class Store(Protocol):
     """Decoded images by index; all stores return the same bits."""
 
+    @property
+    def image_size(self) -> int:
+        """S, pixels."""
+
     def __len__(self) -> int: ...
 
     def __getitem__(self, indices: Indices) -> FaceArray:
@@ -42,6 +46,7 @@ class ArrayStore:
     def __init__(self, faces: FaceArray, rows: Indices | None = None) -> None:
         self._faces = faces
         self._rows = np.arange(len(faces)) if rows is None else rows  # (N,), the row of each image in the array
+        self.image_size: int = faces.shape[1]
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -73,6 +78,7 @@ class DeviceStore:
     def __init__(self, faces: Tensor, rows: Indices | None = None) -> None:
         self._faces = faces  # uint8 (M, S, S, 3)
         self._rows = torch.arange(len(faces)) if rows is None else torch.from_numpy(rows)
+        self.image_size: int = faces.shape[1]
 
     def __len__(self) -> int:
         return len(self._rows)

@@ -37,6 +37,7 @@ class StreamStore:
         self._dataset = FaceDataset(paths, geometry)
         self._workers = workers or available_cores()
         self._start_method = start_method
+        self.image_size = geometry.image_size
         self._plan: list[Any] = []  # the indices (B,) of the batches to read next
         self._loader: DataLoader[Any] | None = None
 
