@@ -148,7 +148,7 @@ def read_plain(path: Path) -> dict[str, Any]:
         )
     missing = [f"{field}: is missing" for field in _FIELDS if field not in plain]
     if missing:
-        raise _other_version(path, plain, missing)
+        raise other_version_error(path, plain, missing)
     return plain
 
 
@@ -181,7 +181,7 @@ def read(path: Path) -> Checkpoint:
     calibration = field("calibration", lambda value: value and _calibration_from_plain(value))
     flipped = field("calibration_flipped", lambda value: value and Calibration.from_plain(value))
     if problems or not (config and model and head and geometry):
-        raise _other_version(path, plain, problems)
+        raise other_version_error(path, plain, problems)
     return Checkpoint(
         classes=tuple(plain["classes"]),
         geometry=geometry,
@@ -195,7 +195,8 @@ def read(path: Path) -> Checkpoint:
     )
 
 
-def _other_version(path: Path, plain: dict[str, Any], problems: list[str]) -> CheckpointError:
+def other_version_error(path: Path, plain: dict[str, Any], problems: list[str]) -> CheckpointError:
+    """The error for the content of a checkpoint that does not fit this version of facecls."""
     return CheckpointError(
         f"{path}: was written by facecls {plain.get('facecls')} and cannot be read by the installed {__version__}",
         *problems,

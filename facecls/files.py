@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -13,15 +14,18 @@ from facecls.errors import RunError
 
 FileState = tuple[int, int]  # size in bytes, modification time in ns
 
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 _HINTS = {
-    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "free some disk space"),
+    **dict.fromkeys(_FULL, "free some disk space"),
     **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "check the write permission"),
     **dict.fromkeys((errno.ENOENT, errno.ENOTDIR), "create its folder first, or choose another path"),
 }
 
 
 def write_atomic(path: Path, content: bytes | memoryview) -> None:
-    """Writes `content` to `path` through `atomic_file`."""
+    """Writes `content` to `path` through `atomic_file`; raises RunError before writing if the disk has too little space."""
+    if free_disk(path.parent) < len(content):
+        raise write_error(path, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
     with atomic_file(path) as file:
         file.write(content)
 
@@ -49,7 +53,20 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
 
 def write_error(path: Path, error: OSError) -> RunError:
     """The RunError for a file that cannot be written."""
-    return RunError(f"{path}: cannot be written: {error.strerror}", hint=_HINTS.get(error.errno or 0, ""))
+    raised = RunError(f"{path}: cannot be written: {error.strerror}", hint=_HINTS.get(error.errno or 0, ""))
+    raised.__cause__ = error
+    return raised
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether a `write_error` says that the disk or the user's quota is full."""
+    return isinstance(error.__cause__, OSError) and error.__cause__.errno in _FULL
+
+
+def free_disk(folder: Path) -> float:
+    """Free bytes on the disk of a folder that may not exist yet."""
+    existing = next(each for each in (folder, *folder.absolute().parents) if each.exists())
+    return float(shutil.disk_usage(existing).free)
 
 
 def prepare_output(path: Path, kind: str, signature: bytes) -> None:

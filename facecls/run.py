@@ -124,19 +124,28 @@ class Run:
                 self.folder.rmdir()
 
     def log(self, row: EpochMetrics) -> None:
-        """Appends a line to metrics.jsonl."""
+        """Appends a line to metrics.jsonl; raises RunError, and leaves the file as it was, if it cannot be written."""
+        size = self.metrics.stat().st_size if self.metrics.exists() else 0
         try:
             with self.metrics.open("a", encoding="utf-8") as file:
                 file.write(_line(row))
         except OSError as error:
+            with contextlib.suppress(OSError):
+                os.truncate(self.metrics, size)
             raise write_error(self.metrics, error) from error
 
     def rows(self) -> list[EpochMetrics]:
-        """The lines of metrics.jsonl; an incomplete last line is left out."""
+        """The lines of metrics.jsonl; an incomplete last line is left out. Raises RunError for one of another version."""
         if not self.metrics.exists():
             return []
         complete, _, _ = self.metrics.read_text(encoding="utf-8").rpartition("\n")
-        return [EpochMetrics(**json.loads(line)) for line in complete.splitlines()]
+        try:
+            return [EpochMetrics(**json.loads(line)) for line in complete.splitlines()]
+        except (TypeError, ValueError) as error:
+            raise RunError(
+                f"{self.metrics}: was not written by this version of facecls: {error}",
+                hint="use the version of facecls that wrote it, or train again",
+            ) from None
 
     def truncate_rows(self, epoch: int) -> None:
         """Removes the lines of `epoch` and later ones, which a resumed run writes again."""

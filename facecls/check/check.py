@@ -15,8 +15,10 @@ from facecls.data.dataset import DatasetIndex, index_dataset
 from facecls.data.listing import split_folders
 from facecls.data.load import store_of
 from facecls.data.sampler import steps_per_epoch
+from facecls.data.stores.disk import require_disk_space
 from facecls.device import Device, resolve_device
-from facecls.errors import DataError, FaceclsError
+from facecls.errors import DataError, FaceclsError, RunError
+from facecls.faces.geometry import Geometry
 from facecls.progress import Progress
 from facecls.text import byte_size, duration, plural
 from facecls.training.calibrate import check_class_names, load_impostors
@@ -61,8 +63,8 @@ def check_config(config: Config, progress: Progress) -> CheckResult:
 
     Some problems that stop training become findings of severity `error`, so that the rest is still checked: classes that
     cannot be split, a class with the name of rejected images, too few images of unknown people, a store that is too small,
-    tensorboard that is not installed, `sync_batchnorm` without CUDA, a first batch that cannot be read, and a non-finite loss.
-    Raises FaceclsError for other problems.
+    tensorboard that is not installed, `sync_batchnorm` without CUDA, a disk that is too small for the run, a first batch that
+    cannot be read, and a non-finite loss. Raises FaceclsError for other problems.
     """
     config = resolve_config(config)
     device = resolve_device(config.device, config.precision)
@@ -76,6 +78,7 @@ def check_config(config: Config, progress: Progress) -> CheckResult:
 def _refusals(config: Config, dataset: DatasetIndex, device: Device, progress: Progress) -> list[Finding]:
     """A finding for each check of training that fails."""
     target = device.torch_device
+    geometry = Geometry(config.data.image_size, config.data.crop, config.data.fit)
     checks: list[tuple[str, Callable[[], object]]] = [
         ("unknown", partial(check_class_names, config, dataset.classes)),
         ("unknown", partial(load_impostors, config.unknown, config.data, progress, target)),
@@ -85,6 +88,14 @@ def _refusals(config: Config, dataset: DatasetIndex, device: Device, progress: P
             ("store", partial(store_of, name, len(dataset.splits[name]), config.data, target))
             for name in ("train", "val")
             if name in dataset.splits
+        ),
+        *(
+            (
+                "store",
+                partial(require_disk_space, dataset.splits[name].paths, geometry, config.data.root, config.data.cache_dir),
+            )
+            for name in ("train", "val")
+            if name in dataset.splits and config.data.store == "disk"
         ),
     ]
     findings = []
@@ -118,8 +129,8 @@ def _dry_run(
         return None
     try:
         dry_run = dry_run_batch(config, dataset, device, progress)
-    except DataError as error:
-        findings.append(_error_finding("no batch", error))
+    except (DataError, RunError) as error:
+        findings.append(_error_finding("disk" if isinstance(error, RunError) else "no batch", error))
         return None
     if not np.isfinite(dry_run.loss):
         message = f"the loss of the first batch is {dry_run.loss}"

@@ -23,6 +23,8 @@ from facecls.evaluation.infer import infer
 from facecls.faces.geometry import Geometry
 from facecls.models import count_parameters, multiply_adds
 from facecls.progress import Progress
+from facecls.run import RUNS, Run
+from facecls.training.disk_space import require_space
 from facecls.training.distributed import SingleProcess
 from facecls.training.schedule import resolution_at
 from facecls.training.state import TrainingState, build_state
@@ -58,7 +60,8 @@ def dry_run_batch(config: Config, dataset: DatasetIndex, device: Device, progres
     """Trains a new model on one batch for a few steps, in memory only.
 
     An epoch's time is that of its steps and of the validation; waiting for a disk or network is not included. Raises
-    ModelError as training does, and DataError if fewer than two images of the batch can be read.
+    ModelError as training does, DataError if fewer than two images of the batch can be read, and RunError if the disk of runs/
+    is too small for a run.
     """
     notes: list[str] = []
     classes = len(dataset.classes)
@@ -68,6 +71,7 @@ def dry_run_batch(config: Config, dataset: DatasetIndex, device: Device, progres
     state = build_state(
         config, classes, device, lambda model: notes.extend(load_pretrained(model, config.model, dataset.classes))
     )
+    require_space(Run(RUNS), state, config.optimizer)
     train_step = TrainStep(
         config,
         device,

@@ -22,6 +22,7 @@ def train(config: ConfigFile, set_: Set = None, out: Out = None, resume: Resume 
     from facecls.config.load import load_config
     from facecls.progress import Progress
     from facecls.run import new_run, newest_run
+    from facecls.text import byte_size
 
     overrides = overrides_of(set_, device)
     settings = load_config(config, overrides)
@@ -43,6 +44,8 @@ def train(config: ConfigFile, set_: Set = None, out: Out = None, resume: Resume 
         f"best: epoch {best.epoch + 1}, accuracy {best.val_accuracy:.1%}, macro F1 {best.val_macro_f1:.1%}, "
         f"after {best.seconds:.0f} s"
     )
+    size = byte_size(run.last.stat().st_size)
+    progress.note(f"{run.last} ({size}) is needed only to train for more epochs; otherwise it can be deleted")
     print(run.best)
 
 

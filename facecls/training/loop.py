@@ -130,7 +130,7 @@ class Loop:
             if self._stop_reason(state) is None:
                 self.writer.epoch_end(state)
             else:
-                self.writer.save(state)
+                self.writer.save(state, final=True)
         if received := self.group.all_reduce_max(signals.received or 0):  # during the last validation
             raise Interrupted(received)
         assert state.best is not None, "every epoch leaves a best"
@@ -205,7 +205,7 @@ class Loop:
                         self.writer.save(state)
                 if received := self.group.all_reduce_max(signals.received or 0):
                     self._check_finite(state, weights=True)
-                    self.writer.save(state)
+                    self.writer.save(state, final=True)
                     raise Interrupted(received)
                 if state.out_of_time:
                     break

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from facecls.checkpoint import read_plain
+from facecls.checkpoint import other_version_error, read_plain
 from facecls.config.schema import Config, UnknownConfig, flatten
 from facecls.errors import CheckpointError, RunError, TrainingError
 from facecls.run import EpochMetrics, Run
@@ -36,8 +36,8 @@ def precision_of(run: Run) -> str:
 def prepare(run: Run, config: Config, resume: bool) -> list[str]:
     """Checks that training into the run directory overwrites nothing, and returns notes for the user.
 
-    Raises RunError if the directory holds a run that is not to be resumed, or files of the user's and no run,
-    and if a config key that may not change has changed.
+    Raises RunError if the directory holds a run that is not to be resumed, or files of the user's and no run, or a finished
+    run without last.pt, and if a config key that may not change has changed.
     """
     if not (resume and run.last.exists()):
         _check_no_other_files(run)
@@ -46,6 +46,11 @@ def prepare(run: Run, config: Config, resume: bool) -> list[str]:
     if not resume:
         return []
     if not run.last.exists():
+        if run.best.exists() and read_plain(run.best)["calibration"] is not None:
+            raise RunError(
+                f"{run.folder}: training has ended, and without last.pt it cannot be resumed",
+                hint="use best.pt, or train into another directory with --out",
+            )
         return [f"{run.folder}: there is no last.pt to resume from, training starts anew"]
     before, now = flatten(_training_of(run)["config"]), flatten(config.model_dump(mode="json"))
     changed = {key: (before.get(key), now.get(key)) for key in sorted(before | now) if before.get(key) != now.get(key)}
@@ -75,17 +80,22 @@ def _check_no_other_files(run: Run) -> None:
 def load(run: Run, config: Config, state: TrainingState) -> None:
     """Sets a new state to that of last.pt, with the best epoch of best.pt.
 
-    Raises RunError if the number of processes differs, or if training has ended and best.pt is missing.
+    Raises RunError if the number of processes differs, or if training has ended and best.pt is missing, and CheckpointError if
+    last.pt does not fit this version.
     """
     plain = _training_of(run)
-    before = plain["training"]["processes"]
-    if before != state.processes:
-        raise RunError(
-            f"{run.folder}: was trained by {_processes(before)} and cannot be resumed by {_processes(state.processes)}: "
-            "the batches would differ",
-            hint=f"torchrun --nproc-per-node={before}" if before > 1 else "start it without torchrun",
-        )
-    state.load_plain(plain["training"])
+    try:
+        before = plain["training"]["processes"]
+        if before != state.processes:
+            raise RunError(
+                f"{run.folder}: was trained by {_processes(before)} and cannot be resumed by {_processes(state.processes)}: "
+                "the batches would differ",
+                hint=f"torchrun --nproc-per-node={before}" if before > 1 else "start it without torchrun",
+            )
+        state.load_plain(plain["training"])
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+        raise other_version_error(run.last, plain, [f"training: {reason}"]) from None
     state.epochs = max(config.train.epochs, state.epoch)
     state.best = EpochMetrics(**read_plain(run.best)["metrics"]) if run.best.exists() else None
     if state.best is None and state.ended:

@@ -138,7 +138,7 @@ class TrainingState:
         self.optimizer.load_state_dict(copy.deepcopy(plain["optimizer"]))
         self.scaler.load_state_dict(plain["scaler"])
         self.running.sums.copy_(plain["sums"])
-        self.running.skipped.copy_(plain.get("skipped", torch.zeros(())))  # older files have no count
+        self.running.skipped.copy_(plain["skipped"])
         self.best = plain["best"] and EpochMetrics(**plain["best"])
         for name in _NUMBERS:
             setattr(self, name, plain[name])

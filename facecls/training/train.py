@@ -20,6 +20,7 @@ from facecls.run import Run, hash_of
 from facecls.training import resuming
 from facecls.training.calibrate import calibrate_run, check_class_names, load_impostors
 from facecls.training.checkpointing import BackgroundWriter, NullWriter
+from facecls.training.disk_space import require_space
 from facecls.training.distributed import ProcessGroup, init_distributed
 from facecls.training.loop import Loop, TrainingData, TrainingResult
 from facecls.training.signals import Interrupted
@@ -74,6 +75,8 @@ def _train(
     # Before images are decoded, so that mistakes in the model section are reported at once.
     reporter = SilentProgress() if resuming_run else progress
     state = _new_state(config, dataset.classes, device, group, reporter, pretrained=not resuming_run)
+    if group.rank == 0:
+        require_space(run, state, config.optimizer)
     tracker = TensorBoardTracker(run.folder) if config.train.tensorboard and group.rank == 0 else NullTracker()
     splits = [
         load_split(name, image_list, dataset.classes, config.data, progress.bar, device.torch_device)
@@ -108,7 +111,7 @@ def _train(
         data=data,
         device=device,
         run=run,
-        writer=_writer(config, run, dataset) if group.rank == 0 else NullWriter(),
+        writer=_writer(config, run, dataset, progress) if group.rank == 0 else NullWriter(),
         tracker=tracker,
         group=group,
         progress=progress,
@@ -166,7 +169,7 @@ def require_cuda(device: Device) -> None:
         )
 
 
-def _writer(config: Config, run: Run, dataset: DatasetIndex) -> BackgroundWriter:
+def _writer(config: Config, run: Run, dataset: DatasetIndex, progress: Reporter) -> BackgroundWriter:
     template = Checkpoint(
         classes=dataset.classes,
         geometry=Geometry(config.data.image_size, config.data.crop, config.data.fit),
@@ -176,7 +179,7 @@ def _writer(config: Config, run: Run, dataset: DatasetIndex) -> BackgroundWriter
         weights={},
         metrics={},
     )
-    return BackgroundWriter(run, template, config.train.save_minutes)
+    return BackgroundWriter(run, template, config.train.save_minutes, progress.note)
 
 
 def _check_same_data(group: ProcessGroup, classes: tuple[str, ...], splits: list[LoadedSplit]) -> None:

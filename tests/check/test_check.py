@@ -207,6 +207,32 @@ def test_what_training_refuses_is_an_error(
     assert facecls("check", config, "--strict").code == 1
 
 
+def test_a_disk_that_is_too_small_for_the_store_is_an_error(
+    facecls: Facecls, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(tmp_path)._replace(free=60_000_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    config = tiny(data={"store": "disk", "cache_dir": str(tmp_path / "cache")})
+    found = json.loads(facecls("check", config, "--format", "json").out)["findings"]
+    (folder,) = (tmp_path / "cache" / "faces").iterdir()
+    message = f"training cannot start: {folder}: {{}} images take {{}} MB, but only 60.0 MB are free on this disk"
+    assert [(each["severity"], each["message"]) for each in found if each["kind"] == "store"] == [
+        ("error", message.format(40, 0.1)),
+        ("error", message.format(8, "0.0")),
+    ]
+
+
+def test_a_disk_that_is_too_small_for_the_run_is_an_error(
+    facecls: Facecls, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(tmp_path)._replace(free=4_100_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    found = json.loads(facecls("check", tiny(), "--format", "json").out)["findings"]
+    (finding,) = [each for each in found if each["kind"] == "disk"]
+    assert finding["severity"] == "error"
+    assert finding["message"].startswith("training cannot start: runs: the checkpoints of a run take up to ")
+
+
 def test_missing_images_of_unknown_people_are_an_error(facecls: Facecls, tiny: Tiny, tmp_path: Path) -> None:
     config = tiny(unknown={"strangers": str(tmp_path / "gone")})
     (finding,) = json.loads(facecls("check", config, "--format", "json").out)["findings"]

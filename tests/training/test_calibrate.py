@@ -133,7 +133,7 @@ def test_a_classifier_that_is_not_better_than_chance_is_said_to_be_so_and_reject
     for result in (trained, facecls("eval", run)):
         (line,) = [line for line in result.err.splitlines() if line.startswith(warning)]
         assert after in line and line.endswith("); no rejection threshold")
-    assert trained.err.splitlines()[-2].startswith(warning) and "rejection threshold 0" not in trained.err
+    assert trained.err.splitlines()[-3].startswith(warning) and "rejection threshold 0" not in trained.err
     assert any(
         line.startswith("not better than chance")
         for line in json.loads(facecls("eval", run, "--format", "json").out)["warnings"]

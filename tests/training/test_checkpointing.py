@@ -187,7 +187,7 @@ def test_the_end_of_an_epoch_saves_what_is_due_whatever_it_costs(tmp_path: Path,
     state: Any = object()
     template: Any = None
     for save_minutes in (1e-9, 5.0):
-        writer = checkpointing.BackgroundWriter(Run(tmp_path), template, save_minutes)
+        writer = checkpointing.BackgroundWriter(Run(tmp_path), template, save_minutes, print)
         writer._cost = 10.0  # seconds
         writer.epoch_end(state)
     assert saved == [state]

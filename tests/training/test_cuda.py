@@ -167,7 +167,7 @@ def test_what_is_written_has_left_the_gpu(tiny: Tiny, tmp_path: Path, monkeypatc
     config = load_config(tiny(device=DEVICE))
     state = build_state(config, 4, resolve_device(DEVICE, "auto"), lambda _: None)
     template: Any = Checkpoint(("a", "b"), Geometry(32), config.model, config.head, config, {}, {})
-    writer = checkpointing.BackgroundWriter(Run(tmp_path), template, 5.0)
+    writer = checkpointing.BackgroundWriter(Run(tmp_path), template, 5.0, print)
     before = torch.cuda.memory_allocated()
     writer.keep_best(state, 32)
     writer.save(state)

@@ -114,6 +114,7 @@ def test_resume_of_a_run_that_was_killed_before_its_first_last_pt_starts_anew(
     run_in(run.folder, config)
     whole = weights(run.folder)
     run.last.unlink()
+    run.best.unlink()
     run_in(run.folder, config, resume=True)
     assert f"{run.folder}: there is no last.pt to resume from, training starts anew" in capfd.readouterr().err
     assert same(weights(run.folder), whole) and [row.epoch for row in run.rows()] == [0, 1]

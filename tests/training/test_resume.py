@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from facecls.checkpoint import read_plain
+from facecls import __version__
+from facecls.checkpoint import read_plain, save
 from facecls.run import Run
 from tests.conftest import Result
 
@@ -90,6 +91,7 @@ def test_a_run_of_an_older_version_is_known_without_its_environment(facecls: Fac
     (tmp_path / "run" / "environment.json").unlink()
     assert "already holds a run" in facecls("train", config, "--out", tmp_path / "run").err
     (tmp_path / "run" / "last.pt").unlink()
+    (tmp_path / "run" / "best.pt").unlink()
     assert facecls("train", config, "--out", tmp_path / "run", "--resume").code == 0
 
 
@@ -193,3 +195,44 @@ def test_the_number_of_threads_may_change_on_resume(facecls: Facecls, tiny: Tiny
     finally:
         torch.set_num_threads(1)
     assert resumed.code == 0 and "threads: changed from None to 2\n" in resumed.err and "fp32, 2 threads;" in resumed.err
+
+
+def test_a_finished_run_without_last_pt_is_not_trained_anew(facecls: Facecls, tiny: Tiny, tmp_path: Path) -> None:
+    config, run = tiny(train={"epochs": 1}), Run(tmp_path / "run")
+    trained = facecls("train", config, "--out", run.folder)
+    size = f"{run.last.stat().st_size / 1e6:.1f} MB"
+    note = f"{run.last} ({size}) is needed only to train for more epochs; otherwise it can be deleted"
+    assert trained.err.splitlines()[-1] == note
+    run.last.unlink()
+    before = run.best.read_bytes()
+    result = facecls("train", config, "--out", run.folder, "--resume")
+    assert result.code == 1 and result.err == (
+        f"error: {run.folder}: training has ended, and without last.pt it cannot be resumed\n\n"
+        "hint: use best.pt, or train into another directory with --out\n"
+    )
+    assert run.best.read_bytes() == before
+    assert facecls("eval", run.folder).code == facecls("report", run.folder).code == 0
+
+
+@pytest.mark.parametrize("field", ["epoch", "optimizer", "skipped", "processes"])
+def test_a_training_state_of_another_version_is_an_error(facecls: Facecls, tiny: Tiny, tmp_path: Path, field: str) -> None:
+    config, run = tiny(train={"epochs": 1}), Run(tmp_path / "run")
+    facecls("train", config, "--out", run.folder)
+    plain = read_plain(run.last)
+    del plain["training"][field]
+    save(run.last, plain)
+    result = facecls("train", config, "--out", run.folder, "--resume", "--set", "train.epochs=2")
+    assert result.code == 1 and result.err.endswith(
+        f"error: {run.last}: was written by facecls {__version__} and cannot be read by the installed {__version__}\n"
+        f"error: training: '{field}' is missing\n\nhint: use the version of facecls that wrote it, or train again\n"
+    )
+
+
+def test_metrics_of_another_version_are_an_error(facecls: Facecls, tiny: Tiny, tmp_path: Path) -> None:
+    run = Run(tmp_path / "run")
+    facecls("train", tiny(train={"epochs": 1}), "--out", run.folder)
+    run.metrics.write_text('{"epoch": 0, "speed": 3}\n')
+    result = facecls("report", run.folder)
+    assert result.code == 1 and "Traceback" not in result.err
+    problem = f"error: {run.metrics}: was not written by this version of facecls: "
+    assert problem in result.err and result.err.endswith("hint: use the version of facecls that wrote it, or train again\n")

@@ -1,7 +1,6 @@
 """Chooses the store of a split by the size of its images and the available memory."""
 
 import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -10,7 +9,7 @@ import psutil
 import torch
 
 from facecls.errors import DataError
-from facecls.files import cache_folder
+from facecls.files import cache_folder, free_disk
 from facecls.text import byte_size
 
 StoreKind = Literal["memory", "disk", "device", "stream"]
@@ -88,4 +87,4 @@ def _free_disk(folder: Path) -> float:
     existing = next((each for each in (folder, *folder.parents) if each.exists()), None)
     if existing is None or not existing.is_dir() or not os.access(existing, os.W_OK):
         return 0.0
-    return float(shutil.disk_usage(existing).free)
+    return free_disk(existing)

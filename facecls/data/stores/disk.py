@@ -7,7 +7,6 @@ pixels without fingerprints that a killed process leaves are overwritten, and th
 
 import contextlib
 import os
-import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -28,6 +27,7 @@ from facecls.data.listing import Paths
 from facecls.data.stores.memory import ArrayStore, FaceArray, ReadErrors, decode, face_shape
 from facecls.errors import DataError
 from facecls.faces.geometry import Geometry
+from facecls.files import free_disk
 from facecls.text import byte_size
 
 _COMMIT_SECONDS = 30.0  # between writes of the fingerprints: the work that a killed process loses
@@ -46,20 +46,26 @@ def read_through_cache(
     cache = _Cache(decoded_cache_folder(cache_dir, root, geometry), geometry)
     wanted = fingerprint_files(paths)
     errors: ReadErrors = []
-    if (find_fingerprints(wanted, cache.fingerprints()) < 0).any():
-        if not os.access(cache.folder, os.W_OK):
-            raise DataError(f"{cache.folder}: is not writable", hint=_HINT)
+    if lacking := int((find_fingerprints(wanted, cache.fingerprints()) < 0).sum()):
+        cache.require_space(lacking)
         with FileLock(cache.folder / ".lock"):
             held = cache.fingerprints()  # again: another process may have added some
             missing = np.flatnonzero(find_fingerprints(wanted, held) < 0)
             advance(len(paths) - len(missing))
             # Closed also after an error or Ctrl-C, so that no image is decoded again.
-            with contextlib.closing(_Writer(cache, held, wanted, len(missing))) as writer:
+            with contextlib.closing(_Writer(cache, held, wanted)) as writer:
                 errors = decode(paths, geometry, missing.tolist(), writer.save, advance)
     else:
         advance(len(paths))
     held = cache.fingerprints()
     return ArrayStore(cache.map(len(held)), find_fingerprints(wanted, held).clip(min=0)), errors
+
+
+def require_disk_space(paths: Paths, geometry: Geometry, root: Path, cache_dir: Path | None) -> None:
+    """Raises DataError, as `read_through_cache` would, if the images that the cache lacks do not fit on its disk."""
+    cache = _Cache(decoded_cache_folder(cache_dir, root, geometry), geometry)
+    if lacking := int((find_fingerprints(fingerprint_files(paths), cache.fingerprints()) < 0).sum()):
+        cache.require_space(lacking)
 
 
 class _Cache:
@@ -78,6 +84,17 @@ class _Cache:
         complete = self.faces_file.exists() and self.faces_file.stat().st_size >= len(fingerprints) * self.face_bytes
         return fingerprints if complete else fingerprints[:0]
 
+    def require_space(self, count: int) -> None:
+        """Raises DataError if the disk has too little space for `count` more images, or the folder is not writable."""
+        if not os.access(self.folder, os.W_OK):
+            raise DataError(f"{self.folder}: is not writable", hint=_HINT)
+        needed, free = count * self.face_bytes, free_disk(self.folder)
+        if needed + _RESERVE > free:
+            raise DataError(
+                f"{self.folder}: {count} images take {byte_size(needed)}, but only {byte_size(free)} are free on this disk",
+                hint=f"{_HINT}, or decode the images in every epoch with `data.store=stream`",
+            )
+
     def map(self, count: int) -> FaceArray:
         """The first `count` images."""
         if count == 0:  # numpy cannot map an empty file
@@ -86,21 +103,15 @@ class _Cache:
 
 
 class _Writer:
-    """Appends `count` of the images with the fingerprints `wanted` to a cache, which has those with the fingerprints `held`."""
+    """Appends images with the fingerprints `wanted` to a cache, which has those with the fingerprints `held`."""
 
-    def __init__(self, cache: _Cache, held: Fingerprints, wanted: Fingerprints, count: int) -> None:
+    def __init__(self, cache: _Cache, held: Fingerprints, wanted: Fingerprints) -> None:
         self.cache = cache
         self.wanted = wanted
         self.rows = [held]
         self.count = len(held)
         self.lock = threading.Lock()
         self.committed = time.monotonic()
-        needed, free = count * cache.face_bytes, shutil.disk_usage(cache.folder).free
-        if needed + _RESERVE > free:
-            raise DataError(
-                f"{cache.folder}: {count} images take {byte_size(needed)}, but only {byte_size(free)} are free on this disk",
-                hint=f"{_HINT}, or decode the images in every epoch with `data.store=stream`",
-            )
         for temporary in cache.folder.glob(".fingerprints.*"):  # of a process killed while it wrote them
             temporary.unlink()
         cache.faces_file.touch()
