@@ -29,6 +29,8 @@ class FolderSummary:
     counts: Sequence[int]  # training images per class
     side: int  # median of the shorter side, pixels
     has_val: bool
+    sampled: int = 0  # images opened to measure it
+    unreadable: tuple[ImageError, ...] = ()  # those of them that cannot be opened
 
     @property
     def images(self) -> int:
@@ -44,7 +46,10 @@ def summarise_folder(root: Path) -> FolderSummary:
     check_nesting(train.image_list, train.classes)
     require_two_classes(train.classes, root)
     counts = np.bincount(train.image_list.labels, minlength=len(train.classes)).tolist()
-    return FolderSummary(root, train.classes, counts, _median_side(train.image_list.paths), "val" in splits)
+    sides, unreadable = _sample_sides(train.image_list.paths)
+    side = round(statistics.median(sides)) if sides else 112
+    sampled = len(sides) + len(unreadable)
+    return FolderSummary(root, train.classes, counts, side, "val" in splits, sampled, tuple(unreadable))
 
 
 def suggest_config(summary: FolderSummary) -> str:
@@ -102,14 +107,15 @@ def _flip_changes_class(classes: Sequence[str]) -> bool:
     return all({side} in sides for side in _SIDES)
 
 
-def _median_side(paths: Paths) -> int:
-    sides = []
+def _sample_sides(paths: Paths) -> tuple[list[int], list[ImageError]]:
+    """The shorter sides of some images, pixels, and the errors of those that cannot be opened."""
+    sides, errors = [], []
     for index in np.linspace(0, len(paths) - 1, min(_MEASURED, len(paths))).astype(int).tolist():
         try:
             sides.append(min(open_image(paths[index]).size))
-        except ImageError:
-            continue  # training reports it
-    return round(statistics.median(sides)) if sides else 112
+        except ImageError as error:
+            errors.append(error)
+    return sides, errors
 
 
 def _why_size(summary: FolderSummary, size: int) -> str:

@@ -65,12 +65,20 @@ def init(
     from facecls.check.suggest import suggest_config, summarise_folder
     from facecls.errors import ConfigError
     from facecls.files import write_atomic
+    from facecls.progress import Progress
+    from facecls.text import plural
 
-    text = suggest_config(summarise_folder(folder))
+    summary = summarise_folder(folder)
     path = output or Path(f"{folder.resolve().name}.yaml")
     if path.exists():
         raise ConfigError(f"{path}: already exists", hint="choose another file with --output")
-    write_atomic(path, f"# facecls train {path}\n{text}".encode("utf-8", "backslashreplace"))
+    write_atomic(path, f"# facecls train {path}\n{suggest_config(summary)}".encode("utf-8", "backslashreplace"))
+    progress = Progress()
+    for error in summary.unreadable:
+        progress.note(f"warning: {error}")
+    if summary.unreadable:
+        sampled = f"{len(summary.unreadable)} of {plural(summary.sampled, 'sampled image')}"
+        progress.note(f"warning: {sampled} cannot be read; `facecls check {path}` lists all")
     print(path)
 
 

@@ -1,7 +1,7 @@
 """Reads the images of a split into a store."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,11 +45,40 @@ def load_split(
     progress_bar: ProgressBar,
     device: torch.device,
 ) -> LoadedSplit:
-    """Reads the images of a split into the store `data.store`; `device` is the computing device.
+    """Reads the images of one split, as `load_splits` does."""
+    return load_splits({name: image_list}, classes, data, progress_bar, device)[0]
 
-    With `data.on_bad_image: error` raises DataError that lists the unreadable images. With `skip` they are left out; raises
-    DataError if no image of a class of `train`, or no image of another split, can be read.
+
+def load_splits(
+    image_lists: Mapping[str, ImageList],
+    classes: Sequence[str],
+    data: DataConfig,
+    progress_bar: ProgressBar,
+    device: torch.device,
+) -> list[LoadedSplit]:
+    """Reads the images of splits into the store `data.store`; `device` is the computing device.
+
+    With `data.on_bad_image: error` raises DataError that lists the unreadable images of all splits. With `skip` they are left
+    out; raises DataError if no image of a class of `train`, or no image of another split, can be read.
     """
+    read = [_read(name, image_list, data, progress_bar, device) for name, image_list in image_lists.items()]
+    unreadable = [str(error) for _, errors, _ in read for _, error in errors]
+    if unreadable and data.on_bad_image == "error":
+        left = len(unreadable) - _LISTED
+        more = [f"and {plural(left, 'more unreadable image')}"] if left > 0 else []
+        raise DataError(
+            *unreadable[:_LISTED], *more, hint="repair or remove them, or skip them with `--set data.on_bad_image=skip`"
+        )
+    return [
+        _without_unreadable(name, image_list, classes, *each)
+        for (name, image_list), each in zip(image_lists.items(), read, strict=True)
+    ]
+
+
+def _read(
+    name: str, image_list: ImageList, data: DataConfig, progress_bar: ProgressBar, device: torch.device
+) -> tuple[Store, ReadErrors, tuple[str, ...]]:
+    """The store of the images, with those that cannot be read, and notes for the user."""
     geometry = Geometry(data.image_size, data.crop, data.fit)
     kind, notes = store_of(name, len(image_list), data, device)
     with progress_bar(total=len(image_list), desc=f"reading {name}", unit="image") as bar:
@@ -63,25 +92,23 @@ def load_split(
             faces, errors = read_through_cache(image_list.paths, geometry, data.root, data.cache_dir, bar.update)
         else:
             faces, errors = open_stream(image_list.paths, geometry, data.root, data.cache_dir, bar.update)
+    return faces, errors, notes
+
+
+def _without_unreadable(
+    name: str, image_list: ImageList, classes: Sequence[str], faces: Store, errors: ReadErrors, notes: tuple[str, ...]
+) -> LoadedSplit:
+    if not errors:
+        return LoadedSplit(name, image_list, faces, notes=notes)
     skipped = tuple(error for _, error in errors)
     skipped_classes = tuple(classes[image_list.labels[index]] for index, _ in errors)
-    if errors and data.on_bad_image == "error":
-        more = [f"and {plural(len(errors) - _LISTED, 'more unreadable image')}"] if len(errors) > _LISTED else []
-        raise DataError(
-            *map(str, skipped[:_LISTED]),
-            *more,
-            hint="repair or remove them, or skip them with `--set data.on_bad_image=skip`",
-        )
-    if errors:
-        kept = np.setdiff1d(np.arange(len(faces)), [index for index, _ in errors])
-        present = set(image_list.labels[kept].tolist())
-        lost = sorted(set(image_list.labels.tolist()) - present)
-        problems = tuple(f"{name}: no image of `{classes[label]}` can be read" for label in lost)
-        if problems and (name == "train" or not present):
-            raise DataError(*problems, hint=str(skipped[0]))
-        notes += problems
-        image_list, faces = image_list.take(kept), faces.take(kept)
-    return LoadedSplit(name, image_list, faces, skipped, skipped_classes, notes)
+    kept = np.setdiff1d(np.arange(len(faces)), [index for index, _ in errors])
+    present = set(image_list.labels[kept].tolist())
+    lost = sorted(set(image_list.labels.tolist()) - present)
+    problems = tuple(f"{name}: no image of `{classes[label]}` can be read" for label in lost)
+    if problems and (name == "train" or not present):
+        raise DataError(*problems, hint=str(skipped[0]))
+    return LoadedSplit(name, image_list.take(kept), faces.take(kept), skipped, skipped_classes, notes + problems)
 
 
 def store_of(name: str, count: int, data: DataConfig, device: torch.device) -> tuple[StoreKind, tuple[str, ...]]:

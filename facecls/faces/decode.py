@@ -108,7 +108,15 @@ warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.(\w+ImageP
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 # In the messages of decoders for a file that ends too early
-_TRUNCATED = ("truncated", "requires a buffer", "reached eof", "expected to read", "index out of range")
+_TRUNCATED = (
+    "truncated",
+    "requires a buffer",
+    "reached eof",
+    "expected to read",
+    "index out of range",
+    "unexpected end of file",
+    "insufficient input data",
+)
 
 
 @dataclass(frozen=True)
@@ -230,8 +238,7 @@ def _is_heic(start: bytes) -> bool:
 def _heif_plugin(path: Path) -> type[ImageFile.ImageFile]:
     pillow_heif = _pillow_heif()
     if pillow_heif is None:
-        hint = "install it with `pip install 'facecls[heic]'`"
-        raise ImageError(str(path), "is a HEIC image, and pillow-heif is not installed", hint)
+        raise ImageError(str(path), "is a HEIC image, which needs `pip install 'facecls[heic]'`")
     plugin: type[ImageFile.ImageFile] = pillow_heif.HeifImageFile
     return plugin
 
@@ -293,4 +300,5 @@ def _reason(error: Exception, name: str) -> str:
         return "is cut short"
     if "null byte" in message or isinstance(error, UnicodeError):
         return "no such file"
-    return f"is damaged: {message or type(error).__name__}"
+    from_decoder = isinstance(error, OSError | RuntimeError | SyntaxError | ValueError)  # others are of a plugin's Python code
+    return f"is damaged ({message.rstrip('.')})" if message and from_decoder else "is damaged"

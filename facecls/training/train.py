@@ -9,7 +9,7 @@ import torch
 from facecls.checkpoint import Checkpoint
 from facecls.config.schema import Config, DataConfig, resolve_config
 from facecls.data.dataset import DatasetIndex, index_dataset
-from facecls.data.load import LoadedSplit, load_split
+from facecls.data.load import LoadedSplit, load_splits
 from facecls.data.split_file import write_split_file
 from facecls.device import Device, resolve_device
 from facecls.errors import DataError, DeviceError, FaceclsError, RunError, TrainingError
@@ -78,11 +78,8 @@ def _train(
     if group.rank == 0:
         require_space(run, state, config.optimizer)
     tracker = TensorBoardTracker(run.folder) if config.train.tensorboard and group.rank == 0 else NullTracker()
-    splits = [
-        load_split(name, image_list, dataset.classes, config.data, progress.bar, device.torch_device)
-        for name, image_list in dataset.splits.items()
-        if name in ("train", "val")
-    ]
+    image_lists = {name: dataset.splits[name] for name in ("train", "val")}
+    splits = load_splits(image_lists, dataset.classes, config.data, progress.bar, device.torch_device)
     impostors = load_impostors(config.unknown, config.data, progress, device.torch_device) if group.rank == 0 else None
     for split in (*splits, *([impostors] if impostors else [])):
         for note in [*split.notes, *(f"skipped {error}" for error in split.skipped)]:

@@ -107,12 +107,17 @@ def test_a_single_class_is_refused(facecls: Facecls, tmp_path: Path) -> None:
     assert not (tmp_path / "one.yaml").exists()
 
 
-def test_unreadable_images_are_skipped(facecls: Facecls, tmp_path: Path) -> None:
+def test_unreadable_images_are_skipped_and_named(facecls: Facecls, tmp_path: Path) -> None:
     for name in ("ada", "bela"):
         (tmp_path / "two" / name).mkdir(parents=True)
         Image.new("RGB", (50, 60)).save(tmp_path / "two" / name / "1.png")
         (tmp_path / "two" / name / "2.png").write_bytes(b"no image")
-    assert facecls("init", tmp_path / "two", "--output", tmp_path / "two.yaml").code == 0
+    result = facecls("init", tmp_path / "two", "--output", tmp_path / "two.yaml")
+    bad = [tmp_path / "two" / name / "2.png" for name in ("ada", "bela")]
+    assert result.code == 0 and result.err == (
+        f"warning: {bad[0]}: is not an image that can be read\nwarning: {bad[1]}: is not an image that can be read\n"
+        f"warning: 2 of 4 sampled images cannot be read; `facecls check {tmp_path / 'two.yaml'}` lists all\n"
+    )
     assert "image_size: 48" in (tmp_path / "two.yaml").read_text()
 
 
