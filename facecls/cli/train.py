@@ -51,16 +51,16 @@ def train(config: ConfigFile, set_: Set = None, out: Out = None, resume: Resume 
 
 def cross_validate(
     config: ConfigFile,
-    folds: Annotated[int, typer.Option(min=2, help="Number of folds; each is the test split of one training.")] = 5,
+    folds: Annotated[int, typer.Option(min=2, help="Number of folds; each is the validation split of one training.")] = 5,
     set_: Set = None,
     out: Out = None,
     resume: Resume = False,
     format_: Format = "table",
 ) -> None:
-    """Train without each fold of the data in turn, and evaluate on it.
+    """Train without each fold of the data in turn, and evaluate the last epoch's weights on it.
 
-    The best epoch is selected, and the calibration fitted, on a share (split.val) of the other folds. Each fold is a run in
-    the run directory. Prints the figures of each fold, their mean and standard deviation, and writes them
+    Nothing is selected or fitted on the fold that is evaluated: temperature and threshold are those of the other folds. Each
+    fold is a run in the run directory. Prints the figures of each fold, their mean and standard deviation, and writes them
     to report.html.
     """
     import json

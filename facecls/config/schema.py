@@ -21,7 +21,7 @@ from facecls.config.registered import Registered
 UNKNOWN = "unknown"  # the label of an image that is rejected: it shows none of the classes
 Balance = Literal["none", "sampler", "loss"]
 Stem = Literal["standard", "small"]
-Metric = Literal["val_accuracy", "val_macro_f1", "val_loss"]
+BestEpoch = Literal["val_accuracy", "val_macro_f1", "val_loss", "last"]
 
 
 class Section(BaseModel):
@@ -76,10 +76,8 @@ class SplitConfig(Section):
     )
     pattern: str | None = Field(None, description="group: name: regular expression that finds the group in a file name")
     by_name: dict[Literal["val", "test"], str] = Field({}, description="regular expressions of the splits' file names")
-    folds: int | None = Field(
-        None, ge=2, description="number of cross-validation folds, one of which is the test split; null disables"
-    )
-    fold: int = Field(0, ge=0, description="fold that is the test split, from 0 to folds - 1; `val` is a share of the others")
+    folds: int | None = Field(None, ge=2, description="number of cross-validation folds; null disables")
+    fold: int = Field(0, ge=0, description="fold that is the val split, from 0 to folds - 1")
 
     @field_validator("pattern", "by_name")
     @classmethod
@@ -99,10 +97,8 @@ class SplitConfig(Section):
             raise ValueError(f"`fold: {self.fold}` needs `folds`, the number of folds")
         if self.folds is not None and self.fold >= self.folds:
             raise ValueError(f"`fold: {self.fold}` must be less than `folds: {self.folds}`, they are counted from 0")
-        if self.folds is not None and "test" in self.by_name:
-            raise ValueError("`folds` and `by_name.test` both define the test split, remove one")
-        if self.folds is not None and self.test > 0:
-            raise ValueError("`folds` and `test` both define the test split, remove one")
+        if self.folds is not None and "val" in self.by_name:
+            raise ValueError("`folds` and `by_name.val` both define the val split, remove one")
         if self.val + self.test >= 1:
             raise ValueError(f"val and test together take {self.val + self.test:g} of the images, none is left to train on")
         return self
@@ -198,7 +194,9 @@ class TrainConfig(Section):
     start_size: int | None = Field(
         None, ge=16, description="progressive resizing: pixels at the start, data.image_size from two thirds on; null disables"
     )
-    best: Metric = Field("val_accuracy", description="metric that selects the best epoch; ties are broken by val_loss")
+    best: BestEpoch = Field(
+        "val_accuracy", description="metric that selects the best epoch, ties are broken by val_loss; last: no selection"
+    )
     patience: int | None = Field(None, ge=1, description="epochs without improvement before early stopping; null disables")
     max_minutes: float | None = Field(
         None,
@@ -206,6 +204,12 @@ class TrainConfig(Section):
         description="time budget, minutes; schedules end with it, so results depend on the machine's speed; null disables",
     )
     save_minutes: float = Field(5.0, gt=0, description="longest time between two saves of last.pt, minutes")
+
+    @model_validator(mode="after")
+    def patience_needs_a_metric(self) -> "TrainConfig":
+        if self.best == "last" and self.patience is not None:
+            raise ValueError("`patience` needs a metric in `best`, not `last`")
+        return self
 
 
 class UnknownConfig(Section):

@@ -60,7 +60,7 @@ def _index_folders(data: DataConfig, split: SplitConfig, progress_bar: ProgressB
         if name in folders:
             splits[name], more = map_to_classes(folders[name], classes)
             notes += more
-    if "val" not in splits or split.test > 0 or split.by_name or split.folds is not None:
+    if "val" not in splits or split.test > 0 or split.by_name:
         splits, more = _split_train(splits, classes, data, split, progress_bar)
         notes += more
     return DatasetIndex(classes, splits, notes)
@@ -71,7 +71,7 @@ def _split_train(
 ) -> tuple[dict[str, ImageList], list[str]]:
     """Splits `train` into itself and the splits that are not `given`; also returns notes for the user."""
     train = given["train"]
-    if "val" not in given and split.val == 0 and "val" not in split.by_name:
+    if "val" not in given and split.val == 0 and split.folds is None and "val" not in split.by_name:
         raise DataError("split.val: is 0, but the best epoch is chosen by validation images", hint="set `split.val=0.2`")
     if "val" in given:
         split = split.model_copy(update={"val": 0.0})
@@ -142,7 +142,7 @@ def check_nesting(image_list: ImageList, classes: Sequence[str]) -> None:
 def _check_split_keys(folders: dict[str, Path], split: SplitConfig, root: Path) -> None:
     """Raises DataError if both a folder and the config define a split."""
     configured: dict[str, str] = {f"by_name.{name}": name for name in split.by_name}
-    configured |= {"folds": "test"} if split.folds is not None else {}
+    configured |= {"folds": "val"} if split.folds is not None else {}
     configured |= {"test": "test"} if split.test > 0 else {}
     problems = [f"split.{key}: {folders[name]} already is {name}" for key, name in configured.items() if name in folders]
     if problems:

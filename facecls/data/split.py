@@ -23,9 +23,8 @@ def split_images(
 ) -> dict[str, Indices]:
     """The sorted indices of the images in `train`, `val` and, if configured, `test`; each image is in one of them.
 
-    Splits in `split.by_name` are taken from the file names, the others from the remaining images: with `split.folds` a fold
-    is `test`, and then a share of each class is held out. `groups` (N,): images of equal number stay together, except in
-    splits of `split.by_name`.
+    Splits in `split.by_name` are taken from the file names, the others from the remaining images, as folds or as a share
+    of each class. `groups` (N,): images of equal number stay together, except in splits of `split.by_name`.
 
     Raises DataError if a class is too small to be split, if a pattern matches no file name, and if a class is left without
     a training image.
@@ -35,15 +34,16 @@ def split_images(
     assigned = np.full(len(labels), "train", object)
     for name, members in named.items():
         assigned[members] = name
+    rest = np.flatnonzero(assigned == "train")
     shares = {name: share for name, share in (("val", split.val), ("test", split.test)) if share > 0 and name not in named}
+    if split.folds is not None:
+        shares.pop("val", None)
+    if shares:
+        assigned[rest] = _by_share(labels[rest], groups[rest], classes, shares, split.seed, root)
     if split.folds is not None:
         rest = np.flatnonzero(assigned == "train")
         fold = _by_fold(labels[rest], groups[rest], classes, split.folds, split.seed, root)
-        _require_outside_folds(fold, labels[rest], groups[rest], classes, [*shares, "train"], root)
-        assigned[rest[fold == split.fold]] = "test"
-    if shares:
-        rest = np.flatnonzero(assigned == "train")
-        assigned[rest] = _by_share(labels[rest], groups[rest], classes, shares, split.seed, root)
+        assigned[rest[fold == split.fold]] = "val"
     trained = np.bincount(labels[assigned == "train"], minlength=len(classes))
     untrained = np.flatnonzero(trained == 0).tolist()
     if untrained:
@@ -107,26 +107,6 @@ def _by_fold(labels: Labels, groups: Indices, classes: Sequence[str], folds: int
             hint="reduce `split.folds`; images of one group (`split.group`) stay in one fold",
         )
     return fold
-
-
-def _require_outside_folds(
-    fold: Indices, labels: Labels, groups: Indices, classes: Sequence[str], splits: Sequence[str], root: Path
-) -> None:
-    """Raises DataError for classes of which a fold leaves fewer images or groups of images than there are other `splits`."""
-    label, _, part = np.unique(np.stack([labels, groups, fold]), axis=1)
-    outside = np.bincount(label, minlength=len(classes)) - np.stack(
-        [np.bincount(label[part == number], minlength=len(classes)) for number in range(fold.max() + 1)]
-    )
-    least = outside.min(axis=0).tolist()
-    counts = np.bincount(labels, minlength=len(classes)).tolist()
-    problems = [
-        f"{root / name}: has {plural(count, 'image')}, of which a fold leaves {left} for {' and '.join(splits)} "
-        "(a group of images counts once)"
-        for name, count, left in zip(classes, counts, least, strict=True)
-        if left < len(splits)
-    ]
-    if problems:
-        raise DataError(*problems, hint="add images, use more folds, or remove the class")
 
 
 def _assign(

@@ -3,7 +3,7 @@
 import operator
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from typing import Any
 
@@ -17,6 +17,7 @@ from facecls.data.load import load_split
 from facecls.device import Device
 from facecls.evaluation.evaluate import Evaluation, evaluate_checkpoint
 from facecls.evaluation.result import OpenSetResult, closed_set_result
+from facecls.open_set.calibration import Calibration
 from facecls.open_set.outputs import Outputs
 from facecls.progress import Progress
 from facecls.run import Run
@@ -26,11 +27,11 @@ METRICS = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "ma
 
 @dataclass(frozen=True)
 class Fold:
-    """The evaluation of one fold's network on the images of the fold, which it was neither trained nor selected on."""
+    """The evaluation of one fold's network on the images held out from its training."""
 
     number: int  # counted from 1
     run: Run
-    checkpoint: Checkpoint
+    checkpoint: Checkpoint  # with the calibration of `without_own_fold`
     evaluation: Evaluation
 
     @property
@@ -69,17 +70,34 @@ class CrossValidation:
 
 
 def evaluate_folds(runs: Sequence[Run], device: Device, progress: Progress) -> CrossValidation:
-    """Evaluates each fold's best.pt on the fold, its test split."""
+    """Evaluates each fold's best.pt on the fold, which it was not selected on, with a calibration fitted on the others."""
+    found = [checkpoint.read(run.best) for run in runs]
+    calibrations = without_own_fold([each.calibration_for() for each in found])
     folds = []
-    for number, run in enumerate(runs, 1):
-        best = checkpoint.read(run.best)
-        folds.append(
-            Fold(number, run, best, evaluate_checkpoint(best, device, progress, split_file=run.kept_split, split="test"))
-        )
+    for number, (run, best, calibration) in enumerate(zip(runs, found, calibrations, strict=True), 1):
+        best = replace(best, calibration=calibration)
+        evaluation = evaluate_checkpoint(best, device, progress, split_file=run.kept_split, split="val")
+        folds.append(Fold(number, run, best, replace(evaluation, fitted=None)))
     calibrated = np.concatenate(
         [each.checkpoint.calibration_for().probabilities(each.evaluation.outputs.logits) for each in folds]
     )
     return CrossValidation(tuple(folds), _pooled(folds, calibrated, device, progress), calibrated)
+
+
+def without_own_fold(calibrations: Sequence[Calibration]) -> list[Calibration]:
+    """Each fold's calibration with the geometric mean of the other folds' temperatures and the mean of their thresholds.
+
+    A fold's own temperature and threshold are fitted on its images, and would be optimistic there. Networks trained alike have
+    similar ones. A fold without a threshold, or whose other folds have none, gets none.
+    """
+    fitted = []
+    for number, own in enumerate(calibrations):
+        others = [each for other, each in enumerate(calibrations) if other != number]
+        thresholds = [each.threshold.value for each in others if each.threshold is not None]
+        threshold = replace(own.threshold, value=statistics.mean(thresholds)) if own.threshold and thresholds else None
+        temperature = statistics.geometric_mean([each.temperature for each in others])
+        fitted.append(replace(own, temperature=temperature, threshold=threshold))
+    return fitted
 
 
 def _pooled(folds: Sequence[Fold], calibrated: NDArray[np.float64], device: Device, progress: Progress) -> Evaluation:

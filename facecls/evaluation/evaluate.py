@@ -121,9 +121,12 @@ def evaluate_checkpoint(
 def _fitted(checkpoint: Checkpoint, calibration: Calibration, data: Path | None, split: str) -> str | None:
     if data is not None and data.resolve() != checkpoint.config.data.root.resolve():
         return None
-    calibrated = calibration.temperature != 1 or calibration.threshold is not None
+    if split == "val":
+        calibrated = calibration.temperature != 1 or calibration.threshold is not None
+        fitted = ["the best epoch was selected"] if checkpoint.config.train.best != "last" else []
+        fitted += [f"the calibration {'' if fitted else 'was '}fitted"] if calibrated else []
+        return f"{' and '.join(fitted)} on these images" if fitted else None
     return {
-        "val": f"the best epoch was selected{' and the calibration fitted' if calibrated else ''} on these images",
         "train": "the network was trained on these images",
         "all": "the network was trained on some of these images",
     }.get(split)

@@ -10,9 +10,7 @@ import functools
 import importlib
 import os
 import stat
-import struct
 import warnings
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import IO
@@ -34,6 +32,7 @@ from PIL import (
 
 from facecls.errors import ImageError
 from facecls.faces.colour import to_rgb
+from facecls.faces.limits import LIMITS, ImageHeader, check_pixel_limit, check_tiff_tags
 
 SUFFIXES = frozenset(
     """
@@ -43,35 +42,6 @@ SUFFIXES = frozenset(
 )
 """Lower-case suffixes, with their dot, of the files listed as images. The format is detected by the first bytes alone."""
 
-
-@dataclass(frozen=True)
-class Limit:
-    """The largest accepted image of a format: megapixels, and megabytes of the file."""
-
-    megapixels: int
-    megabytes: int
-
-
-LIMITS = {
-    "JPEG": Limit(50, 100),
-    "PNG": Limit(50, 200),
-    "GIF": Limit(50, 100),
-    "BMP": Limit(50, 400),
-    "PPM": Limit(50, 400),
-    "TIFF": Limit(40, 400),
-    "WEBP": Limit(24, 32),
-    "AVIF": Limit(30, 32),
-    "HEIF": Limit(50, 32),
-    "JPEG2000": Limit(18, 32),
-}
-"""With these limits decoding takes less than 512 MB at any time: 4 bytes a pixel, as much again to rotate, and what the
-decoder needs (libwebp: two canvases; openjpeg: 32 bits per channel)."""
-
-MEGAPIXELS_OF_SCANS = 40
-"""The limit of a JPEG with several scans (progressive): its decoder holds the coefficients of the whole image."""
-
-MEGAPIXELS_BEFORE_DRAFT = 200
-"""The limit of a JPEG with one scan that `at_least` shrinks: it is decoded row by row."""
 
 _PLUGINS: dict[str, type[ImageFile.ImageFile]] = {
     # Not Pillow's JPEG factory, which opens a phone's image with a depth map or a second exposure as a sequence (MPO)
@@ -86,10 +56,6 @@ _PLUGINS: dict[str, type[ImageFile.ImageFile]] = {
     "JPEG2000": Jpeg2KImagePlugin.Jpeg2KImageFile,
 }
 _HEVC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
-
-_MAX_TAG_VALUES = 200_000  # of one TIFF tag: a 16-bit palette has 196,608
-_STRIPS = (273, 279, 324, 325)  # TIFF tags: offsets and lengths of strips and tiles
-_TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8}  # of TIFF's value types
 
 _TRANSPOSES: dict[object, Image.Transpose] = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -117,15 +83,6 @@ _TRUNCATED = (
     "unexpected end of file",
     "insufficient input data",
 )
-
-
-@dataclass(frozen=True)
-class ImageHeader:
-    """The format in an image's header, and the size in pixels before rotation and shrinking."""
-
-    format: str
-    width: int
-    height: int
 
 
 def open_image(path: str | os.PathLike[str], at_least: int | None = None) -> Image.Image:
@@ -167,7 +124,7 @@ def _open(path: Path, at_least: int | None) -> tuple[Image.Image, ImageHeader]:
         header = ImageHeader(str(opened.format), *opened.size)
         if at_least is not None:
             opened.draft(None, (at_least, at_least))
-        _check_pixel_limit(path, opened, header)
+        check_pixel_limit(path, opened, header)
         opened.load()
     transpose = _upright_transpose(opened)
     image = to_rgb(opened)
@@ -191,7 +148,7 @@ def _plugin(path: Path, stream: IO[bytes], size: int) -> type[ImageFile.ImageFil
     if size > limit * 1e6:
         raise ImageError(str(path), f"is {size / 1e6:.0f} MB large, more than {limit} MB")
     if name == "TIFF":
-        _check_tiff_tags(path, stream, size)
+        check_tiff_tags(path, stream, size)
         stream.seek(0)
     return plugin
 
@@ -205,28 +162,6 @@ def _pillow_plugin(path: Path, start: bytes) -> tuple[str, type[ImageFile.ImageF
         if accepted:
             return name, plugin
     raise ImageError(str(path), "is not an image that can be read")
-
-
-def _check_tiff_tags(path: Path, stream: IO[bytes], size: int) -> None:
-    """Raises ImageError for a TIFF tag with more values than any valid image has.
-
-    Pillow creates an object for each value: a file of 80 MB would take gigabytes and minutes.
-    """
-    start = stream.read(16)
-    order, big = "<" if start.startswith(b"II") else ">", start[2:3] == b"+"  # BigTIFF, by the same byte as Pillow
-    (offset,) = struct.unpack_from(order + ("Q" if big else "I"), start, 8 if big else 4)
-    stream.seek(offset)
-    (entries,) = struct.unpack(order + ("Q" if big else "H"), stream.read(8 if big else 2))
-    layout = struct.Struct(order + ("HHQ8x" if big else "HHI4x"))
-    for _ in range(entries):
-        entry = stream.read(layout.size)
-        if len(entry) < layout.size:
-            return
-        tag, type_, count = layout.unpack(entry)
-        # Pillow skips unknown types and truncated values, and does not split bytes and text
-        read = type_ in _TYPE_BYTES and count * _TYPE_BYTES[type_] <= size and (type_ not in (1, 2, 7) or tag in _STRIPS)
-        if read and count > _MAX_TAG_VALUES:
-            raise ImageError(str(path), f"is damaged: {count} values in TIFF tag {tag}")
 
 
 def _is_heic(start: bytes) -> bool:
@@ -249,29 +184,6 @@ def _pillow_heif() -> ModuleType | None:
         return importlib.import_module("pillow_heif")
     except ImportError:
         return None
-
-
-def _check_pixel_limit(path: Path, image: ImageFile.ImageFile, header: ImageHeader) -> None:
-    """Raises ImageError for too many pixels; called before decoding and after `draft`, so `image` may be smaller."""
-    limit = LIMITS[header.format].megapixels
-    if isinstance(image, JpegImagePlugin.JpegImageFile):
-        if _has_several_scans(image):
-            limit = MEGAPIXELS_OF_SCANS
-        elif image.width * image.height <= limit * 1e6:
-            limit = MEGAPIXELS_BEFORE_DRAFT
-    if header.width * header.height > limit * 1e6:
-        raise ImageError(str(path), f"claims {header.width} x {header.height} pixels, more than {limit} million")
-
-
-def _has_several_scans(image: JpegImagePlugin.JpegImageFile) -> bool:
-    """Whether the decoder holds the coefficients of the whole image, even for a smaller output size."""
-    if "progressive" in image.info or image.layers == 4:
-        return True
-    assert image.fp is not None
-    # The file position is behind the header of the first scan: that has all components if it is the only one
-    length = 6 + 2 * image.layers
-    image.fp.seek(-length, os.SEEK_CUR)
-    return image.fp.read(3) != struct.pack(">HB", length, image.layers)
 
 
 def _upright_transpose(image: Image.Image) -> Image.Transpose | None:

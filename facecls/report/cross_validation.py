@@ -34,8 +34,8 @@ def render_cross_validation(validation: CrossValidation, config: Config, device:
         examples=select_examples(ExampleImages(pooled, validation.calibrated, heatmaps), maybe[0][1]),
         summary=[row for row in summary if row[0] != "splits"],  # those of one fold
         training=[],
-        calibration="each fold's probabilities are calibrated by the temperature of its own model, fitted to its validation "
-        "images (1 where scaling does not help)",
+        calibration="each fold's probabilities are calibrated by the mean temperature of the other folds' models (1 where "
+        "scaling does not help)",
         findings=None,
         folds=[{"number": fold.number, "n": fold.n} | fold.metrics for fold in folds],
     )

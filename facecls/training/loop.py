@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 
-from facecls.config.schema import Config, Metric
+from facecls.config.schema import BestEpoch, Config
 from facecls.data.load import LoadedSplit
 from facecls.data.sampler import TrainLoader, loss_weights
 from facecls.device import Device
@@ -125,7 +125,7 @@ class Loop:
             self.writer.log(row)
             self.tracker.epoch(row)
             state.seconds = self._elapsed(state, started)
-            self.progress.epoch(epoch_line(row, self._epoch_label(state), is_best))
+            self.progress.epoch(epoch_line(row, self._epoch_label(state), is_best and metric != "last"))
             state.begin_epoch(state.epoch + 1, state.seconds)
             if self._stop_reason(state) is None:
                 self.writer.epoch_end(state)
@@ -275,9 +275,10 @@ class Loop:
         )
 
 
-def rank_key(row: EpochMetrics, metric: Metric) -> tuple[int, float, float]:
+def rank_key(row: EpochMetrics, metric: BestEpoch) -> tuple[int, float, float]:
     """Orders epochs, the best last: by image size, then `train.best`, then val_loss; NaN is the worst."""
-    values = (-row.val_loss if name == "val_loss" else float(getattr(row, name)) for name in (metric, "val_loss"))
+    names = ("epoch" if metric == "last" else metric, "val_loss")
+    values = (-row.val_loss if name == "val_loss" else float(getattr(row, name)) for name in names)
     first, loss = (-math.inf if math.isnan(value) else value for value in values)
     return row.image_size, first, loss
 

@@ -127,6 +127,7 @@ def test_true_is_not_the_number_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("override", "problem"),
     [
+        ("train={best: last, patience: 3}", "train: `patience` needs a metric in `best`, not `last`"),
         ("model.freeze=1.5", "model.freeze: input should be none, backbone or a whole number from 1, got 1.5"),
         ("model.freeze=head", "model.freeze: input should be none, backbone or a whole number from 1, got 'head'"),
         ("split.by_name.dev=a", "split.by_name.dev: input should be 'val' or 'test', got 'dev'"),

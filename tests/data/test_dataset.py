@@ -117,7 +117,7 @@ def test_a_split_cannot_be_defined_by_both_a_folder_and_the_config(noise: Noise,
     for split in ("train", "val", "test"):
         noise(root / split, ada=2, bob=2)
     hint = f"remove the key, or set `data.root` to {root / 'train'}"
-    assert data_error(lambda: index(root, folds=2)) == ((f"split.folds: {root / 'test'} already is test",), hint)
+    assert data_error(lambda: index(root, folds=2)) == ((f"split.folds: {root / 'val'} already is val",), hint)
     assert data_error(lambda: index(root, test=0.1)) == ((f"split.test: {root / 'test'} already is test",), hint)
     problems, _ = data_error(lambda: index(root, by_name={"val": "0", "test": "1"}))
     assert problems == (
@@ -200,8 +200,7 @@ def test_invalid_split_sections_are_errors(tmp_path: Path) -> None:
         ("{group: none, pattern: x}", "`group: name` and `pattern` need each other"),
         ("{fold: 2}", "`fold: 2` needs `folds`, the number of folds"),
         ("{folds: 3, fold: 3}", "`fold: 3` must be less than `folds: 3`, they are counted from 0"),
-        ("{folds: 3, by_name: {test: x}}", "`folds` and `by_name.test` both define the test split, remove one"),
-        ("{folds: 3, test: 0.1}", "`folds` and `test` both define the test split, remove one"),
+        ("{folds: 3, by_name: {val: x}}", "`folds` and `by_name.val` both define the val split, remove one"),
     ):
         path.write_text(f"data: {{root: x}}\nsplit: {text}\n")
         with pytest.raises(ConfigError) as caught:

@@ -130,45 +130,24 @@ def test_with_group_none_every_image_is_its_own_group() -> None:
 
 
 @pytest.mark.parametrize("grouped", [False, True])
-def test_every_image_is_in_test_of_exactly_one_fold(grouped: bool) -> None:
-    counts = [23, 9, 4] if not grouped else [22, 8, 6]
+def test_every_image_is_in_val_of_exactly_one_fold(grouped: bool) -> None:
+    counts = [23, 9, 4]
     groups = np.arange(36) // 2 if grouped else None
     folds = [split(counts, groups, folds=4, fold=fold) for fold in range(4)]
-    assert sorted(np.concatenate([fold["test"] for fold in folds]).tolist()) == list(range(36))
+    assert sorted(np.concatenate([fold["val"] for fold in folds]).tolist()) == list(range(36))
     for fold in folds:
         assert sorted(np.concatenate(list(fold.values())).tolist()) == list(range(36))
         if groups is not None:
-            sets = [set(groups[members]) for members in fold.values()]
-            assert sum(map(len, sets)) == len(set().union(*sets))
-        assert min(counted(fold, counts)["val"]) >= 1
-    sizes = np.array([counted(fold, counts)["test"] for fold in folds])
+            assert not set(groups[fold["train"]]) & set(groups[fold["val"]])
+    sizes = np.array([counted(fold, counts)["val"] for fold in folds])
     assert (np.ptp(sizes, axis=0) <= 1 + grouped).all()
     assert grouped or np.ptp(sizes.sum(axis=1)) <= 1  # the total sizes of the folds, too
 
 
-def test_val_is_a_share_of_the_images_outside_the_fold() -> None:
-    counts = [20, 10]
-    assert counted(split(counts, folds=5, val=0.25), counts) == {"train": [12, 6], "val": [4, 2], "test": [4, 2]}
-
-
-def test_a_val_split_from_file_names_is_in_no_fold() -> None:
-    names = [f"c{label}/{'val' if number < 2 else 'rest'}_{number}.png" for label in range(2) for number in range(8)]
-    folds = [split([8, 8], names=names, folds=3, fold=fold, by_name={"val": "^val_"}) for fold in range(3)]
-    assert all(fold["val"].tolist() == [0, 1, 8, 9] for fold in folds)
-    tested = np.concatenate([fold["test"] for fold in folds])
-    assert sorted([*tested.tolist(), 0, 1, 8, 9]) == list(range(16))
-
-
-def test_classes_too_small_for_a_fold_and_val_are_listed_whichever_the_fold() -> None:
-    for fold in range(2):
-        problems, hint = data_error(lambda: split([8, 3, 8], folds=2, fold=fold))  # noqa: B023 -- called at once
-        assert problems == (
-            "faces/c1: has 3 images, of which a fold leaves 1 for val and train (a group of images counts once)",
-        )
-        assert hint == "add images, use more folds, or remove the class"
-    groups = np.array([*range(8), 8, 8, 8, 9, 10, 10])  # the second class: three, one and two images
-    problems, _ = data_error(lambda: split([8, 6], groups, folds=2))
-    assert problems == ("faces/c1: has 6 images, of which a fold leaves 1 for val and train (a group of images counts once)",)
+def test_all_folds_have_the_same_test_split() -> None:
+    folds = [split([20, 20], folds=3, fold=fold, test=0.2) for fold in range(3)]
+    assert len({tuple(fold["test"].tolist()) for fold in folds}) == 1
+    assert sorted(np.concatenate([fold["val"] for fold in folds] + [folds[0]["test"]]).tolist()) == list(range(40))
 
 
 def test_splits_can_be_taken_from_file_names() -> None:

@@ -20,8 +20,9 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from facecls.errors import ImageError
-from facecls.faces.decode import LIMITS, open_image
+from facecls.faces.decode import open_image
 from facecls.faces.geometry import Geometry, read_face
+from facecls.faces.limits import LIMITS
 from tests.faces.mutations import original
 
 SECONDS = 20  # for one file

@@ -19,7 +19,8 @@ from PIL import ExifTags, Image, ImageCms, ImageOps
 from facecls.errors import ImageError
 from facecls.faces import decode
 from facecls.faces.colour import to_rgb
-from facecls.faces.decode import LIMITS, SUFFIXES, open_image
+from facecls.faces.decode import SUFFIXES, open_image
+from facecls.faces.limits import LIMITS
 from tests.faces.mutations import original
 
 HAS_HEIF = importlib.util.find_spec("pillow_heif") is not None

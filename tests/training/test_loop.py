@@ -328,6 +328,11 @@ def test_of_epochs_with_the_same_accuracy_the_one_with_the_lower_loss_is_better(
     assert max(rows[2:], key=lambda row: rank_key(row, "val_accuracy")) is rows[3]
 
 
+def test_without_selection_the_last_epoch_is_kept_also_if_it_is_worse() -> None:
+    rows = [replace(metrics(accuracy, 0.5), epoch=epoch) for epoch, accuracy in enumerate((0.5, 0.9, 0.7))]
+    assert max(rows, key=lambda row: rank_key(row, "last")) is rows[2]
+
+
 def test_ctrl_c_while_the_last_epoch_is_scored_ends_the_run_before_it_is_judged(
     tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
