@@ -8,11 +8,11 @@ import numpy as np
 
 from facecls.check.classes import few_images, imbalance, numeric_names, similar_names
 from facecls.check.copies import copies
-from facecls.check.findings import SEVERITIES, AuditedImages, Finding
+from facecls.check.findings import SEVERITIES, AuditedImages, Finding, SplitsFrom
 from facecls.check.images import black, blurred, colour_and_grey, flat, oblong, tiny, unreadable
 from facecls.check.shortcut import shortcut
 from facecls.checkpoint import Checkpoint
-from facecls.config.schema import DataConfig
+from facecls.config.schema import DataConfig, SplitConfig
 from facecls.data.dataset import DatasetIndex, index_dataset
 from facecls.data.duplicates.image_stats import compute_image_stats
 from facecls.data.listing import has_train_folder
@@ -46,7 +46,13 @@ class Audit:
     findings: tuple[Finding, ...]
 
 
-def audit(dataset: DatasetIndex, data: DataConfig, progress: ProgressBar | None = None, cache_dir: Path | None = None) -> Audit:
+def audit(
+    dataset: DatasetIndex,
+    data: DataConfig,
+    splits_from: SplitsFrom,
+    progress: ProgressBar | None = None,
+    cache_dir: Path | None = None,
+) -> Audit:
     """Runs all checks on the images of all splits.
 
     Image statistics are cached by path, size and modification time in `cache_dir` (None: the user's cache directory), which
@@ -61,12 +67,21 @@ def audit(dataset: DatasetIndex, data: DataConfig, progress: ProgressBar | None 
         labels=np.concatenate([image_list.labels for image_list in image_lists]),
         splits=np.repeat(np.arange(len(sizes), dtype=np.int32), sizes),
         split_names=tuple(dataset.splits),
-        splits_are_folders=has_train_folder(data.root),
+        splits_from=splits_from,
         classes=dataset.classes,
         stats=compute_image_stats(paths, progress, cache_dir),
     )
     findings = [*(finding for check in CHECKS for finding in check(images)), *tiny(images, data)]
     return Audit(images, tuple(sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity))))
+
+
+def splits_of(data: DataConfig, split: SplitConfig) -> SplitsFrom:
+    """Where the splits of a config come from."""
+    if data.split_file is not None:
+        return "file"
+    if has_train_folder(data.root):
+        return "folders"
+    return "groups" if split.group == "near_duplicates" else "images"
 
 
 def audit_run(checkpoint: Checkpoint, data: DataConfig, progress: Progress) -> list[FindingSummary] | None:
@@ -76,7 +91,7 @@ def audit_run(checkpoint: Checkpoint, data: DataConfig, progress: Progress) -> l
         dataset = index_dataset(data, checkpoint.config.split, progress.bar)
     except DataError:
         return None
-    result = audit(dataset, data, progress.bar, data.cache_dir)
+    result = audit(dataset, data, splits_of(checkpoint.config.data, checkpoint.config.split), progress.bar, data.cache_dir)
     return [
         FindingSummary(
             finding.kind,

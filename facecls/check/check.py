@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from facecls.check.audit import Audit, audit
+from facecls.check.audit import Audit, audit, splits_of
 from facecls.check.dry_run import DryRun, dry_run_batch
 from facecls.check.findings import Finding, Item
 from facecls.config.schema import Config, TrainConfig, resolve_config
@@ -71,7 +71,7 @@ def check_config(config: Config, progress: Progress) -> CheckResult:
     dataset, findings = _index_dataset(config, progress)
     findings += _refusals(config, dataset, device, progress)
     dry_run = _dry_run(config, dataset, device, progress, findings)
-    audited = audit(dataset, config.data, progress.bar, config.data.cache_dir)
+    audited = audit(dataset, config.data, splits_of(config.data, config.split), progress.bar, config.data.cache_dir)
     return CheckResult(config, dataset, dry_run, replace(audited, findings=(*findings, *audited.findings)))
 
 

@@ -9,6 +9,20 @@ from facecls.check.findings import AuditedImages, Finding, Item
 from facecls.data.duplicates.match import connected_components, exact_pairs, near_duplicate_pairs
 from facecls.text import plural
 
+# What to do with images in more than one split, and with near-duplicates, by where the splits come from.
+_SEPARATE = {
+    "folders": "remove them from one of the folders: images that were trained on must not be evaluated on",
+    "file": "give them one split in `data.split_file`: images that were trained on must not be evaluated on",
+    "groups": "change `split.by_name` so that they are in one split: images that were trained on must not be evaluated on",
+    "images": "keep them in one split: --set split.group=near_duplicates",
+}
+_KEEP_ONE = {
+    "folders": "keep one of each, or at least keep them in one of the folders",
+    "file": "keep one of each, or at least give them one split in `data.split_file`",
+    "groups": "keep one of each; they are in one split (split.group: near_duplicates)",
+    "images": "keep one of each, or at least keep them in one split: --set split.group=near_duplicates",
+}
+
 
 def copies(images: AuditedImages) -> Iterator[Finding]:
     """Exact and near-duplicates; an error each if they lie in more than one class (label noise) or split (leakage)."""
@@ -17,17 +31,14 @@ def copies(images: AuditedImages) -> Iterator[Finding]:
     identical = _groups(connected_components(len(images), exact))
     similar = _groups(connected_components(len(images), np.concatenate([exact, near])))
     pixels = images.column("pixel_hash")
-    similar = [members for members in similar if len(np.unique(pixels[members])) > 1]
+    # One of identical images: these have findings of their own.
+    similar = [members[np.unique(pixels[members], return_index=True)[1]] for members in similar]
+    similar = [np.sort(members) for members in similar if len(members) > 1]
 
     relabel = "look at each, and remove it from the wrong class"
-    separate = (
-        "remove them from one of the folders: images that were trained on must not be evaluated on"
-        if images.splits_are_folders
-        else "keep them in one split: --set split.group=near_duplicates"
-    )
     for kind, unit, fix, of, names in (
         ("two labels", "class", relabel, images.labels, images.classes),
-        ("leak", "split", separate, images.splits, images.split_names),
+        ("leak", "split", _SEPARATE[images.splits_from], images.splits, images.split_names),
     ):
         for groups, suffix, what in ((identical, "", "identical"), (similar, ", near", "near-identical")):
             if across := [members for members in groups if len(np.unique(of[members])) > 1]:
@@ -45,13 +56,13 @@ def copies(images: AuditedImages) -> Iterator[Finding]:
             _items(identical, images.labels, images.classes),
         )
     if similar:
-        count = sum(len(np.unique(pixels[members])) - 1 for members in similar)
+        count = sum(len(members) - 1 for members in similar)
         yield Finding(
             "near-duplicates",
             "warning",
             f"{plural(count, 'image')} {'is a near-duplicate' if count == 1 else 'are near-duplicates'} of another: saved "
             "again, resized, cropped, brightened, mirrored, or taken a moment later",
-            "keep one of each, or at least keep them in one split: --set split.group=near_duplicates",
+            _KEEP_ONE[images.splits_from],
             _items(similar, images.labels, images.classes),
         )
 

@@ -13,6 +13,9 @@ from facecls.text import printable
 Severity = Literal["error", "warning", "info"]
 """error: training fails or its metrics are wrong; warning: worth fixing; info: worth knowing."""
 
+SplitsFrom = Literal["folders", "file", "groups", "images"]
+"""Where the splits come from: folders, a split file, or a draw of groups of near-duplicates or of single images."""
+
 SEVERITIES: tuple[Severity, ...] = get_args(Severity)
 
 
@@ -44,7 +47,7 @@ class AuditedImages:
     labels: NDArray[np.int32]  # (N,)
     splits: NDArray[np.int32]  # (N,) indices into `split_names`
     split_names: tuple[str, ...]
-    splits_are_folders: bool  # rather than chosen at random
+    splits_from: SplitsFrom
     classes: tuple[str, ...]
     stats: ImageStats
 

@@ -1,9 +1,13 @@
 """A check as one HTML file, with a thumbnail of every image concerned; the images of one item are side by side."""
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
+
 from facecls.check.check import CheckResult, summary_rows
+from facecls.check.findings import Finding
 from facecls.device import available_cores
 from facecls.errors import ImageError
 from facecls.faces.geometry import Geometry, read_face
@@ -12,6 +16,7 @@ from facecls.text import printable
 
 _SIDE = 112  # pixels of a thumbnail
 _MOST_ITEMS = 100  # shown of a finding
+_OPEN_IMAGES = 60  # visible at first in the page; the rest unfolds
 _MOST_IMAGES = 8  # shown of an item
 
 
@@ -29,10 +34,21 @@ def write_html(path: Path, result: CheckResult) -> None:
         findings=findings,
         images=images,
         urls=urls,
+        open_items=open_items(findings),
         most_items=_MOST_ITEMS,
         most_images=_MOST_IMAGES,
     )
     write_page(path, html)
+
+
+def open_items(findings: Sequence[Finding]) -> list[int]:
+    """How many items of each finding are visible at first: at least one, and together about _OPEN_IMAGES images."""
+    left, counts = _OPEN_IMAGES, []
+    for finding in findings:
+        sizes = np.cumsum([min(len(item.images), _MOST_IMAGES) for item in finding.items[:_MOST_ITEMS]])
+        counts.append(max(1, int((sizes <= left).sum())))
+        left -= int(sizes[: counts[-1]][-1]) if len(sizes) else 0
+    return counts
 
 
 def _thumbnail_url(path: str) -> str:

@@ -14,6 +14,7 @@ from facecls.data.dataset import check_nesting, require_two_classes
 from facecls.data.listing import Paths, split_folders
 from facecls.errors import ImageError
 from facecls.faces.decode import open_image
+from facecls.text import plural
 
 _MEASURED = 64  # images whose size is measured
 _IMAGES_SEEN = 90_000  # over all epochs: some seven minutes on two processor cores at 96 pixels
@@ -91,7 +92,7 @@ def suggest_config(summary: FolderSummary) -> str:
         "train:",
         f"  epochs: {epochs}  # {_why_epochs(epochs)}",
         f"  batch_size: {batch}  # {'few images: smaller batches, more steps' if batch == 32 else 'the default'}",
-        f"  ema: {decay:g}  # averages over the last {round(1 / (1 - decay))} of {steps} steps",
+        f"  ema: {decay:g}  # averages over the last {round(1 / (1 - decay))} of {plural(steps, 'step')}",
     ]
     if smallest * 5 < largest:
         lines.append("  best: val_macro_f1  # class sizes differ more than five times: macro F1 weights classes equally")

@@ -9,7 +9,7 @@ import typer
 
 from facecls.cli.options import Checkpoint, Data, Device, Format, Groups, Impostors, Precision, Split, Tta
 from facecls.errors import ImageError
-from facecls.text import printable
+from facecls.text import plural, printable
 
 
 def eval_(
@@ -90,7 +90,8 @@ def report(
     )
     run_data = trained.config.data.model_copy(update={"split_file": run.kept_split or trained.config.data.split_file})
     findings = audit_run(trained, run_data, progress)
-    evaluated_on = f"{len(evaluation.split):,} " + (f"{evaluation.split.name} images" if data is None else f"images of {data}")
+    images = plural(len(evaluation.split), f"{evaluation.split.name} image" if data is None else "image")
+    evaluated_on = images if data is None else f"{images} of {data}"
     write_page(path, render_report(trained, run, evaluation, target, title_of(checkpoint), evaluated_on, findings))
     print(path)
     _finish(evaluation.warnings, evaluation.skipped)

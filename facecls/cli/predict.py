@@ -26,8 +26,9 @@ def predict(
     device: Device = "auto",
     precision: Precision = None,
 ) -> None:
-    """Classify images with a trained checkpoint.
+    """Classify face crops with a trained checkpoint.
 
+    Faces are not detected: each image is taken for one face, also if it shows several or none.
     An image that cannot be read gets a row with the reason, and the exit code is 1.
     """
     if (watch is None) == (not paths):

@@ -60,7 +60,7 @@ def explain_images(predictions: Iterable[Prediction], folder: Path, predictor: P
 def caption(prediction: Prediction) -> str:
     """Returns the text below an image: the nearest class with its probability, and whether the image is rejected."""
     text = printable(f"{prediction.nearest} {prediction.probability:.1%}")  # Pillow cannot centre text with line breaks
-    return text if prediction.known else f"{UNKNOWN} (nearest {text})"
+    return text if prediction.known else f"{UNKNOWN} (if known, {text})"
 
 
 def annotated_path(path: str, folder: Path) -> Path:

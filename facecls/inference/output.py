@@ -41,7 +41,7 @@ def write_predictions(predictions: Iterable[Prediction], form: RowFormat, top_k:
 
 def _table_row(prediction: Prediction) -> str:
     text = prediction.error or "   ".join(f"{label} {probability:.1%}" for label, probability in prediction.top)
-    rejected = f"{UNKNOWN}, nearest " if prediction.known is False else ""
+    rejected = f"{UNKNOWN}; if known, " if prediction.known is False else ""
     return printable(f"{prediction.path}: {rejected}{text}")
 
 

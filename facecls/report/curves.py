@@ -11,6 +11,7 @@ from facecls.open_set.scores import SCORES
 from facecls.open_set.temperature import Ints, ReliabilityBin
 from facecls.report.charts import Axis, Chart, fit_axis
 from facecls.run import EpochMetrics
+from facecls.text import plural
 
 _LOWEST_FAR = 1e-3  # where the logarithmic axis starts
 _OUTLIER = 20.0  # times the median: from such a value on losses are drawn on a logarithmic axis
@@ -56,7 +57,7 @@ def reliability_diagram(before: Sequence[ReliabilityBin], after: Sequence[Reliab
         if each.accuracy is not None and each.confidence is not None:
             low, high = wilson_interval(round(each.accuracy * each.count), each.count)
             tooltip = (
-                f"{each.count} images with a mean confidence of {each.confidence:.1%}: accuracy {each.accuracy:.1%}, "
+                f"{plural(each.count, 'image')} with a mean confidence of {each.confidence:.1%}: accuracy {each.accuracy:.1%}, "
                 f"95 % interval {low:.1%} to {high:.1%}"
             )
             chart.bar(each.low, each.high, each.accuracy, "one", tooltip)

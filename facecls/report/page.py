@@ -3,6 +3,7 @@
 import base64
 import io
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,8 @@ def render(template: str, **values: Any) -> str:
         "image_url": image_url,
         "sentence": sentence,
         "code": code,
+        "breakable": breakable,
+        "columns": columns,
     }
     return environment.get_template(template).render(**values)
 
@@ -67,6 +70,16 @@ def sentence(text: str) -> Markup:
 def code(text: str) -> Markup:
     """The text as escaped HTML, with `...` as <code>."""
     return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(text))))
+
+
+def breakable(text: str) -> Markup:
+    """The text as HTML in which lines may break after separators, as in file names."""
+    return Markup(re.sub(r"([/_,-])(?=[^/_,-])", r"\1<wbr>", str(escape(text))))
+
+
+def columns(items: Sequence[object], most: int = 4) -> int:
+    """The number of columns, at most `most`, in which rows of `items` are as equally long as possible."""
+    return -(-len(items) // -(-len(items) // most))
 
 
 def image_url(face: NDArray[np.uint8]) -> str:

@@ -29,7 +29,7 @@ from facecls.report import curves, matrix
 from facecls.report.examples import ExampleImages, Heatmaps, select_examples
 from facecls.report.page import percent, percent_range, render
 from facecls.run import EpochMetrics, Run
-from facecls.text import duration
+from facecls.text import duration, plural
 
 
 @dataclass(frozen=True)
@@ -90,6 +90,7 @@ def render_evaluation(evaluation: Evaluation, calibrated: NDArray[np.float64], c
     return render(
         "report.html.j2",
         tiles=_tiles(evaluation),
+        time=time.strftime("%Y-%m-%d %H:%M"),
         config=yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
         reliability=curves.reliability_diagram(reliability(uncalibrated, labels), reliability(calibrated, labels)),
         confidence=curves.confidence_histogram(calibrated, labels),
@@ -110,7 +111,7 @@ def render_evaluation(evaluation: Evaluation, calibrated: NDArray[np.float64], c
         per_class=[(each, _confused_with(metrics, number)) for number, each in enumerate(metrics.per_class)],
         subgroups=evaluation.subgroups,
         skipped=evaluation.skipped,
-        footer=f"facecls {__version__}, {time.strftime('%Y-%m-%d %H:%M')}",
+        footer=f"facecls {__version__}",
         **values,
     )
 
@@ -141,11 +142,11 @@ def run_summary(
     crop = "the whole image" if geometry.crop == 1 else f"the central {geometry.crop:.0%} of an image"
     summary += [
         ("model", f"{checkpoint.model.name}, {count_parameters(model):,} parameters, head {head}"),
-        ("input", f"{crop} at {geometry.image_size} x {geometry.image_size} pixels"),
+        ("input", f"{crop} at {geometry.image_size} x {geometry.image_size} pixels, taken for one face: none is detected"),
     ]
     if rows:
         best = f", best epoch {checkpoint.metrics['epoch'] + 1}" if "epoch" in checkpoint.metrics else ""
-        summary.append(("training", f"{len(rows)} epochs in {duration(rows[-1].seconds)}{best}"))
+        summary.append(("training", f"{plural(len(rows), 'epoch')} in {duration(rows[-1].seconds)}{best}"))
     if run.environment.exists():
         environment = json.loads(run.environment.read_text(encoding="utf-8"))
         versions = ", ".join(f"{name} {version}" for name, version in environment["versions"].items())
@@ -171,7 +172,7 @@ def _tiles(evaluation: Evaluation) -> list[tuple[str, str, str]]:
         ("images", f"{metrics.n:,}", f"of {len(metrics.classes)} classes"),
     ]
     if open_set.false_accept_interval is not None:
-        impostors = f"{percent_range(open_set.false_accept_interval)}, {open_set.impostors:,} impostors"
+        impostors = f"{percent_range(open_set.false_accept_interval)}, {plural(open_set.impostors, 'impostor')}"
         tiles.append(
             (
                 "false accept rate (FAR)",
@@ -198,10 +199,11 @@ def _open_set(evaluation: Evaluation) -> dict[str, Any] | None:
                 " that set the threshold" if evaluation.impostors_set_threshold else " other than those that set the threshold"
             )
         text.append(
-            f"{percent(open_set.false_accept_rate)} of {open_set.impostors:,} impostors{which} were accepted (false accept "
-            f"rate, FAR; 95 % interval {percent_range(open_set.false_accept_interval)}). {percent(open_set.true_accept_rate)} "
-            f"of the images of known classes were accepted (true accept rate, TAR), {percent(open_set.identification_rate)} "
-            "were accepted and classified correctly (detection and identification rate, DIR)"
+            f"{percent(open_set.false_accept_rate)} of {plural(open_set.impostors, 'impostor')}{which} were accepted "
+            f"(false accept rate, FAR; 95 % interval {percent_range(open_set.false_accept_interval)}). "
+            f"{percent(open_set.true_accept_rate)} of the images of known classes were accepted (true accept rate, TAR), "
+            f"{percent(open_set.identification_rate)} were accepted and classified correctly (detection and identification "
+            "rate, DIR)"
         )
         if (expected := open_set.false_accept_prediction_interval) is not None:
             text.append(f"given how the threshold was set, a FAR of {percent_range(expected)} is expected")

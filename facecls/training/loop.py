@@ -17,6 +17,7 @@ from facecls.evaluation.infer import infer
 from facecls.evaluation.metrics import compute_metrics
 from facecls.progress import Reporter
 from facecls.run import EpochMetrics, Run
+from facecls.text import plural
 from facecls.training import resuming
 from facecls.training.checkpointing import RunWriter
 from facecls.training.distributed import ProcessGroup
@@ -141,7 +142,7 @@ class Loop:
         train, best = self.config.train, state.best
         full_size = best is not None and self._size(state) == self.config.data.image_size == best.image_size
         if best is not None and full_size and state.epoch - best.epoch > (train.patience or math.inf):
-            return f"no better {train.best} in {train.patience} epochs"
+            return f"no better {train.best} in {plural(train.patience or 0, 'epoch')}"
         if not state.ended:
             return None
         return "" if state.epoch >= state.epochs else f"train.max_minutes={train.max_minutes:g} reached in epoch {state.epoch}"

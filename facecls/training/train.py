@@ -17,6 +17,7 @@ from facecls.faces.geometry import Geometry
 from facecls.models.classifier import FaceClassifier
 from facecls.progress import Progress, Reporter, SilentProgress
 from facecls.run import Run, hash_of
+from facecls.text import plural
 from facecls.training import resuming
 from facecls.training.calibrate import calibrate_run, check_class_names, load_impostors
 from facecls.training.checkpointing import BackgroundWriter, NullWriter
@@ -89,7 +90,7 @@ def _train(
         raise DataError("train: one image is not enough to train on", hint="add images, or use a smaller split.val")
     threads = torch.get_num_threads()
     progress.note(
-        f"{len(dataset.classes)} classes, {len(data.train):,} training and {len(data.val):,} validation images; "
+        f"{len(dataset.classes)} classes, {len(data.train):,} training and {plural(len(data.val), 'validation image')}; "
         f"{config.model.name}, {device}, {threads} thread{'' if threads == 1 else 's'}; run directory {run.folder}"
     )
     _check_same_data(group, dataset.classes, splits)  # on all ranks before rank 0 writes

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from facecls.check.audit import Audit, audit
+from facecls.check.audit import Audit, audit, splits_of
 from facecls.check.findings import Finding
 from facecls.config.schema import DataConfig, SplitConfig
 from facecls.data.dataset import index_dataset
@@ -20,7 +20,8 @@ Noise = Callable[..., Path]
 
 def audit_folder(root: Path, cache: Path, split: SplitConfig | None = None, **keys: object) -> Audit:
     data = DataConfig.model_validate({"root": root, "image_size": 32, **keys})
-    return audit(index_dataset(data, split or SplitConfig()), data, cache_dir=cache)
+    split = split or SplitConfig()
+    return audit(index_dataset(data, split), data, splits_of(data, split), cache_dir=cache)
 
 
 def finding(result: Audit, kind: str) -> Finding:
@@ -98,6 +99,26 @@ def test_a_split_by_groups_has_no_leaks(copied: Path, tmp_path: Path) -> None:
     grouped = audit_folder(copied, tmp_path, SplitConfig(group="near_duplicates"), cache_dir=tmp_path)
     assert not {"leak", "leak, near"} & {each.kind for each in grouped.findings}
     assert finding(grouped, "duplicates").message == "24 images are copies of another, pixel for pixel"
+
+
+def test_a_copy_of_a_near_duplicate_is_listed_as_a_copy_only(copied: Path, tmp_path: Path) -> None:
+    source = first_of(first_of(copied))
+    shutil.copy(source, source.with_name(f"copy{source.suffix}"))
+    with Image.open(source) as image:
+        image.convert("RGB").save(source.with_name("again.jpg"), quality=60)
+    for split, fix in (
+        (SplitConfig(), "keep one of each; they are in one split (split.group: near_duplicates)"),
+        (
+            SplitConfig(group="none"),
+            "keep one of each, or at least keep them in one split: --set split.group=near_duplicates",
+        ),
+    ):
+        result = audit_folder(copied, tmp_path, split)
+        assert names(result, "duplicates") == [{source.name, f"copy{source.suffix}"}]
+        (near,) = names(result, "near-duplicates")
+        assert "again.jpg" in near and len(near) == 2
+        assert finding(result, "near-duplicates").fix == fix
+        assert finding(result, "near-duplicates").message.startswith("1 image is a near-duplicate of another")
 
 
 def test_small_and_imbalanced_classes_are_found(noise: Noise, tmp_path: Path) -> None:

@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from facecls.check.findings import Finding, Item
+from facecls.check.page import open_items
 from tests.conftest import Result
 
 Facecls = Callable[..., Result]
@@ -104,7 +106,7 @@ def test_the_page_loads_nothing_from_outside_and_escapes_names(
     facecls: Facecls, tiny: Tiny, tmp_path: Path, spoiled: Path
 ) -> None:
     facecls("check", tiny(data={"root": str(spoiled), "cache_dir": str(tmp_path)}), "--html", tmp_path / "page.html")
-    page = (tmp_path / "page.html").read_text()
+    page = (tmp_path / "page.html").read_text().replace("<wbr>", "")
     assert page.count("data:image/webp;base64,") >= 4
     assert "&lt;b&gt;cut &amp;amp; short.png" in page and "<b>cut" not in page
     assert not re.search(r'(?:src|href)="(?!data:|#)', page) and "http" not in page.replace("http-equiv", "")
@@ -215,7 +217,7 @@ def test_a_disk_that_is_too_small_for_the_store_is_an_error(
     config = tiny(data={"store": "disk", "cache_dir": str(tmp_path / "cache")})
     found = json.loads(facecls("check", config, "--format", "json").out)["findings"]
     (folder,) = (tmp_path / "cache" / "faces").iterdir()
-    message = f"training cannot start: {folder}: {{}} images take {{}} MB, but only 60.0 MB are free on this disk"
+    message = f"training cannot start: {folder}: {{}} images need {{}} MB, but only 60.0 MB are free on this disk"
     assert [(each["severity"], each["message"]) for each in found if each["kind"] == "store"] == [
         ("error", message.format(40, 0.1)),
         ("error", message.format(8, "0.0")),
@@ -238,3 +240,24 @@ def test_missing_images_of_unknown_people_are_an_error(facecls: Facecls, tiny: T
     (finding,) = json.loads(facecls("check", config, "--format", "json").out)["findings"]
     assert (finding["kind"], finding["severity"]) == ("unknown", "error")
     assert finding["message"] == f"training cannot start: {tmp_path / 'gone'}: no such folder"
+
+
+def test_a_page_shows_about_sixty_images_at_first() -> None:
+    def of(*sizes: int) -> Finding:
+        return Finding("kind", "info", "message", "fix", tuple(Item(tuple(range(size))) for size in sizes))
+
+    assert open_items([of(*[2] * 40), of(2, 2), of(), of(1)]) == [30, 1, 1, 1]
+    assert open_items([of(100), of(*[8] * 10)]) == [1, 6]
+    assert open_items([of(*[1] * 20), of(*[1] * 20)]) == [20, 20]
+
+
+def test_images_beyond_the_first_sixty_unfold(facecls: Facecls, tiny: Tiny, faces: Path, tmp_path: Path) -> None:
+    root = tmp_path / "faces"
+    shutil.copytree(faces, root)
+    for path in sorted(root.rglob("*.*"))[:40]:
+        shutil.copy(path, path.with_name(f"again-{path.name}"))
+    facecls("check", tiny(data={"root": str(root)}), "--html", tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text()
+    assert "<details><summary>10 more</summary>" in page
+    assert page.partition("<details>")[0].count("data:image/webp") == 60
+    assert page.count("data:image/webp") == 80

@@ -81,7 +81,7 @@ def test_an_impostor_is_labelled_unknown_with_the_nearest_class(
     rejected = [row for row in rows if row["label"] == UNKNOWN]
     assert len(rejected) >= 19
     assert all(row["known"] is False and row["nearest"] == row["top"][0][0] for row in rejected)
-    assert "unknown, nearest " in facecls("predict", impostors, "--checkpoint", tmp_path / "run").out
+    assert "unknown; if known, " in facecls("predict", impostors, "--checkpoint", tmp_path / "run").out
     forced = json.loads(facecls("predict", impostors, "--checkpoint", tmp_path / "run", "--format", "json", "--no-unknown").out)
     assert [row["label"] for row in forced] == [row["nearest"] for row in rows]
 

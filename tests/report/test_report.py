@@ -16,7 +16,7 @@ from PIL import Image
 from facecls.checkpoint import read
 from facecls.faces.decode import open_image
 from facecls.report.cross_validation import _joined_heatmaps
-from facecls.report.page import image_url
+from facecls.report.page import breakable, columns, image_url
 from tests.conftest import Result
 from tests.report.browser import CHROMIUM, open_page
 
@@ -174,7 +174,7 @@ def test_a_command_that_fixes_a_finding_can_be_copied(facecls: Facecls, tiny: Ti
     shutil.copytree(faces, root)
     first = min(root.rglob("0001.*"))
     open_image(first).save(first.with_name("again.jpg"), quality=70)
-    facecls("train", tiny(data={"root": str(root)}, train={"epochs": 1}), "--out", tmp_path / "run")
+    facecls("train", tiny(data={"root": str(root)}, split={"group": "none"}, train={"epochs": 1}), "--out", tmp_path / "run")
     facecls("report", tmp_path / "run")
     fix = "Keep one of each, or at least keep them in one split: --set split.group=near_duplicates</span>"
     assert fix in (tmp_path / "run" / "report.html").read_text()
@@ -193,3 +193,12 @@ def test_heat_maps_of_folds_that_ended_at_a_smaller_image_size_are_resized() -> 
 def test_large_faces_become_thumbnails() -> None:
     data = base64.b64decode(image_url(np.zeros((1024, 1024, 3), np.uint8)).partition(",")[2])
     assert Image.open(io.BytesIO(data)).size == (256, 256)
+
+
+def test_lines_break_after_separators_of_names_only() -> None:
+    assert breakable("ada/face_12-b.jpg") == "ada/<wbr>face_<wbr>12-<wbr>b.jpg"
+    assert breakable("<b>_&") == "&lt;b&gt;_<wbr>&amp;"
+
+
+def test_no_row_of_figures_has_a_single_one() -> None:
+    assert [columns(range(count)) for count in range(1, 11)] == [1, 2, 3, 4, 3, 3, 4, 4, 3, 4]

@@ -158,7 +158,7 @@ def test_what_is_wrong_with_the_model_is_told_before_the_faces_are_read(
     def read(*_: object) -> None:
         raise AssertionError("faces are read")
 
-    monkeypatch.setattr("facecls.training.train.load_split", read)
+    monkeypatch.setattr("facecls.training.train.load_splits", read)
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(error) as raised:
         weights(load_config(tiny(), overrides), tmp_path / "run")

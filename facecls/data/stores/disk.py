@@ -28,7 +28,7 @@ from facecls.data.stores.memory import ArrayStore, FaceArray, ReadErrors, decode
 from facecls.errors import DataError
 from facecls.faces.geometry import Geometry
 from facecls.files import free_disk
-from facecls.text import byte_size
+from facecls.text import byte_size, plural
 
 _COMMIT_SECONDS = 30.0  # between writes of the fingerprints: the work that a killed process loses
 _HINT = "set `data.cache_dir` to another folder"
@@ -91,7 +91,8 @@ class _Cache:
         needed, free = count * self.face_bytes, free_disk(self.folder)
         if needed + _RESERVE > free:
             raise DataError(
-                f"{self.folder}: {count} images take {byte_size(needed)}, but only {byte_size(free)} are free on this disk",
+                f"{self.folder}: {plural(count, 'image')} need {byte_size(needed)}, "
+                f"but only {byte_size(free)} are free on this disk",
                 hint=f"{_HINT}, or decode the images in every epoch with `data.store=stream`",
             )
 

@@ -139,7 +139,7 @@ def test_too_little_disk_space_is_an_error_before_anything_is_written(
     with pytest.raises(DataError) as caught:
         build(paths, tmp_path / "cache")
     (folder,) = (tmp_path / "cache" / "faces").iterdir()
-    assert caught.value.problems == (f"{folder}: 9 images take 0.0 MB, but only 63.0 MB are free on this disk",)
+    assert caught.value.problems == (f"{folder}: 9 images need 0.0 MB, but only 63.0 MB are free on this disk",)
     assert caught.value.hint == (
         "set `data.cache_dir` to another folder, or decode the images in every epoch with `data.store=stream`"
     )
