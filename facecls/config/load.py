@@ -122,8 +122,13 @@ def _explain_unknown(loc: Key) -> tuple[str, str]:
     home = next((other for other in Config.model_fields if name in _section_keys(other)), None)
     if home is not None and not difflib.get_close_matches(name, section, cutoff=0.8):
         return problem, f"`{name}` belongs to `{home}`"
-    keys = sorted(".".join((*above, key)) for key in section)
-    return problem, _did_you_mean(".".join(loc), keys) or f"its keys are {', '.join(section)}"
+    # Without the section, whose equal letters would make any two keys similar.
+    near, words = difflib.get_close_matches(name, section, n=1), name.replace("_", " ")
+    here = near or [key for key, text in section.items() if re.search(rf"\b{re.escape(words)}\b", text)]
+    elsewhere = [f"{other}.{key}" for other in Config.model_fields for key in _section_keys(other) if name in key.split("_")]
+    if meant := [".".join((*above, key)) for key in here] or elsewhere:
+        return problem, f"did you mean {' or '.join(f'`{key}`' for key in meant)}?"
+    return problem, f"its keys are {', '.join(section)}"
 
 
 def _did_you_mean(word: str, known: Sequence[str]) -> str:
@@ -131,7 +136,9 @@ def _did_you_mean(word: str, known: Sequence[str]) -> str:
     return f"did you mean `{nearest[0]}`?" if nearest else ""
 
 
-def _section_keys(section: str) -> list[str]:
-    """The keys of a section (`""` for the top level); none if there is no such section."""
+def _section_keys(section: str) -> dict[str, str]:
+    """The keys of a section (`""` for the top level) with their descriptions; none if there is no such section."""
     kind = getattr(Config.model_fields.get(section), "annotation", None) if section else Config
-    return list(kind.model_fields) if isinstance(kind, type) and issubclass(kind, Section) else []
+    if not (isinstance(kind, type) and issubclass(kind, Section)):
+        return {}
+    return {key: field.description or "" for key, field in kind.model_fields.items()}

@@ -47,7 +47,9 @@ class Section(BaseModel):
 
 
 class DataConfig(Section):
-    root: Path = Field(description="folder of images: CLASS/file, or {train,val,test}/CLASS/file")
+    root: Path = Field(
+        description="folder of images: CLASS/file, or {train,val,test}/CLASS/file; relative to the working directory"
+    )
     subfolders: Literal["error", "pool"] = Field(
         "error",
         description="if every class folder holds only folders: an error, or (pool) all images below it are of its class",

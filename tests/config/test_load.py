@@ -141,6 +141,24 @@ def test_errors_use_the_terms_of_the_config(override: str, problem: str, tmp_pat
 
 
 @pytest.mark.parametrize(
+    ("key", "hint"),
+    [
+        ("model.size", "did you mean `data.image_size` or `train.batch_size` or `train.start_size`?"),
+        ("train.epoch", "did you mean `train.epochs`?"),
+        ("optimizer.learning_rate", "did you mean `optimizer.lr` or `optimizer.backbone_lr_factor`?"),
+        ("train.lr", "`lr` belongs to `optimizer`"),
+        ("model.depth", "its keys are name, stem, dropout, pretrained, freeze"),
+    ],
+)
+def test_the_hint_for_an_unknown_key_looks_at_names_descriptions_and_other_sections(
+    key: str, hint: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError) as raised:
+        load_config(write(tmp_path, "data: {root: a}\n"), [f"{key}=1"])
+    assert raised.value.hint == hint
+
+
+@pytest.mark.parametrize(
     ("override", "names", "hint"),
     [
         ("head.name=arcfase", "'linear', 'cosface' or 'arcface'", "did you mean `arcface`?"),
