@@ -5,6 +5,7 @@ import ctypes
 import os
 import re
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from types import ModuleType
 
@@ -16,6 +17,7 @@ from facecls.errors import DeviceError, InstallError
 from facecls.precision import DTYPES, Purpose, fastest_precision
 from facecls.processor import cpu_quota
 from facecls.text import plural
+from facecls.warning_filters import ignore_image_warnings
 
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3  # as in glibc's malloc.h
 
@@ -39,9 +41,9 @@ class Device:
         return next(name for name, dtype in DTYPES.items() if dtype == self.dtype)
 
     def autocast(self) -> contextlib.AbstractContextManager[object]:
-        """The autocast context for forward and loss, not for backward; a null context in fp32."""
+        """The autocast context for forward and loss, not for backward; in fp32 one that allows TF32 on CUDA."""
         if self.dtype == torch.float32:
-            return contextlib.nullcontext()
+            return _tf32() if self.type == "cuda" else contextlib.nullcontext()
         return torch.autocast(self.type, self.dtype)
 
     def place(self, model: nn.Module) -> nn.Module:
@@ -67,8 +69,6 @@ def resolve_device(device: str, precision: str, purpose: Purpose = "training") -
     `auto` takes the precision in which the device is fastest for the purpose, see `fastest_precision`.
     """
     torch_device, note = _torch_device(device), ""
-    if torch_device.type == "cpu":
-        _keep_freed_memory()  # also while it is measured
     if precision == "auto":
         precision, note = fastest_precision(torch_device, purpose)
     dtype = DTYPES[precision]
@@ -77,10 +77,6 @@ def resolve_device(device: str, precision: str, purpose: Purpose = "training") -
             f"precision: fp16 needs a CUDA device, not {torch_device.type}",
             hint="use `precision: auto`; a resumed run keeps its own",
         )
-    if torch_device.type == "cuda":
-        # TF32 has fp32's range and is several times as fast; torch uses it for convolutions by default. Under bf16 and fp16
-        # the few products that remain in fp32 need its full precision.
-        torch.set_float32_matmul_precision("high" if dtype == torch.float32 else "highest")
     return Device(torch_device, dtype, note)
 
 
@@ -93,6 +89,27 @@ def resolve_inference_device(device: str, precision: str | None, trained_precisi
         with contextlib.suppress(DeviceError):
             return resolve_device(device, trained_precision, "inference")
     return resolve_device(device, precision or "auto", "inference")
+
+
+@contextlib.contextmanager
+def _tf32() -> Iterator[None]:
+    """TF32 matrix products: fp32's range, several times as fast; torch uses TF32 for convolutions by default."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def configure_process(threads: int | None) -> None:
+    """Sets what belongs to the process, for one that facecls runs alone: torch's threads, malloc and warning filters.
+
+    The Python API does not call it. `threads` is that of `limit_threads`.
+    """
+    limit_threads(threads)
+    _keep_freed_memory()
+    ignore_image_warnings()
 
 
 def _keep_freed_memory() -> None:

@@ -1,13 +1,14 @@
 """Devices and precisions: resolving them, and the errors for those that this machine lacks."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from facecls.device import Device, available_cores, limit_threads, resolve_device
+from facecls.device import Device, available_cores, configure_process, limit_threads, resolve_device
 from facecls.errors import DeviceError
 from tests.conftest import Result
 
@@ -62,17 +63,15 @@ def test_fp16_needs_a_gpu() -> None:
     assert raised.value.hint == "use `precision: auto`; a resumed run keeps its own"
 
 
-def test_the_precision_is_measured_with_the_allocator_of_training(monkeypatch: pytest.MonkeyPatch) -> None:
-    calls: list[str] = []
-
-    def measured(*_: object) -> tuple[str, str]:
-        calls.append("measure")
-        return "bf16", ""
-
-    monkeypatch.setattr("facecls.device._keep_freed_memory", lambda: calls.append("allocator"))
-    monkeypatch.setattr("facecls.device.fastest_precision", measured)
-    assert resolve_device("cpu", "auto").precision == "bf16"
-    assert calls == ["allocator", "measure"]
+def test_a_process_of_the_command_line_has_its_own_threads_allocator_and_warning_filters(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    calls: list[object] = []
+    for name in ("_keep_freed_memory", "ignore_image_warnings"):
+        monkeypatch.setattr(f"facecls.device.{name}", partial(calls.append, name))
+    monkeypatch.setattr("facecls.device.limit_threads", calls.append)
+    configure_process(3)
+    assert calls == [3, "_keep_freed_memory", "ignore_image_warnings"]
 
 
 def test_uint8_faces_become_float_images_in_0_to_1() -> None:
@@ -100,19 +99,12 @@ def test_a_cuda_index_out_of_range_is_an_error(monkeypatch: pytest.MonkeyPatch) 
         assert raised.value.hint == "the last is cuda:1"
 
 
-@pytest.fixture
-def matmul_precision() -> Iterator[None]:
+def test_tf32_is_used_in_fp32_on_cuda_only_and_only_for_forward_and_loss() -> None:
     before = torch.get_float32_matmul_precision()
-    yield
-    torch.set_float32_matmul_precision(before)
-
-
-@pytest.mark.usefixtures("matmul_precision")
-def test_tf32_is_used_in_fp32_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    for precision, matmul in (("fp32", "high"), ("bf16", "highest"), ("fp16", "highest")):
-        resolve_device("cuda", precision)
-        assert torch.get_float32_matmul_precision() == matmul
+    for device, precision in (("cuda", "high"), ("cpu", before)):
+        with Device(torch.device(device), torch.float32).autocast():
+            assert torch.get_float32_matmul_precision() == precision
+        assert torch.get_float32_matmul_precision() == before == "highest"
 
 
 @pytest.mark.parametrize(("device", "non_blocking"), [("cpu", False), ("mps", False), ("cuda", True)])

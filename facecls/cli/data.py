@@ -28,11 +28,11 @@ def check(
     from facecls.check.check import check_config
     from facecls.check.output import check_csv_output, print_check, to_json, write_csv
     from facecls.check.page import write_html
-    from facecls.device import limit_threads
+    from facecls.device import configure_process
     from facecls.progress import Progress
     from facecls.report.page import check_page_output
 
-    limit_threads(settings.threads)
+    configure_process(settings.threads)
     if csv is not None:
         check_csv_output(csv)
     if html is not None:

@@ -28,13 +28,13 @@ def eval_(
     With --strangers also measures how many unknown people are accepted. The exit code is 1 if an image cannot be read.
     """
     from facecls.checkpoint import read
-    from facecls.device import limit_threads, resolve_inference_device
+    from facecls.device import configure_process, resolve_inference_device
     from facecls.evaluation.evaluate import evaluate_checkpoint
     from facecls.evaluation.tables import evaluation_to_json, print_evaluation
     from facecls.progress import Progress
     from facecls.run import run_of
 
-    limit_threads(None)
+    configure_process(None)
     trained, progress = read(checkpoint), Progress()
     evaluation = evaluate_checkpoint(
         trained,
@@ -73,14 +73,14 @@ def report(
     """
     from facecls.check.audit import audit_run
     from facecls.checkpoint import read
-    from facecls.device import limit_threads, resolve_inference_device
+    from facecls.device import configure_process, resolve_inference_device
     from facecls.evaluation.evaluate import evaluate_checkpoint
     from facecls.progress import Progress
     from facecls.report.page import check_page_output, write_page
     from facecls.report.report import render_report, title_of
     from facecls.run import run_of
 
-    limit_threads(None)
+    configure_process(None)
     progress, run, trained = Progress(), run_of(checkpoint), read(checkpoint)
     target = resolve_inference_device(device, precision, trained.config.precision)
     path = output or run.folder / "report.html"

@@ -39,14 +39,14 @@ def predict(
         raise typer.BadParameter("--watch never ends, so it cannot write one JSON list: use jsonl", param_hint="--format")
 
     from facecls.checkpoint import read
-    from facecls.device import limit_threads, resolve_inference_device
+    from facecls.device import configure_process, resolve_inference_device
     from facecls.evaluation.infer import flip_allowed
     from facecls.inference.predict import Predictor
     from facecls.inference.session import PredictOptions, predict_images
     from facecls.progress import Progress
     from facecls.run import newest_best
 
-    limit_threads(None)
+    configure_process(None)
     progress = Progress()
     if checkpoint is None:
         checkpoint = newest_best()

@@ -29,10 +29,10 @@ def train(config: ConfigFile, set_: Set = None, out: Out = None, resume: Resume 
     settings = load_config(config, overrides)
     run = newest_run(config) if resume and out is None else new_run(out, config)
 
-    from facecls.device import limit_threads
+    from facecls.device import configure_process
     from facecls.training.train import train as train_run
 
-    limit_threads(settings.threads)
+    configure_process(settings.threads)
     progress = Progress()
     with _resumable(["train", str(config)], overrides, run.folder, run.last):
         result = train_run(settings, run, progress, resume=resume)
@@ -73,14 +73,14 @@ def cross_validate(
     settings = load_config(config, set_ or ())
     folder = (newest_run(config, holding="fold-1") if resume and out is None else new_run(out, config)).folder
 
-    from facecls.device import limit_threads, resolve_device
+    from facecls.device import configure_process, resolve_device
     from facecls.evaluation.cross_validation import evaluate_folds
     from facecls.evaluation.tables import print_evaluation, print_folds
     from facecls.report.cross_validation import render_cross_validation
     from facecls.report.page import check_page_output, write_page
     from facecls.training.cross_validation import train_folds
 
-    limit_threads(settings.threads)
+    configure_process(settings.threads)
     progress, device = Progress(epochs=sys.stderr), resolve_device(settings.device, settings.precision)
     path = folder / "report.html"
     if path.exists():

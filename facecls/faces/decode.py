@@ -8,12 +8,12 @@ a JPEG with a second frame as MPO.
 import errno
 import functools
 import importlib
+import io
 import os
 import stat
-import warnings
 from pathlib import Path
 from types import ModuleType
-from typing import IO
+from typing import IO, TypeAlias
 
 from PIL import (
     AvifImagePlugin,
@@ -67,12 +67,6 @@ _TRANSPOSES: dict[object, Image.Transpose] = {
     8: Image.Transpose.ROTATE_90,
 }
 
-# Pillow warns of odd metadata, which is not used here, and of large images, for which LIMITS applies.
-# `warnings.catch_warnings` around each call would change the filters of all threads, so these two are ignored for good;
-# Pillow's deprecation warnings are not. If a later filter turns warnings into errors, they become ImageErrors.
-warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.(\w+ImagePlugin|Image)$")
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
-
 # In the messages of decoders for a file that ends too early
 _TRUNCATED = (
     "truncated",
@@ -85,7 +79,11 @@ _TRUNCATED = (
 )
 
 
-def open_image(path: str | os.PathLike[str], at_least: int | None = None) -> Image.Image:
+Source: TypeAlias = str | os.PathLike[str] | bytes | IO[bytes]
+"""A path, the content of an image file, or a binary file object, which is read to its end."""
+
+
+def open_image(source: Source, at_least: int | None = None) -> Image.Image:
     """The image in a file as RGB, upright by its EXIF orientation; the first of several frames or pages.
 
     at_least: pixels of the shorter side that the caller needs. A JPEG is then decoded at the smallest of 1/2, 1/4 or 1/8 of
@@ -94,15 +92,18 @@ def open_image(path: str | os.PathLike[str], at_least: int | None = None) -> Ima
     Transparent pixels are composited on white and wide pixel types are scaled (see `colour.to_rgb`); colour profiles are
     not applied. Thread-safe. Raises ImageError, and nothing else, if the file cannot be read.
     """
-    return open_with_header(path, at_least)[0]
+    return open_with_header(source, at_least)[0]
 
 
-def open_with_header(path: str | os.PathLike[str], at_least: int | None = None) -> tuple[Image.Image, ImageHeader]:
+def open_with_header(source: Source, at_least: int | None = None) -> tuple[Image.Image, ImageHeader]:
     """The image as `open_image` returns it, and its header; raises ImageError like that."""
     assert at_least is None or at_least > 0, at_least
-    name = os.fspath(path)
+    name = os.fspath(source) if isinstance(source, str | os.PathLike) else "image"
     try:
-        return _open(Path(name), at_least)
+        if isinstance(source, str | os.PathLike):
+            return _open_file(Path(name), at_least)
+        content = source if isinstance(source, bytes) else source.read()
+        return _decode(name, io.BytesIO(content), len(content), at_least)
     except ImageError as error:
         reason, hint = error.reason, error.hint
     except Exception as error:  # decoders raise errors of Pillow, struct and zlib, IndexError and more
@@ -111,21 +112,25 @@ def open_with_header(path: str | os.PathLike[str], at_least: int | None = None) 
     raise ImageError(name, reason, hint)
 
 
-def _open(path: Path, at_least: int | None) -> tuple[Image.Image, ImageHeader]:
+def _open_file(path: Path, at_least: int | None) -> tuple[Image.Image, ImageHeader]:
     status = path.stat()
     if stat.S_ISDIR(status.st_mode):
         raise ImageError(str(path), "is a folder")
     if not stat.S_ISREG(status.st_mode):  # before opening: opening a FIFO waits for its writer
         raise ImageError(str(path), "is not a regular file")
-    if status.st_size == 0:
-        raise ImageError(str(path), "is empty")
     with path.open("rb") as stream:
-        opened = _plugin(path, stream, status.st_size)(stream)
-        header = ImageHeader(str(opened.format), *opened.size)
-        if at_least is not None:
-            opened.draft(None, (at_least, at_least))
-        check_pixel_limit(path, opened, header)
-        opened.load()
+        return _decode(str(path), stream, status.st_size, at_least)
+
+
+def _decode(name: str, stream: IO[bytes], size: int, at_least: int | None) -> tuple[Image.Image, ImageHeader]:
+    if size == 0:
+        raise ImageError(name, "is empty")
+    opened = _plugin(name, stream, size)(stream)
+    header = ImageHeader(str(opened.format), *opened.size)
+    if at_least is not None:
+        opened.draft(None, (at_least, at_least))
+    check_pixel_limit(name, opened, header)
+    opened.load()
     transpose = _upright_transpose(opened)
     image = to_rgb(opened)
     if image is opened and transpose is None:
@@ -137,7 +142,19 @@ def _open(path: Path, at_least: int | None) -> tuple[Image.Image, ImageHeader]:
     return image, header
 
 
-def _plugin(path: Path, stream: IO[bytes], size: int) -> type[ImageFile.ImageFile]:
+def upright_rgb(image: Image.Image) -> Image.Image:
+    """A PIL image as `open_image` returns it, but of full size; raises ImageError if it cannot be loaded."""
+    try:
+        image.load()
+        transpose = _upright_transpose(image)
+        rgb = to_rgb(image)
+        return rgb if transpose is None else rgb.transpose(transpose)
+    except Exception as error:  # as in open_with_header: a lazily loaded image is decoded here
+        reason = _reason(error, "image")
+    raise ImageError("image", reason)
+
+
+def _plugin(path: str, stream: IO[bytes], size: int) -> type[ImageFile.ImageFile]:
     start = stream.read(64)
     stream.seek(0)
     if _is_heic(start):
@@ -146,22 +163,22 @@ def _plugin(path: Path, stream: IO[bytes], size: int) -> type[ImageFile.ImageFil
         name, plugin = _pillow_plugin(path, start[:16])
     limit = LIMITS[name].megabytes
     if size > limit * 1e6:
-        raise ImageError(str(path), f"is {size / 1e6:.0f} MB large, more than {limit} MB")
+        raise ImageError(path, f"is {size / 1e6:.0f} MB large, more than {limit} MB")
     if name == "TIFF":
         check_tiff_tags(path, stream, size)
         stream.seek(0)
     return plugin
 
 
-def _pillow_plugin(path: Path, start: bytes) -> tuple[str, type[ImageFile.ImageFile]]:
+def _pillow_plugin(path: str, start: bytes) -> tuple[str, type[ImageFile.ImageFile]]:
     for name, plugin in _PLUGINS.items():
         accept = Image.OPEN[name][1]
         accepted = accept(start) if accept is not None else False
         if isinstance(accepted, str):  # Pillow was built without this format
-            raise ImageError(str(path), f"is in a format that this Pillow cannot read ({name})")
+            raise ImageError(path, f"is in a format that this Pillow cannot read ({name})")
         if accepted:
             return name, plugin
-    raise ImageError(str(path), "is not an image that can be read")
+    raise ImageError(path, "is not an image that can be read")
 
 
 def _is_heic(start: bytes) -> bool:
@@ -170,10 +187,10 @@ def _is_heic(start: bytes) -> bool:
     return start[4:8] == b"ftyp" and not brands.isdisjoint(_HEVC_BRANDS)
 
 
-def _heif_plugin(path: Path) -> type[ImageFile.ImageFile]:
+def _heif_plugin(path: str) -> type[ImageFile.ImageFile]:
     pillow_heif = _pillow_heif()
     if pillow_heif is None:
-        raise ImageError(str(path), "is a HEIC image, which needs `pip install 'facecls[heic]'`")
+        raise ImageError(path, "is a HEIC image, which needs `pip install 'facecls[heic]'`")
     plugin: type[ImageFile.ImageFile] = pillow_heif.HeifImageFile
     return plugin
 

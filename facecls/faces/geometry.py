@@ -1,15 +1,15 @@
 """From an image to S x S pixels: central crop, fit, resize. Training, evaluation and prediction share it."""
 
 import math
-import os
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from facecls.faces.decode import open_image
+from facecls.errors import ImageError
+from facecls.faces.decode import Source, open_image, upright_rgb
 
 PADDING = (128, 128, 128)
 """The colour of `fit="pad"`: mid-grey, which is about 0 after normalisation, like the zero padding of convolutions."""
@@ -57,6 +57,16 @@ class Geometry:
         return np.array(square)
 
 
-def read_face(path: str | os.PathLike[str], geometry: Geometry) -> npt.NDArray[np.uint8]:
-    """Image file to uint8 (S, S, 3). Raises ImageError if it cannot be read."""
-    return geometry(open_image(path, at_least=math.ceil(geometry.image_size / geometry.crop)))
+ImageSource: TypeAlias = Source | Image.Image | npt.NDArray[np.uint8]
+"""An image file by path, content or file object; a PIL image; or RGB pixels, uint8 (H, W, 3)."""
+
+
+def read_face(source: ImageSource, geometry: Geometry) -> npt.NDArray[np.uint8]:
+    """An image to uint8 (S, S, 3). Raises ImageError if it cannot be read or is an array of another kind."""
+    if isinstance(source, np.ndarray):
+        if source.dtype != np.uint8 or source.ndim != 3 or source.shape[2] != 3 or source.size == 0:
+            raise ImageError("image", f"is an array of {source.dtype} {source.shape}, not of uint8 (H, W, 3)")
+        return geometry(Image.fromarray(source))
+    if isinstance(source, Image.Image):
+        return geometry(upright_rgb(source))
+    return geometry(open_image(source, at_least=math.ceil(geometry.image_size / geometry.crop)))

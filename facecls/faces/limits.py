@@ -3,7 +3,6 @@
 import os
 import struct
 from dataclasses import dataclass
-from pathlib import Path
 from typing import IO
 
 from PIL import ImageFile, JpegImagePlugin
@@ -54,7 +53,7 @@ class ImageHeader:
     height: int
 
 
-def check_pixel_limit(path: Path, image: ImageFile.ImageFile, header: ImageHeader) -> None:
+def check_pixel_limit(path: str, image: ImageFile.ImageFile, header: ImageHeader) -> None:
     """Raises ImageError for too many pixels; called before decoding and after `draft`, so `image` may be smaller."""
     limit = LIMITS[header.format].megapixels
     if isinstance(image, JpegImagePlugin.JpegImageFile):
@@ -63,7 +62,7 @@ def check_pixel_limit(path: Path, image: ImageFile.ImageFile, header: ImageHeade
         elif image.width * image.height <= limit * 1e6:
             limit = MEGAPIXELS_BEFORE_DRAFT
     if header.width * header.height > limit * 1e6:
-        raise ImageError(str(path), f"claims {header.width} x {header.height} pixels, more than {limit} million")
+        raise ImageError(path, f"claims {header.width} x {header.height} pixels, more than {limit} million")
 
 
 def _has_several_scans(image: JpegImagePlugin.JpegImageFile) -> bool:
@@ -77,7 +76,7 @@ def _has_several_scans(image: JpegImagePlugin.JpegImageFile) -> bool:
     return image.fp.read(3) != struct.pack(">HB", length, image.layers)
 
 
-def check_tiff_tags(path: Path, stream: IO[bytes], size: int) -> None:
+def check_tiff_tags(path: str, stream: IO[bytes], size: int) -> None:
     """Raises ImageError for a TIFF tag with more values than any valid image has.
 
     Pillow creates an object for each value: a file of 80 MB would take gigabytes and minutes.
@@ -96,4 +95,4 @@ def check_tiff_tags(path: Path, stream: IO[bytes], size: int) -> None:
         # Pillow skips unknown types and truncated values, and does not split bytes and text
         read = type_ in _TYPE_BYTES and count * _TYPE_BYTES[type_] <= size and (type_ not in (1, 2, 7) or tag in _STRIPS)
         if read and count > _MAX_TAG_VALUES:
-            raise ImageError(str(path), f"is damaged: {count} values in TIFF tag {tag}")
+            raise ImageError(path, f"is damaged: {count} values in TIFF tag {tag}")

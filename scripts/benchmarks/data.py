@@ -26,7 +26,7 @@ from facecls.data.augment import Augment, draw
 from facecls.data.folder import FaceFolder
 from facecls.data.load import load_split
 from facecls.data.sampler import TrainLoader
-from facecls.device import Device, limit_threads, resolve_device
+from facecls.device import Device, configure_process, resolve_device
 from facecls.models import build_model
 from facecls.progress import no_progress
 from facecls.synthetic.write import write_faces
@@ -47,7 +47,7 @@ def main() -> None:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = args.folder or draw_faces(Path(temporary) / "faces", args.images)
-        limit_threads(None)
+        configure_process(None)
         device = resolve_device(args.device, "auto")
         count = len(FaceFolder(folder))
         print(f"{count} images of {folder.name}, {args.size} pixels, batches of {args.batch}; {conditions_line(device)}")

@@ -20,7 +20,7 @@ from _conditions import conditions_line
 from train import FaceclsLoop, measure_bare_loop
 
 from facecls.config.load import load_config
-from facecls.device import limit_threads, resolve_device
+from facecls.device import configure_process, resolve_device
 from facecls.synthetic.write import write_faces
 
 CONFIG = """
@@ -48,7 +48,7 @@ def main() -> None:
         config_file = Path(name) / "gpu.yaml"
         config_file.write_text(CONFIG.format(root=folder, size=args.size, batch=args.batch))
         config = load_config(config_file)
-        limit_threads(None)
+        configure_process(None)
         device = resolve_device("auto", "auto")
         facecls = FaceclsLoop(config, device)
         speeds = [facecls.measure(args.steps) for _ in range(3)]

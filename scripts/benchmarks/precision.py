@@ -27,7 +27,7 @@ from facecls.data.listing import ImageList, Paths
 from facecls.data.load import LoadedSplit
 from facecls.data.sampler import TrainLoader
 from facecls.data.stores.memory import ArrayStore
-from facecls.device import Device, limit_threads, resolve_device
+from facecls.device import Device, configure_process, resolve_device
 from facecls.evaluation.infer import forward_batches
 from facecls.models.mkldnn import for_inference
 from facecls.precision import Purpose
@@ -47,7 +47,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, help="default: at most the available cores")
     args = parser.parse_args()
-    limit_threads(args.threads)
+    configure_process(args.threads)
     os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp()  # without measurements of earlier runs
     config = Config(
         data=DataConfig(root=Path("random"), image_size=args.size),

@@ -27,7 +27,7 @@ from _conditions import conditions
 from numpy.typing import NDArray
 
 from facecls.checkpoint import read
-from facecls.device import limit_threads, resolve_device
+from facecls.device import configure_process, resolve_device
 from facecls.evaluation.infer import batch_size, forward_batches
 from facecls.inference.predict import Predictor
 from facecls.inference.sources import find_images
@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, help="default: at most the available cores")
     args = parser.parse_args()
-    limit_threads(args.threads)
+    configure_process(args.threads)
     device = resolve_device("auto", "auto", "inference")
     predictor = Predictor(read(args.checkpoint or newest_best()), device)
     paths = find_images([str(args.folder)])

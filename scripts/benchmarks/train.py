@@ -26,7 +26,7 @@ from facecls.config.schema import Config
 from facecls.data.dataset import index_dataset
 from facecls.data.load import load_split
 from facecls.data.sampler import TrainLoader
-from facecls.device import Device, limit_threads, resolve_device
+from facecls.device import Device, configure_process, resolve_device
 from facecls.progress import Progress
 from facecls.training.distributed import SingleProcess
 from facecls.training.state import build_state
@@ -45,7 +45,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=24, help="timed steps of facecls and of the bare loop per round")
     parser.add_argument("--threads", type=int, help="default: at most the available cores")
     args = parser.parse_args()
-    limit_threads(args.threads)
+    configure_process(args.threads)
     overrides = [f"data.root={args.folders}", f"data.image_size={args.size}", "train.start_size=null", "train.accumulate=1"]
     config = load_config(args.config, overrides)
     device = resolve_device(config.device, config.precision)

@@ -21,7 +21,7 @@ from facecls.checkpoint import read
 from facecls.config.schema import UnknownConfig
 from facecls.data.dataset import index_dataset
 from facecls.data.load import load_split, load_unlabelled
-from facecls.device import limit_threads, resolve_device
+from facecls.device import configure_process, resolve_device
 from facecls.evaluation.infer import infer
 from facecls.open_set.fit import VALIDATION_TRUE_ACCEPT, calibrate
 from facecls.open_set.scores import SCORES, enrol, open_set_scores
@@ -42,7 +42,7 @@ def main() -> None:
     parser.add_argument("--halvings", type=int, default=20)
     args = parser.parse_args()
     trained, run, progress = read(args.checkpoint), run_of(args.checkpoint), Progress()
-    limit_threads(None)
+    configure_process(None)
     device = resolve_device("auto", "auto", "inference")
     data = trained.config.data.model_copy(update={"split_file": run.kept_split or trained.config.data.split_file})
     index = index_dataset(data, trained.config.split, progress.bar)

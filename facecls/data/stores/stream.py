@@ -20,7 +20,7 @@ from facecls.data.fingerprints import (
 )
 from facecls.data.listing import Indices, Paths
 from facecls.data.stores.memory import FaceArray, ReadErrors, decode
-from facecls.data.stores.worker import FaceDataset, ReadFailure, ignore_sigint
+from facecls.data.stores.worker import FaceDataset, ReadFailure, configure_worker
 from facecls.device import Device, available_cores
 from facecls.errors import DataError, FaceclsError, ImageError
 from facecls.faces.geometry import Geometry
@@ -64,7 +64,7 @@ class StreamStore:
                 num_workers=self._workers,
                 collate_fn=default_convert,  # a batch is a tensor already
                 pin_memory=device.type == "cuda",
-                worker_init_fn=ignore_sigint,
+                worker_init_fn=configure_worker,
                 multiprocessing_context=multiprocessing.get_context(self._start_method),
                 persistent_workers=True,
                 generator=torch.Generator(),  # the loader seeds its workers from it, instead of the global generator

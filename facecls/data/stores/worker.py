@@ -9,6 +9,7 @@ from torch.utils.data import Dataset
 from facecls.data.listing import Indices, Paths
 from facecls.errors import ImageError
 from facecls.faces.geometry import Geometry, read_face
+from facecls.warning_filters import ignore_image_warnings
 
 ReadFailure = tuple[str, str]  # a path, and why the file cannot be read
 
@@ -33,6 +34,7 @@ class FaceDataset(Dataset[Tensor]):
         return faces
 
 
-def ignore_sigint(_: int) -> None:
+def configure_worker(_: int) -> None:
     """A `worker_init_fn`: on Ctrl-C, which reaches all processes, the parent still needs batches to finish and save."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    ignore_image_warnings()
