@@ -18,7 +18,7 @@ FLOORS = [
     {"checkpoint"},
     {"evaluation"},
     {"training", "inference", "report"},
-    {"check"},
+    {"check", "api"},
     {"cli"},
     {"__main__"},
 ]

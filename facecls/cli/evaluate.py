@@ -27,26 +27,15 @@ def eval_(
 
     With --strangers also measures how many unknown people are accepted. The exit code is 1 if an image cannot be read.
     """
-    from facecls.checkpoint import read
-    from facecls.device import configure_process, resolve_inference_device
-    from facecls.evaluation.evaluate import evaluate_checkpoint
+    from facecls.api import evaluate, load
+    from facecls.device import configure_process
     from facecls.evaluation.tables import evaluation_to_json, print_evaluation
     from facecls.progress import Progress
-    from facecls.run import run_of
 
     configure_process(None)
-    trained, progress = read(checkpoint), Progress()
-    evaluation = evaluate_checkpoint(
-        trained,
-        resolve_inference_device(device, precision, trained.config.precision),
-        progress,
-        data=data,
-        split_file=run_of(checkpoint).kept_split,
-        split=split,
-        impostors=impostors,
-        subgroups=groups,
-        mirrored=tta == "flip",
-    )
+    progress = Progress()
+    classifier = load(checkpoint, device=device, precision=precision, tta=tta, progress=progress)
+    evaluation = evaluate(classifier, data, split=split, impostors=impostors, subgroups=groups, progress=progress)
     if format_ == "json":
         print(evaluation_to_json(evaluation))
     else:
@@ -71,28 +60,25 @@ def report(
     Shows its accuracy, calibration, rejection of unknown people, worst mistakes and problems in its data. The exit code is 1 if
     an image cannot be read.
     """
+    from facecls.api import evaluate, load
     from facecls.check.audit import audit_run
-    from facecls.checkpoint import read
-    from facecls.device import configure_process, resolve_inference_device
-    from facecls.evaluation.evaluate import evaluate_checkpoint
+    from facecls.device import configure_process
     from facecls.progress import Progress
     from facecls.report.page import check_page_output, write_page
     from facecls.report.report import render_report, title_of
     from facecls.run import run_of
 
     configure_process(None)
-    progress, run, trained = Progress(), run_of(checkpoint), read(checkpoint)
-    target = resolve_inference_device(device, precision, trained.config.precision)
+    progress, run, classifier = Progress(), run_of(checkpoint), load(checkpoint, device=device, precision=precision)
+    trained = classifier.checkpoint
     path = output or run.folder / "report.html"
     check_page_output(path)  # before the evaluation
-    evaluation = evaluate_checkpoint(
-        trained, target, progress, data=data, split_file=run.kept_split, split=split, impostors=impostors, subgroups=groups
-    )
+    evaluation = evaluate(classifier, data, split=split, impostors=impostors, subgroups=groups, progress=progress)
     run_data = trained.config.data.model_copy(update={"split_file": run.kept_split or trained.config.data.split_file})
     findings = audit_run(trained, run_data, progress)
     images = plural(len(evaluation.split), f"{evaluation.split.name} image" if data is None else "image")
     evaluated_on = images if data is None else f"{images} of {data}"
-    write_page(path, render_report(trained, run, evaluation, target, title_of(checkpoint), evaluated_on, findings))
+    write_page(path, render_report(trained, run, evaluation, classifier.device, title_of(checkpoint), evaluated_on, findings))
     print(path)
     _finish(evaluation.warnings, evaluation.skipped)
 

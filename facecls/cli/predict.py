@@ -38,10 +38,8 @@ def predict(
     if watch is not None and format_ == "json" and output is None:
         raise typer.BadParameter("--watch never ends, so it cannot write one JSON list: use jsonl", param_hint="--format")
 
-    from facecls.checkpoint import read
-    from facecls.device import configure_process, resolve_inference_device
-    from facecls.evaluation.infer import flip_allowed
-    from facecls.inference.predict import Predictor
+    from facecls.api import load
+    from facecls.device import configure_process
     from facecls.inference.session import PredictOptions, predict_images
     from facecls.progress import Progress
     from facecls.run import newest_best
@@ -51,14 +49,10 @@ def predict(
     if checkpoint is None:
         checkpoint = newest_best()
         progress.note(f"using {checkpoint}")
-    trained = read(checkpoint)
-    mirrored = flip_allowed(tta == "flip", trained.config.data, progress)
-    predictor = Predictor(
-        trained, resolve_inference_device(device, precision, trained.config.precision), unknown=unknown, mirrored=mirrored
-    )
+    classifier = load(checkpoint, device=device, precision=precision, unknown=unknown, tta=tta, progress=progress)
     if format_ == "csv" and isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")  # the same bytes as --output writes
-    top_k = min(top_k, len(predictor.classes))
+    top_k = min(top_k, len(classifier.classes))
     options = PredictOptions(tuple(paths or ()), watch, output, annotate, explain, format_, top_k)
-    if predict_images(predictor, options, progress):
+    if predict_images(classifier, options, progress):
         raise typer.Exit(1)

@@ -29,13 +29,13 @@ def train(config: ConfigFile, set_: Set = None, out: Out = None, resume: Resume 
     settings = load_config(config, overrides)
     run = newest_run(config) if resume and out is None else new_run(out, config)
 
+    from facecls.api import train as train_run
     from facecls.device import configure_process
-    from facecls.training.train import train as train_run
 
     configure_process(settings.threads)
     progress = Progress()
     with _resumable(["train", str(config)], overrides, run.folder, run.last):
-        result = train_run(settings, run, progress, resume=resume)
+        result = train_run(settings, out=run.folder, resume=resume, progress=progress)
     if result is None:  # ranks > 0
         return
     best = result.best

@@ -1,9 +1,10 @@
 """Reads a config from YAML and `--set`, and reports all mistakes together with their lines."""
 
+import copy
 import difflib
 import pkgutil
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from facecls.config.schema import Config, ModelConfig, Section
-from facecls.config.yaml import INIT_HINT, Document, Key, parse_value, read_document
+from facecls.config.yaml import INIT_HINT, Key, parse_value, read_document
 from facecls.errors import ConfigError
 
 # The expected input by the first word of pydantic's error type, as in `int_parsing` and `int_type`
@@ -29,22 +30,42 @@ def load_config(path: Path, overrides: Iterable[str] = ()) -> Config:
     for override in overrides:
         try:
             key, value = _parse_override(override)
-            _put(document, key, value)
+            _put(document.values, key, value)
         except ConfigError as error:
-            problems.extend(error.problems)
+            problems += [f"--set {problem}" for problem in error.problems]
         else:
             origins[key] = "--set "
+    return _validate(document.values, problems, origins, f"{path}: ")
+
+
+def config_of(values: Mapping[str, Any]) -> Config:
+    """The config of nested plain values, in which a key may also be dotted, as in `{"train.epochs": 3}`.
+
+    Raises ConfigError with all mistakes together.
+    """
+    nested: dict[str, Any] = {}
+    problems: list[str] = []
+    for key, value in values.items():
+        try:
+            _put(nested, tuple(str(key).split(".")), copy.deepcopy(value))
+        except ConfigError as error:
+            problems += error.problems
+    return _validate(nested, problems, {}, "")
+
+
+def _validate(values: dict[str, Any], problems: list[str], origins: dict[Key, str], otherwise: str) -> Config:
+    """The config; each mistake is added to `problems` after the text in `origins` that says where its key comes from."""
     hints: list[str] = []
     try:
-        config = Config.model_validate(document.values)
+        config = Config.model_validate(values)
     except ValidationError as error:
         for mistake in error.errors():
             problem, hint = _explain(mistake)
-            problems.append(_origin(tuple(str(part) for part in mistake["loc"]), origins, path) + problem)
+            problems.append(_origin(tuple(str(part) for part in mistake["loc"]), origins, otherwise) + problem)
             hints += [hint] if hint and hint not in hints else []
-    name, hint = _unknown_model(document.values)
+    name, hint = _unknown_model(values)
     if hint:
-        problems.append(f"{_origin(('model', 'name'), origins, path)}model.name: `{name}` is not a model")
+        problems.append(f"{_origin(('model', 'name'), origins, otherwise)}model.name: `{name}` is not a model")
         hints.append(hint)
     if problems:
         raise ConfigError(*problems, hint="\n".join(hints) or "`facecls config schema` prints the type and range of every key")
@@ -70,27 +91,27 @@ def _unknown_model(values: dict[str, Any]) -> tuple[str, str]:
 def _parse_override(text: str) -> tuple[Key, Any]:
     dotted, equals, value = text.partition("=")
     if not equals or not dotted:
-        raise ConfigError(f"--set {text}: should be section.key=value")
+        raise ConfigError(f"{text}: should be section.key=value")
     return tuple(dotted.strip().split(".")), parse_value(value)
 
 
-def _put(document: Document, key: Key, value: Any) -> None:
-    section: Any = document.values
+def _put(values: dict[str, Any], key: Key, value: Any) -> None:
+    section: Any = values
     for depth, name in enumerate(key[:-1]):
         if section.get(name) is None:
             section[name] = {}
         section = section[name]
         if not isinstance(section, dict):
-            raise ConfigError(f"--set {'.'.join(key)}: {'.'.join(key[: depth + 1])} is a value, not a section")
+            raise ConfigError(f"{'.'.join(key)}: {'.'.join(key[: depth + 1])} is a value, not a section")
     section[key[-1]] = value
 
 
-def _origin(loc: Key, origins: dict[Key, str], path: Path) -> str:
+def _origin(loc: Key, origins: dict[Key, str], otherwise: str) -> str:
     # A missing key has no line: the line of the nearest section above it is reported.
     for length in range(len(loc), 0, -1):
         if loc[:length] in origins:
             return origins[loc[:length]]
-    return f"{path}: "
+    return otherwise
 
 
 def _explain(mistake: ErrorDetails) -> tuple[str, str]:

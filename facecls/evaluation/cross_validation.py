@@ -19,7 +19,7 @@ from facecls.evaluation.evaluate import Evaluation, evaluate_checkpoint
 from facecls.evaluation.result import OpenSetResult, closed_set_result
 from facecls.open_set.calibration import Calibration
 from facecls.open_set.outputs import Outputs
-from facecls.progress import Progress
+from facecls.progress import Reporter
 from facecls.run import Run
 
 METRICS = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "macro_f1": "macro F1"}
@@ -69,7 +69,7 @@ class CrossValidation:
         }
 
 
-def evaluate_folds(runs: Sequence[Run], device: Device, progress: Progress) -> CrossValidation:
+def evaluate_folds(runs: Sequence[Run], device: Device, progress: Reporter) -> CrossValidation:
     """Evaluates each fold's best.pt on the fold, which it was not selected on, with a calibration fitted on the others."""
     found = [checkpoint.read(run.best) for run in runs]
     calibrations = without_own_fold([each.calibration_for() for each in found])
@@ -100,7 +100,7 @@ def without_own_fold(calibrations: Sequence[Calibration]) -> list[Calibration]:
     return fitted
 
 
-def _pooled(folds: Sequence[Fold], calibrated: NDArray[np.float64], device: Device, progress: Progress) -> Evaluation:
+def _pooled(folds: Sequence[Fold], calibrated: NDArray[np.float64], device: Device, progress: Reporter) -> Evaluation:
     evaluations = [fold.evaluation for fold in folds]
     logits = np.concatenate([each.outputs.logits for each in evaluations])
     labels = np.concatenate([each.split.image_list.labels for each in evaluations])

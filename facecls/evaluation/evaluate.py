@@ -18,7 +18,7 @@ from facecls.evaluation.result import ClosedSetResult, OpenSetResult, closed_set
 from facecls.evaluation.subgroups import SubgroupResult, read_subgroups, subgroup_metrics
 from facecls.open_set.calibration import Calibration, warnings_about
 from facecls.open_set.outputs import Outputs
-from facecls.progress import Progress
+from facecls.progress import Reporter
 from facecls.text import name_list, plural
 
 
@@ -61,7 +61,7 @@ class Evaluation:
 def evaluate_checkpoint(
     checkpoint: Checkpoint,
     device: Device,
-    progress: Progress,
+    progress: Reporter,
     *,
     data: Path | None = None,
     split_file: Path | None = None,
@@ -133,7 +133,7 @@ def _fitted(checkpoint: Checkpoint, calibration: Calibration, data: Path | None,
 
 
 def _by_subgroup(
-    file: Path, loaded: LoadedSplit, outputs: Outputs, classes: tuple[str, ...], progress: Progress
+    file: Path, loaded: LoadedSplit, outputs: Outputs, classes: tuple[str, ...], progress: Reporter
 ) -> SubgroupResult:
     names = read_subgroups(file, loaded.image_list, classes)
     members = [number for number, name in enumerate(names) if name is not None]
@@ -159,7 +159,7 @@ def _default_split(splits: Container[str]) -> str:
     return "test" if "test" in splits else "val"
 
 
-def _external_split(checkpoint: Checkpoint, data: Path, split: str | None, progress: Progress) -> tuple[str, ImageList]:
+def _external_split(checkpoint: Checkpoint, data: Path, split: str | None, progress: Reporter) -> tuple[str, ImageList]:
     splits = split_folders(data)
     split = (split or _default_split(splits)) if splits else "all"
     if splits and split not in splits:

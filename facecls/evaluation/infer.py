@@ -19,7 +19,7 @@ from facecls.device import Device
 from facecls.models.classifier import FaceClassifier
 from facecls.models.mkldnn import for_inference
 from facecls.open_set.outputs import Outputs
-from facecls.progress import Progress
+from facecls.progress import Reporter
 
 _CPU_BATCH = 64  # images
 _GPU_BATCH = 512  # images of 112 pixels; the outputs of each batch are copied to the host, which waits for them
@@ -32,7 +32,7 @@ def batch_size(device: Device, image_size: int) -> int:
     return min(_GPU_BATCH, max(1, _GPU_BATCH * 112**2 // image_size**2))
 
 
-def flip_allowed(wanted: bool, data: DataConfig, progress: Progress) -> bool:
+def flip_allowed(wanted: bool, data: DataConfig, progress: Reporter) -> bool:
     """Whether test-time flipping is used: `wanted`, unless a flip changes the class, which is reported."""
     if wanted and data.flip_changes_class:
         progress.note("test-time flipping is disabled: a flip changes the class (`data.flip_changes_class`)")

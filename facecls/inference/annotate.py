@@ -15,7 +15,7 @@ from facecls.errors import ImageError, RunError
 from facecls.evaluation.gradcam import GradCam, overlay
 from facecls.faces.decode import open_image
 from facecls.faces.geometry import read_face
-from facecls.inference.predict import Prediction, Predictor
+from facecls.inference.classifier import Classifier, Prediction
 from facecls.text import printable
 
 _MIN_SIDE = 320  # pixels; smaller faces are enlarged beside their overlay
@@ -39,17 +39,17 @@ def annotate_images(predictions: Iterable[Prediction], folder: Path) -> Iterator
         yield prediction
 
 
-def explain_images(predictions: Iterable[Prediction], folder: Path, predictor: Predictor) -> Iterator[Prediction]:
+def explain_images(predictions: Iterable[Prediction], folder: Path, classifier: Classifier) -> Iterator[Prediction]:
     """Yields predictions after writing each model input below `folder` beside its Grad-CAM overlay for the nearest class.
 
     Raises ModelError if the network has no feature map, RunError as `annotate_images` does.
     """
-    cam = GradCam(predictor.model, predictor.device, predictor.geometry.image_size, predictor.name)
+    cam = GradCam(classifier.model, classifier.device, classifier.geometry.image_size, classifier.checkpoint.model.name)
     for prediction in predictions:
         with suppress(ImageError):
             if prediction.nearest is not None:
-                face = read_face(prediction.path, predictor.geometry)[None]  # (1, S, S, 3)
-                heat = cam(face, np.array([predictor.classes.index(prediction.nearest)]))
+                face = read_face(prediction.path, classifier.geometry)[None]  # (1, S, S, 3)
+                heat = cam(face, np.array([classifier.classes.index(prediction.nearest)]))
                 both = Image.fromarray(np.concatenate([face[0], overlay(face, heat)[0]], axis=1))
                 scale = max(1, -(-_MIN_SIDE // both.height))
                 both = both.resize((both.width * scale, both.height * scale), Image.Resampling.BICUBIC)

@@ -12,7 +12,7 @@ from typing import Literal, TextIO
 
 from facecls.config.schema import UNKNOWN
 from facecls.errors import RunError
-from facecls.inference.predict import Prediction
+from facecls.inference.classifier import Prediction
 from facecls.text import csv_line, printable
 
 RowFormat = Literal["table", "json", "jsonl", "csv"]

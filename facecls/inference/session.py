@@ -10,8 +10,8 @@ from pathlib import Path
 
 from facecls.errors import RunError
 from facecls.inference.annotate import annotate_images, explain_images
+from facecls.inference.classifier import Classifier, Prediction
 from facecls.inference.output import PredictionFile, RowFormat, write_predictions
-from facecls.inference.predict import Prediction, Predictor
 from facecls.inference.sources import find_images, read_paths, watch_folder
 from facecls.open_set.calibration import rejection_warnings
 from facecls.progress import Progress
@@ -33,21 +33,21 @@ class PredictOptions:
     top_k: int
 
 
-def predict_images(predictor: Predictor, options: PredictOptions, progress: Progress) -> int:
+def predict_images(classifier: Classifier, options: PredictOptions, progress: Progress) -> int:
     """Classifies the images, writes the results and returns the number of images that could not be read.
 
     Raises RunError for output folders that overlap with each other or the input. KeyboardInterrupt ends a watch normally;
     otherwise it is raised again, after a message with the number of images in the output file.
     """
     _check_folders(options)
-    file = None if options.output is None else PredictionFile(options.output, options.top_k, predictor.fingerprint)
+    file = None if options.output is None else PredictionFile(options.output, options.top_k, classifier.fingerprint)
     chunks, total = _chunks(options, file.done if file else set())
     unreadable = 0
 
     def predict() -> Iterator[Prediction]:
         nonlocal unreadable
         for chunk in chunks:
-            for prediction in predictor.predict(chunk, options.top_k):
+            for prediction in classifier.predict_files(chunk, options.top_k):
                 unreadable += prediction.error is not None
                 yield prediction
 
@@ -55,15 +55,15 @@ def predict_images(predictor: Predictor, options: PredictOptions, progress: Prog
     if options.annotate is not None:
         predictions = annotate_images(predictions, options.annotate)
     if options.explain is not None:
-        predictions = explain_images(predictions, options.explain, predictor)
-    for text in rejection_warnings(predictor.calibration.threshold):
+        predictions = explain_images(predictions, options.explain, classifier)
+    for text in rejection_warnings(classifier.calibration.threshold):
         progress.note(f"warning: {text}")
     if options.watch is not None:
         progress.note(f"watching {options.watch}; press Ctrl-C to stop")
     start, count_before = time.perf_counter(), 0 if file is None else file.image_count
     try:
         if file is None:
-            fingerprint = predictor.fingerprint if options.form == "csv" else ""
+            fingerprint = classifier.fingerprint if options.form == "csv" else ""
             if not sys.stdout.isatty():  # on a terminal the rows themselves show the progress
                 predictions = progress.follow(predictions, total=total, unit="image", desc="classified")
             write_predictions(predictions, options.form, options.top_k, fingerprint, sys.stdout)
@@ -75,7 +75,7 @@ def predict_images(predictor: Predictor, options: PredictOptions, progress: Prog
             return unreadable
         if file is not None:
             # The file is read again: the interruption may fall between writing a row and counting it.
-            saved = PredictionFile(file.path, options.top_k, predictor.fingerprint).image_count
+            saved = PredictionFile(file.path, options.top_k, classifier.fingerprint).image_count
             progress.note(f"interrupted; {plural(saved, 'image')} saved in {file.path}. Run the same command to continue")
         raise
     seconds = time.perf_counter() - start

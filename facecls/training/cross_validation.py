@@ -6,7 +6,7 @@ from facecls import checkpoint
 from facecls.config.schema import Config, resolve_config
 from facecls.config.yaml import read_document
 from facecls.errors import ConfigError, RunError
-from facecls.progress import Progress
+from facecls.progress import Reporter
 from facecls.run import Run
 from facecls.training.resuming import keep_precision
 from facecls.training.train import train
@@ -28,7 +28,7 @@ def fold_run(folder: Path, fold: int) -> Run:
     return Run(folder / f"fold-{fold + 1}")
 
 
-def train_folds(config: Config, folds: int, folder: Path, progress: Progress, *, resume: bool) -> list[Run]:
+def train_folds(config: Config, folds: int, folder: Path, progress: Reporter, *, resume: bool) -> list[Run]:
     """Trains every fold that is not done yet; with `resume`, from its last.pt if it has one.
 
     Raises ConfigError if the config names the validation images itself; RunError if the directory holds a run, folds that

@@ -2,13 +2,14 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeAlias
 
 import numpy as np
 
-from facecls.config.schema import BestEpoch, Config
+from facecls.config.schema import Config
 from facecls.data.load import LoadedSplit
 from facecls.data.sampler import TrainLoader, loss_weights
 from facecls.device import Device
@@ -21,6 +22,7 @@ from facecls.text import plural
 from facecls.training import resuming
 from facecls.training.checkpointing import RunWriter
 from facecls.training.distributed import ProcessGroup
+from facecls.training.epochs import epoch_line, rank_key
 from facecls.training.optimizer import current_lr
 from facecls.training.schedule import resolution_at
 from facecls.training.signals import Interrupted, SignalHandler
@@ -50,6 +52,10 @@ class TrainingResult:
     stopped: str = ""
 
 
+Callback: TypeAlias = Callable[[EpochMetrics], object]
+"""Called after each epoch with its metrics; training stops if it returns True."""
+
+
 class NonFiniteError(Exception):
     """Raised if `what`, such as the loss or a weight, is NaN or infinite.
 
@@ -70,10 +76,12 @@ class Loop:
     group: ProcessGroup
     progress: Reporter
     new_state: Callable[[], TrainingState]  # the state before the first step
+    callbacks: Sequence[Callback] = ()  # on rank 0
 
     def __post_init__(self) -> None:
         train, group = self.config.train, self.group
         self.size = self.config.data.image_size  # of the last step, pixels
+        self.stop_requested = False  # by a callback
         self.loader = TrainLoader(
             self.data.train,
             train.batch_size * train.accumulate * group.size,
@@ -125,6 +133,8 @@ class Loop:
                 self.writer.keep_best(state, row.image_size)
             self.writer.log(row)
             self.tracker.epoch(row)
+            stops = [callback(row) is True for callback in self.callbacks]
+            self.stop_requested = self.group.all_reduce_max(int(any(stops))) > 0
             state.seconds = self._elapsed(state, started)
             self.progress.epoch(epoch_line(row, self._epoch_label(state), is_best and metric != "last"))
             state.begin_epoch(state.epoch + 1, state.seconds)
@@ -143,6 +153,8 @@ class Loop:
         full_size = best is not None and self._size(state) == self.config.data.image_size == best.image_size
         if best is not None and full_size and state.epoch - best.epoch > (train.patience or math.inf):
             return f"no better {train.best} in {plural(train.patience or 0, 'epoch')}"
+        if self.stop_requested:
+            return "a callback returned True"
         if not state.ended:
             return None
         return "" if state.epoch >= state.epochs else f"train.max_minutes={train.max_minutes:g} reached in epoch {state.epoch}"
@@ -274,20 +286,3 @@ class Loop:
             f"{what} was not finite in {place}: rolled back to epoch {state.epoch + 1}, step {state.step}, "
             f"with {factor:g} of the learning rate"
         )
-
-
-def rank_key(row: EpochMetrics, metric: BestEpoch) -> tuple[int, float, float]:
-    """Orders epochs, the best last: by image size, then `train.best`, then val_loss; NaN is the worst."""
-    names = ("epoch" if metric == "last" else metric, "val_loss")
-    values = (-row.val_loss if name == "val_loss" else float(getattr(row, name)) for name in names)
-    first, loss = (-math.inf if math.isnan(value) else value for value in values)
-    return row.image_size, first, loss
-
-
-def epoch_line(row: EpochMetrics, label: str, is_best: bool) -> str:
-    """The metrics of an epoch, which `label` names; without a time budget at most 100 columns."""
-    return (
-        f"epoch {label}  lr {row.lr:.4f}  loss {row.train_loss:.3f}  "
-        f"val loss {row.val_loss:.3f}  acc {row.val_accuracy:.1%}  F1 {row.val_macro_f1:.1%}  "
-        f"{row.images_per_second:.0f} img/s  {row.seconds:.0f}s" + ("  best" if is_best else "")
-    )

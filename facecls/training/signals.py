@@ -1,6 +1,7 @@
 """SIGINT and SIGTERM during training: the first stops after the current step, the second at once."""
 
 import signal
+import threading
 from types import FrameType
 from typing import Any
 
@@ -16,14 +17,18 @@ class Interrupted(Exception):  # noqa: N818 -- not an error: the user asked for 
 
 
 class SignalHandler:
-    """In a `with`: `received` is the number of the first SIGINT or SIGTERM, or None; the next one has its default effect."""
+    """In a `with`: `received` is the number of the first SIGINT or SIGTERM, or None; the next one has its default effect.
+
+    Outside the main thread, in which Python allows no handlers, nothing is received.
+    """
 
     def __init__(self) -> None:
         self.received: int | None = None
         self._previous: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> "SignalHandler":
-        self._previous = {number: signal.signal(number, self._handle) for number in _SIGNALS}
+        if threading.current_thread() is threading.main_thread():
+            self._previous = {number: signal.signal(number, self._handle) for number in _SIGNALS}
         return self
 
     def __exit__(self, *_: object) -> None:

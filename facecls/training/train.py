@@ -1,6 +1,7 @@
 """Trains a classifier: from a config to the files of a run directory."""
 
 import contextlib
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import chain
 
@@ -15,7 +16,7 @@ from facecls.device import Device, resolve_device
 from facecls.errors import DataError, DeviceError, FaceclsError, RunError, TrainingError
 from facecls.faces.geometry import Geometry
 from facecls.models.classifier import FaceClassifier
-from facecls.progress import Progress, Reporter, SilentProgress
+from facecls.progress import Reporter, SilentProgress
 from facecls.run import Run, hash_of
 from facecls.text import plural
 from facecls.training import resuming
@@ -23,15 +24,17 @@ from facecls.training.calibrate import calibrate_run, check_class_names, load_im
 from facecls.training.checkpointing import BackgroundWriter, NullWriter
 from facecls.training.disk_space import require_space
 from facecls.training.distributed import ProcessGroup, init_distributed
-from facecls.training.loop import Loop, TrainingData, TrainingResult
+from facecls.training.loop import Callback, Loop, TrainingData, TrainingResult
 from facecls.training.signals import Interrupted
 from facecls.training.state import TrainingState, build_state
 from facecls.training.tensorboard import NullTracker, TensorBoardTracker
 from facecls.training.transfer import load_pretrained
 
 
-def train(config: Config, run: Run, progress: Progress, *, resume: bool) -> TrainingResult | None:
-    """Trains into the run directory; with `resume` from its last.pt.
+def train(
+    config: Config, run: Run, progress: Reporter, *, resume: bool, callbacks: Sequence[Callback] = ()
+) -> TrainingResult | None:
+    """Trains into the run directory; with `resume` from its last.pt. `callbacks` are called on rank 0 after each epoch.
 
     Returns None on ranks above 0, which write and print nothing. Raises FaceclsError for mistakes of the user, and
     Interrupted, after saving, on a signal.
@@ -52,19 +55,26 @@ def train(config: Config, run: Run, progress: Progress, *, resume: bool) -> Trai
             with run.lock():
                 group.all_gather(run.folder)
                 try:
-                    return _train(config, dataset, run, reporter, group, resume=resume)
+                    return _train(config, dataset, run, reporter, group, callbacks, resume=resume)
                 except FaceclsError:
                     if created:
                         run.remove_if_empty()
                     raise
         run = Run(group.all_gather(run.folder)[0])
         with contextlib.suppress(Interrupted):  # rank 0 reports it
-            _train(config, dataset, run, reporter, group, resume=resume)
+            _train(config, dataset, run, reporter, group, (), resume=resume)
         return None
 
 
 def _train(
-    config: Config, dataset: DatasetIndex, run: Run, progress: Reporter, group: ProcessGroup, *, resume: bool
+    config: Config,
+    dataset: DatasetIndex,
+    run: Run,
+    progress: Reporter,
+    group: ProcessGroup,
+    callbacks: Sequence[Callback],
+    *,
+    resume: bool,
 ) -> TrainingResult:
     resuming_run = resume and run.last.exists()
     if resuming_run:
@@ -114,6 +124,7 @@ def _train(
         group=group,
         progress=progress,
         new_state=lambda: _new_state(config, dataset.classes, device, group, SilentProgress()),
+        callbacks=callbacks,
     )
     result = loop.fit(state)
     if group.rank > 0:

@@ -2,8 +2,8 @@
 
     scripts/bench predict FOLDER --checkpoint runs/lfw20/best.pt [--rounds 5] [--threads 2]
 
-    predict            Predictor.predict on the files of the folder
-    decoding           Predictor.read: the same files, decoded and dropped
+    predict            Classifier.predict on the files of the folder
+    decoding           Classifier.read: the same files, decoded and dropped
     inference          predict's own model, on random faces in memory
     PyTorch inference  the model without predict's optimised copy: autocast and channels_last
 
@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from facecls.checkpoint import read
 from facecls.device import configure_process, resolve_device
 from facecls.evaluation.infer import batch_size, forward_batches
-from facecls.inference.predict import Predictor
+from facecls.inference.classifier import Classifier
 from facecls.inference.sources import find_images
 from facecls.run import newest_best
 
@@ -43,10 +43,10 @@ def main() -> None:
     args = parser.parse_args()
     configure_process(args.threads)
     device = resolve_device("auto", "auto", "inference")
-    predictor = Predictor(read(args.checkpoint or newest_best()), device)
+    predictor = Classifier(read(args.checkpoint or newest_best()), device)
     paths = find_images([str(args.folder)])
     contenders: dict[str, Callable[[], object]] = {
-        "predict": lambda: deque(predictor.predict(paths), maxlen=0),
+        "predict": lambda: deque(predictor.predict_files(paths), maxlen=0),
         "decoding": lambda: deque(predictor.read(paths), maxlen=0),
         "inference": lambda: infer(predictor, predictor.forward, len(paths)),
         "PyTorch inference": lambda: infer(predictor, lambda faces: plain_forward(predictor, faces), len(paths)),
@@ -64,19 +64,19 @@ def main() -> None:
         result[f"ratio to {name}"] = [statistics.median(ratios), min(ratios), max(ratios)]
     result |= {
         "images": len(paths),
-        "model": predictor.name,
+        "model": predictor.checkpoint.model.name,
         "image_size": predictor.geometry.image_size,
         **conditions(device),
     }
     print(json.dumps(result, indent=2))
 
 
-def plain_forward(predictor: Predictor, faces: NDArray[np.uint8]) -> object:
+def plain_forward(predictor: Classifier, faces: NDArray[np.uint8]) -> object:
     images = predictor.device.images(torch.from_numpy(faces))
     return forward_batches(predictor.model, [images], predictor.device, mirrored=predictor.mirrored)
 
 
-def infer(predictor: Predictor, forward: Callable[[NDArray[np.uint8]], object], count: int) -> None:
+def infer(predictor: Classifier, forward: Callable[[NDArray[np.uint8]], object], count: int) -> None:
     side = predictor.geometry.image_size
     batch = batch_size(predictor.device, side)
     faces = np.random.default_rng(0).integers(0, 256, (batch, side, side, 3), dtype=np.uint8)

@@ -29,8 +29,8 @@ from facecls.evaluation.evaluate import evaluate_checkpoint
 from facecls.evaluation.infer import batch_size
 from facecls.faces.decode import open_image
 from facecls.inference.annotate import annotate_images, annotated_path, caption, explain_images
+from facecls.inference.classifier import Classifier, Prediction
 from facecls.inference.output import PredictionFile
-from facecls.inference.predict import Prediction, Predictor
 from facecls.inference.sources import read_paths, watch_folder
 from facecls.progress import Progress
 from tests.conftest import Result
@@ -361,8 +361,8 @@ def test_progress_without_a_terminal_prints_lines(capfd: pytest.CaptureFixture[s
 
 
 def test_a_checkpoint_without_calibration_rejects_nothing(trained: Path, impostors: Path) -> None:
-    predictor = Predictor(replace(read(trained), calibration=None), resolve_device("cpu", "fp32"))
-    assert all(each.known for each in predictor.predict(first_images(impostors, 5)))
+    predictor = Classifier(replace(read(trained), calibration=None), resolve_device("cpu", "fp32"))
+    assert all(each.known for each in predictor.predict_files(first_images(impostors, 5)))
 
 
 def test_an_annotated_image_never_overwrites_its_input(
@@ -515,11 +515,11 @@ def test_the_number_of_threads_changes_no_order_and_predictions_by_rounding_only
     trained: Path, faces: Path, threads: int
 ) -> None:
     paths = [*first_images(faces, 20), "none.jpg", *first_images(faces, 20)]
-    predictor = Predictor(read(trained), resolve_device("cpu", "fp32"))
-    alone = [next(iter(predictor.predict([path]))) for path in paths]
+    predictor = Classifier(read(trained), resolve_device("cpu", "fp32"))
+    alone = [next(iter(predictor.predict_files([path]))) for path in paths]
     torch.set_num_threads(threads)
     try:
-        predictions = list(predictor.predict(paths))
+        predictions = list(predictor.predict_files(paths))
         assert torch.get_num_threads() == threads
     finally:
         torch.set_num_threads(1)
@@ -532,10 +532,10 @@ def test_the_number_of_threads_changes_no_order_and_predictions_by_rounding_only
 
 
 def test_heat_maps_do_not_depend_on_concurrent_predictions(trained: Path, faces: Path, tmp_path: Path) -> None:
-    predictor = Predictor(read(trained), resolve_device("cpu", "fp32"))
+    predictor = Classifier(read(trained), resolve_device("cpu", "fp32"))
     paths = first_images(faces, 40)
-    list(explain_images(predictor.predict(paths), tmp_path / "together", predictor))
+    list(explain_images(predictor.predict_files(paths), tmp_path / "together", predictor))
     for path in paths[:5]:
-        list(explain_images(predictor.predict([path]), tmp_path / "alone", predictor))
+        list(explain_images(predictor.predict_files([path]), tmp_path / "alone", predictor))
     for overlay in (tmp_path / "alone").rglob("*.jpg"):
         assert overlay.read_bytes() == (tmp_path / "together" / overlay.relative_to(tmp_path / "alone")).read_bytes()

@@ -29,7 +29,8 @@ from facecls.progress import Progress
 from facecls.run import EpochMetrics, Run
 from facecls.training import step
 from facecls.training.distributed import SingleProcess
-from facecls.training.loop import Loop, epoch_line, rank_key
+from facecls.training.epochs import epoch_line, rank_key
+from facecls.training.loop import Loop
 from facecls.training.signals import Interrupted
 from facecls.training.state import TrainingState
 from tests.training.runs import EVERYTHING, run_in, same, weights

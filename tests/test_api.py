@@ -1,0 +1,249 @@
+"""The public Python API: kinds of images, threads, training, and that the process stays as it is."""
+
+import io
+import json
+import signal
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import facecls
+from facecls.errors import ConfigError, ImageError
+from facecls.run import EpochMetrics, Run
+from tests.conftest import Result
+
+Tiny = Callable[..., Path]
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def classifier(trained: Path) -> facecls.Classifier:
+    return facecls.load(trained, device="cpu", precision="fp32")
+
+
+@pytest.fixture(scope="module")
+def paths(faces: Path) -> list[str]:
+    return sorted(str(path) for path in faces.rglob("*.*"))
+
+
+def answers(predictions: list[facecls.Prediction]) -> list[tuple[str | None, str | None, bool | None]]:
+    return [(each.label, each.nearest, each.known) for each in predictions]
+
+
+def test_the_import_is_light_and_the_api_complete() -> None:
+    program = "import sys, facecls; print('torch' in sys.modules, *dir(facecls)); facecls.load; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["False Classifier Prediction TrainedRun __version__ evaluate load train", "True"]
+    stub = (ROOT / "facecls" / "__init__.pyi").read_text()
+    assert all(f"import {name} as {name}\n" in stub for name in dir(facecls) if name != "__version__")
+    with pytest.raises(AttributeError, match="module `facecls` has no attribute `lod`"):
+        facecls.lod  # type: ignore[attr-defined]  # noqa: B018
+
+
+def test_an_image_is_classified_alike_in_each_kind(classifier: facecls.Classifier, paths: list[str]) -> None:
+    path = next(each for each in paths if each.endswith(".png"))
+    with Image.open(path) as opened:
+        pixels = np.asarray(opened.convert("RGB"))
+        kinds: list[Any] = [path, Path(path), Path(path).read_bytes(), io.BytesIO(Path(path).read_bytes()), opened, pixels]
+        predictions = classifier.predict(kinds, top_k=2)
+    assert len({(each.label, each.probability, each.top) for each in predictions}) == 1
+    assert [each.path for each in predictions] == [path, path, "", "", "", ""]
+    assert [len(each.top) for each in predictions] == [2] * 6
+    for single in (path, Path(path).read_bytes(), pixels, Image.fromarray(pixels), io.BytesIO(Path(path).read_bytes())):
+        (alone,) = classifier.predict(single)
+        assert alone.label == predictions[0].label
+        assert alone.probability == pytest.approx(predictions[0].probability, rel=1e-5)
+
+
+def test_a_pil_image_is_turned_upright_like_its_file(classifier: facecls.Classifier, paths: list[str], tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    with Image.open(paths[0]) as opened:
+        opened.convert("RGB").save(tmp_path / "turned.png", exif=exif)
+    with Image.open(tmp_path / "turned.png") as turned:
+        by_image, by_path = classifier.predict([turned, tmp_path / "turned.png"])
+    assert by_image.probability == by_path.probability
+
+
+@pytest.mark.parametrize(
+    ("image", "reason"),
+    [
+        (b"", "is empty"),
+        (b"no image", "is not an image that can be read"),
+        ("nowhere.jpg", "no such file"),
+        (np.zeros((4, 4, 3)), "is an array of float64 (4, 4, 3), not of uint8 (H, W, 3)"),
+        (np.zeros((4, 4), np.uint8), "is an array of uint8 (4, 4), not of uint8 (H, W, 3)"),
+        (np.zeros((0, 4, 3), np.uint8), "is an array of uint8 (0, 4, 3), not of uint8 (H, W, 3)"),
+    ],
+)
+def test_an_image_that_cannot_be_read_has_a_reason(classifier: facecls.Classifier, image: Any, reason: str) -> None:
+    (prediction,) = classifier.predict(image)
+    assert (prediction.label, prediction.error) == (None, reason)
+    with pytest.raises(ImageError) as raised:
+        classifier.embed(image)
+    assert raised.value.reason == reason
+
+
+def test_what_is_no_image_is_a_type_error(classifier: facecls.Classifier) -> None:
+    for wrong in ([3], [None], [["a.jpg"]]):
+        with pytest.raises(TypeError, match="an image is a path, bytes, a file object, a PIL image or a uint8 array, not"):
+            classifier.predict(wrong)  # type: ignore[arg-type]
+
+
+def test_embeddings_are_the_features_before_the_head(classifier: facecls.Classifier, paths: list[str]) -> None:
+    embeddings = classifier.embed(paths[:5])
+    assert embeddings.dtype == np.float32 and embeddings.shape[0] == 5
+    assert classifier.embed([]).shape == (0, embeddings.shape[1])
+    logits = classifier.model.classify(torch.from_numpy(embeddings)).detach().numpy()
+    expected = classifier.calibration.probabilities(logits).max(axis=1)
+    assert [each.probability for each in classifier.predict(paths[:5])] == pytest.approx(expected.tolist(), rel=1e-5)
+    assert classifier.classes == classifier.checkpoint.classes and classifier.threshold == classifier.calibration.threshold
+
+
+def test_predict_gives_the_answers_of_the_command_line(
+    facecls: Callable[..., Result], classifier: "facecls.Classifier", trained: Path, paths: list[str]
+) -> None:
+    options = ("--checkpoint", trained, "--device", "cpu", "--precision", "fp32", "--format", "json")
+    rows = json.loads(facecls("predict", *paths, *options).out)
+    predictions = classifier.predict(paths)
+    assert [(row["label"], row["nearest"], row["known"]) for row in rows] == answers(predictions)
+    assert [row["probability"] for row in rows] == pytest.approx([each.probability for each in predictions], rel=1e-5)
+
+
+def test_eight_threads_get_the_answers_of_one(classifier: facecls.Classifier, paths: list[str]) -> None:
+    pixels = [np.asarray(Image.open(path).convert("RGB")) for path in paths[:9]]
+    requests: list[list[Any]] = [paths[:1], paths[:7], pixels, paths, [Path(paths[3]).read_bytes()], paths[10:40], pixels[:2]]
+    expected = [classifier.predict(request) for request in requests]
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(classifier.predict, requests * 6))
+    for number, predictions in enumerate(together):
+        wanted = expected[number % len(requests)]
+        assert answers(predictions) == answers(wanted)
+        assert [each.probability for each in predictions] == pytest.approx([each.probability for each in wanted], rel=1e-5)
+
+
+def test_the_process_stays_as_it_is(faces: Path, tmp_path: Path) -> None:
+    """In a process of its own, so that no fixture has changed it before."""
+    program = f"""
+import signal, threading, warnings
+def mine(*_): pass
+signal.signal(signal.SIGTERM, mine); signal.signal(signal.SIGINT, mine)
+warnings.filterwarnings("ignore", "mine")
+import numpy, torch
+torch.set_num_threads(2); torch.manual_seed(5); numpy.random.seed(5)
+def state():
+    return (
+        torch.get_num_threads(), list(warnings.filters), signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT),
+        torch.get_float32_matmul_precision(), torch.get_rng_state().tolist(), numpy.random.get_state()[1].tolist(),
+        torch.is_grad_enabled(), torch.get_default_dtype(), torch.are_deterministic_algorithms_enabled(),
+    )
+import PIL.Image, torchvision, sklearn.metrics, scipy.stats  # the filters that these install are theirs
+before = state()
+import facecls
+config = {{"data.root": {str(faces)!r}, "data.image_size": 32, "model.name": "cnn", "train.epochs": 1}}
+config |= {{"device": "cpu", "threads": 1}}
+run = facecls.train(config, out={str(tmp_path / "run")!r})
+classifier = facecls.load(run.folder)
+classifier.predict(numpy.zeros((5, 5, 3), numpy.uint8)); classifier.embed([]); facecls.evaluate(classifier)
+after = state()
+print([one == two for one, two in zip(before, after)])
+thread = threading.Thread(target=lambda: facecls.train(config, out={str(tmp_path / "thread")!r}))
+thread.start(); thread.join()
+print((state() == before), facecls.load({str(tmp_path / "thread")!r}).classes == classifier.classes)
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [str([True] * 10), "True True"]
+    assert done.stderr == ""
+
+
+def test_training_from_a_dict_equals_that_from_the_file(tiny: Tiny, tmp_path: Path, faces: Path) -> None:
+    config = tiny()
+    by_file = facecls.train(config, out=tmp_path / "file")
+    values = {"data.root": str(faces), "device": "cpu", "precision": "fp32", "data": {"image_size": 32}}
+    with pytest.raises(ConfigError):
+        facecls.train(values | {"data.root.x": 1})
+    nested: dict[str, Any] = {
+        "device": "cpu",
+        "precision": "fp32",
+        "data": {"root": faces, "image_size": 32},
+        "model.name": "cnn",
+        "optimizer": {"name": "adamw", "lr": 3e-3},
+        "schedule.warmup_epochs": 1,
+        "train": {"epochs": 2, "batch_size": 16, "ema": 0.9},
+    }
+    by_dict = facecls.train(nested, out=str(tmp_path / "dict"))
+    assert by_file is not None and by_dict is not None and by_dict.folder == tmp_path / "dict"
+    one, two = (facecls.load(run.folder).checkpoint for run in (by_file, by_dict))
+    assert all(torch.equal(one.weights[name], two.weights[name]) for name in one.weights)
+    assert nested["data"] == {"root": faces, "image_size": 32}
+
+
+def test_all_mistakes_of_a_dict_are_reported_together() -> None:
+    with pytest.raises(ConfigError) as raised:
+        facecls.train({"data.root": "faces", "train.epoch": 3, "optimizer.lr": "fast", "optimizer.lr.x": 2})
+    assert raised.value.problems == (
+        "optimizer.lr.x: optimizer.lr is a value, not a section",
+        "optimizer.lr: input should be a number, got 'fast'",
+        "train.epoch: `epoch` is not a key of train",
+    )
+    assert raised.value.hint == "did you mean `train.epochs`?"
+
+
+def test_a_callback_sees_each_epoch_and_ends_training(tiny: Tiny, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    seen: list[EpochMetrics] = []
+
+    def third(row: EpochMetrics) -> bool:
+        seen.append(row)
+        return row.epoch == 2
+
+    run = facecls.train(tiny(train={"epochs": 9}), out=tmp_path / "run", callbacks=[third, lambda _: None])
+    assert run is not None and run.stopped == "a callback returned True"
+    assert [row.epoch for row in seen] == [0, 1, 2]
+    rows = Run(tmp_path / "run").rows()
+    assert [row.val_loss for row in rows] == [row.val_loss for row in seen]
+    assert capfd.readouterr() == ("", "")
+    assert facecls.load(tmp_path / "run").checkpoint.calibration is not None
+    resumed = facecls.train(tmp_path / "run" / "config.yaml", out=tmp_path / "run", resume=True, progress=True)
+    assert resumed is not None and resumed.stopped == "" and len(Run(tmp_path / "run").rows()) == 9
+    assert "epoch 9/9" in capfd.readouterr().out
+
+
+def test_ctrl_c_ends_training_with_a_keyboard_interrupt_after_saving(tiny: Tiny, tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        facecls.train(tiny(), out=tmp_path / "run", callbacks=[lambda _: signal.raise_signal(signal.SIGINT)])
+    assert Run(tmp_path / "run").last.exists()
+
+
+def test_evaluate_gives_the_figures_of_eval(
+    facecls: Callable[..., Result], trained: Path, faces: Path, classifier: "facecls.Classifier"
+) -> None:
+    import facecls as api
+
+    for arguments, data in (((), None), (("--data", faces), faces)):
+        options = ("--device", "cpu", "--precision", "fp32", "--format", "json")
+        expected = json.loads(facecls("eval", trained, *arguments, *options).out)
+        plain = api.evaluate(classifier, data).to_plain()
+        for each in (expected, plain):
+            del each["seconds"], each["images_per_second"]
+        assert json.loads(json.dumps(plain)) == expected
+
+
+def test_warnings_of_images_are_the_users(classifier: facecls.Classifier, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 1
+    Image.new("RGB", (8, 8)).save(tmp_path / "odd.jpg", exif=exif.tobytes()[:-6] + b"\xff\xff")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        (prediction,) = classifier.predict(tmp_path / "odd.jpg")
+    assert prediction.error is None and all(issubclass(each.category, UserWarning) for each in caught)
