@@ -7,6 +7,7 @@ import json
 import math
 import os
 import platform
+import subprocess
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -46,6 +47,7 @@ class EpochMetrics:
     seconds: float  # since the start of training
     val_ece: float | None = None  # of the best epoch, before calibration
     val_ece_calibrated: float | None = None
+    val_identification_rate: float | None = None  # DIR of the best epoch at the rejection threshold, if there is one
     non_finite: Sequence[str] = ()  # the metrics that are NaN or infinite; None where they are read, as JSON has neither
 
     def __post_init__(self) -> None:
@@ -116,6 +118,21 @@ class Run:
                     path.unlink(missing_ok=True)
         return lock
 
+    @property
+    def locked(self) -> bool:
+        """Whether a process trains in the directory."""
+        if not (self.folder / ".lock").exists():
+            return False
+        lock = filelock.FileLock(self.folder / ".lock")
+        try:
+            lock.acquire(blocking=False)
+        except filelock.Timeout:
+            return True
+        except (OSError, NotImplementedError):  # a directory that may only be read
+            return False
+        lock.release()
+        return False
+
     def remove_if_empty(self) -> None:
         """Removes the directory if it contains only the lock file; this process must hold the lock."""
         with contextlib.suppress(OSError):
@@ -167,8 +184,17 @@ class Run:
         """Writes what the results depend on besides the config: command, versions, machine and `more`."""
         versions = {"facecls": __version__, **{name: metadata.version(name) for name in _VERSIONS}}
         machine = {"python": platform.python_version(), "platform": platform.platform(), "processor": processor()}
-        text = json.dumps({"command": sys.argv, "versions": versions, **machine, **more}, indent=2)
+        plain = {"command": sys.argv, "git_commit": _git_commit(), "versions": versions, **machine, **more}
+        text = json.dumps(plain, indent=2)
         write_atomic(self.environment, text.encode())
+
+
+def _git_commit() -> str | None:
+    """The commit of the working directory's repository; None without one."""
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        command = ["git", "rev-parse", "HEAD"]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    return None
 
 
 def _line(row: EpochMetrics) -> str:

@@ -25,7 +25,7 @@ def blocks(path: Path, language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", path.read_text(encoding="utf-8"), flags=re.DOTALL)
 
 
-def test_the_commands_of_the_readme_work_in_their_order(
+def test_the_commands_of_the_readme_work_in_their_order_and_then_its_python(
     facecls: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -41,6 +41,8 @@ def test_the_commands_of_the_readme_work_in_their_order(
             words += ["--people", "4" if "faces" in words[1] else "30", "--each", "10" if "faces" in words[1] else "1"]
         result = facecls(*words)
         assert result.code == 0, f"{command}\n{result.err}"
+    (block,) = blocks(DOCS[0], "python")
+    exec(compile(block, "README.md", "exec"), {})
 
 
 def test_the_readme_is_short() -> None:

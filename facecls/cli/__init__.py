@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from facecls.cli import data, evaluate, models, predict, train
+from facecls.cli import data, evaluate, models, predict, runs, train
 from facecls.cli.options import ConfigCommand
 from facecls.errors import FaceclsError
 
@@ -47,6 +47,7 @@ app.command("cross-validate", cls=ConfigCommand)(train.cross_validate)
 app.command("eval")(evaluate.eval_)
 app.command()(evaluate.report)
 app.command()(predict.predict)
+app.command()(runs.runs)
 app.command()(models.models)
 app.command("demo-faces")(data.demo_faces)
 config_app.command("schema")(models.config_schema)

@@ -62,7 +62,7 @@ def cross_validate(
 
     Nothing is selected or fitted on the fold that is evaluated: temperature and threshold are those of the other folds. Each
     fold is a run in the run directory. Prints the figures of each fold, their mean and standard deviation, and writes them
-    to report.html.
+    to report.html, summary.json and folds.csv.
     """
     import json
 
@@ -75,7 +75,7 @@ def cross_validate(
 
     from facecls.device import configure_process, resolve_device
     from facecls.evaluation.cross_validation import evaluate_folds
-    from facecls.evaluation.tables import print_evaluation, print_folds
+    from facecls.evaluation.tables import print_evaluation, print_folds, write_summary
     from facecls.report.cross_validation import render_cross_validation
     from facecls.report.page import check_page_output, write_page
     from facecls.training.cross_validation import train_folds
@@ -89,6 +89,7 @@ def cross_validate(
     with _resumable(command, set_ or [], folder, folder):
         validation = evaluate_folds(train_folds(settings, folds, folder, progress, resume=resume), device, progress)
     write_page(path, render_cross_validation(validation, settings, device, folder.resolve().name))
+    write_summary(folder, validation)
     if format_ == "json":
         print(json.dumps(validation.to_plain() | {"report": str(path)}, indent=2))
         return

@@ -1,23 +1,24 @@
 """Evaluations and cross-validations as printed tables and as JSON."""
 
 import json
-import os
 from collections.abc import Sequence
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Column, Table
 
+from facecls.evaluation.console import UNBOUNDED, console
 from facecls.evaluation.cross_validation import METRICS, CrossValidation
 from facecls.evaluation.evaluate import Evaluation
 from facecls.evaluation.metrics import ConfusedPair, Metrics
 from facecls.evaluation.subgroups import SubgroupResult
+from facecls.files import write_atomic
 from facecls.open_set.scores import SCORES
-from facecls.text import plural, printable
+from facecls.text import csv_line, plural, printable
 
 _CONFUSION_CLASSES = 12  # largest number of classes for which the confusion matrix is printed
 _CONFUSION_HEAD = "true \\ predicted"
 _SPLITS = ("train", "val", "test")
-_UNBOUNDED = 10_000  # console width that wraps no line
 
 
 def evaluation_to_json(evaluation: Evaluation) -> str:
@@ -27,36 +28,28 @@ def evaluation_to_json(evaluation: Evaluation) -> str:
 
 def print_evaluation(evaluation: Evaluation) -> None:
     """An evaluation as tables on stdout."""
-    closed_set, open_set, console = evaluation.closed_set, evaluation.open_set, _console()
+    closed_set, open_set, out = evaluation.closed_set, evaluation.open_set, console()
     metrics = closed_set.metrics
     speed = f"{evaluation.seconds:.1f} s, {evaluation.images_per_second:.0f} images/s"
     name = evaluation.split.name
-    console.print(f"{name}{' split' if name in _SPLITS else ''}: {plural(metrics.n, 'image')} in {speed}")
-    console.print(_headline(evaluation))
+    out.print(f"{name}{' split' if name in _SPLITS else ''}: {plural(metrics.n, 'image')} in {speed}")
+    out.print(_headline(evaluation))
     if evaluation.fitted is not None:
-        console.print(f"* optimistic: {evaluation.fitted}")
+        out.print(f"* optimistic: {evaluation.fitted}")
     tables = [_per_class(metrics)]
     if len(metrics.classes) <= _CONFUSION_CLASSES:
-        tables.append(_confusion(metrics, console))
+        tables.append(_confusion(metrics, out))
     if closed_set.pairs:
         tables.append(_pairs(closed_set.pairs))
     for table in tables:
-        console.print()
-        console.print(table)
+        out.print()
+        out.print(table)
     if evaluation.subgroups is not None:
-        console.print()
-        _print_subgroups(evaluation.subgroups, console)
+        out.print()
+        _print_subgroups(evaluation.subgroups, out)
     if open_set.threshold is not None or open_set.rates is not None:
-        console.print()
-        _print_open_set(evaluation, console)
-
-
-def _console() -> Console:
-    """A console as wide as the terminal or COLUMNS; without either, lines are not wrapped."""
-    console = Console(highlight=False, markup=False, emoji=False)
-    if not console.is_terminal and "COLUMNS" not in os.environ:
-        console.width = _UNBOUNDED
-    return console
+        out.print()
+        _print_open_set(evaluation, out)
 
 
 def _table(*columns: str | Column, header: bool = True) -> Table:
@@ -98,8 +91,8 @@ def _per_class(metrics: Metrics) -> Table:
     return table
 
 
-def _confusion(metrics: Metrics, console: Console) -> Table:
-    """The confusion matrix; its columns are headed by class names, or by numbers if the names do not fit the console."""
+def _confusion(metrics: Metrics, out: Console) -> Table:
+    """The confusion matrix; its columns are headed by class names, or by numbers if the names do not fit the out."""
     names = [printable(name) for name in metrics.classes]
     numbers = [str(number) for number in range(1, len(names) + 1)]
     cells = [[str(count) if count else "." for count in row] for row in metrics.confusion]
@@ -109,8 +102,8 @@ def _confusion(metrics: Metrics, console: Console) -> Table:
     for number, name, row in zip(numbers, names, cells, strict=True):
         named.add_row(name, *row)
         numbered.add_row(number, name, *row)
-    unbounded = console.options.update_width(_UNBOUNDED)
-    return named if console.measure(named, options=unbounded).maximum <= console.width else numbered
+    unbounded = out.options.update_width(UNBOUNDED)
+    return named if out.measure(named, options=unbounded).maximum <= out.width else numbered
 
 
 def _pairs(pairs: Sequence[ConfusedPair]) -> Table:
@@ -120,19 +113,19 @@ def _pairs(pairs: Sequence[ConfusedPair]) -> Table:
     return table
 
 
-def _print_subgroups(subgroups: SubgroupResult, console: Console) -> None:
+def _print_subgroups(subgroups: SubgroupResult, out: Console) -> None:
     table = _table("group", *_right("images", "accuracy"), "95 % CI")
     for each in subgroups.groups:
         table.add_row(printable(each.group), str(each.n), f"{each.accuracy:.1%}", _interval(each.interval))
-    console.print(table)
+    out.print(table)
     if subgroups.gap > 0:
-        console.print(f"gap: {subgroups.gap:.1%} between {printable(subgroups.best)} and {printable(subgroups.worst)}")
+        out.print(f"gap: {subgroups.gap:.1%} between {printable(subgroups.best)} and {printable(subgroups.worst)}")
 
 
-def _print_open_set(evaluation: Evaluation, console: Console) -> None:
+def _print_open_set(evaluation: Evaluation, out: Console) -> None:
     open_set, threshold, mark = evaluation.open_set, evaluation.open_set.threshold, _mark(evaluation)
     if threshold is not None:
-        console.print(
+        out.print(
             f"rejection threshold {threshold.value:.3g} ({SCORES[threshold.score]}): "
             f"TAR {open_set.true_accept_rate:.1%}{mark}, DIR {open_set.identification_rate:.1%}{mark}"
         )
@@ -140,15 +133,23 @@ def _print_open_set(evaluation: Evaluation, console: Console) -> None:
         interval, predicted = open_set.false_accept_interval, open_set.false_accept_prediction_interval
         far = f"FAR {open_set.false_accept_rate:.1%}{'*' * evaluation.impostors_set_threshold}"
         line = f"{plural(open_set.impostors, 'impostor')}: {far} (95 % CI {_interval(interval)})"
-        console.print(line if predicted is None else f"{line}, predicted {_interval(predicted)} when the threshold was set")
+        out.print(line if predicted is None else f"{line}, predicted {_interval(predicted)} when the threshold was set")
     if evaluation.impostors_set_threshold:
-        console.print("* at its target by construction: the threshold was set on these impostors")
+        out.print("* at its target by construction: the threshold was set on these impostors")
     if open_set.rates is None:
         return
     table = _table(*_right("target FAR", "DIR", "threshold"))
     for point in open_set.rates.points:
         table.add_row(f"{point.target_false_accept:.0%}", f"{point.identification_rate:.1%}", f"{point.threshold:.3g}")
-    console.print(table)
+    out.print(table)
+
+
+def write_summary(folder: Path, validation: CrossValidation) -> None:
+    """Writes summary.json, all figures, and folds.csv, a row per fold; raises RunError if they cannot be written."""
+    write_atomic(folder / "summary.json", json.dumps(validation.to_plain(), indent=2).encode())
+    lines = [csv_line(["fold", "images", *METRICS])]
+    lines += [csv_line([fold.number, fold.n, *fold.metrics.values()]) for fold in validation.folds]
+    write_atomic(folder / "folds.csv", "".join(lines).encode())
 
 
 def print_folds(validation: CrossValidation) -> None:
@@ -158,4 +159,4 @@ def print_folds(validation: CrossValidation) -> None:
         table.add_row(str(fold.number), str(fold.n), *(f"{share:.2%}" for share in fold.metrics.values()))
     for label, shares in zip(("mean", "deviation"), zip(*map(validation.spread, METRICS), strict=True), strict=True):
         table.add_row(label, "", *(f"{share:.2%}" for share in shares))
-    Console(highlight=False, markup=False, emoji=False).print(table)
+    console().print(table)

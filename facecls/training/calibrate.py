@@ -64,13 +64,15 @@ def calibrate_run(
     size = best.geometry.image_size  # smaller than the config's if the run ended while the image size grew
     synthetic = make_impostors(val, config.seed) if config.unknown.enabled and impostors is None else None
 
-    def fit(*, mirrored: bool) -> Calibration:
-        """With flips the scores differ, so they have a temperature and a threshold of their own."""
+    def fit(*, mirrored: bool) -> tuple[Calibration, float]:
+        """The calibration and its DIR; with flips the scores differ, so they have a temperature and threshold of their own."""
         known = infer(model, val, device, size=size, mirrored=mirrored)
         unknown = None if impostors is None else infer(model, impostors, device, size=size, mirrored=mirrored)
         composed = None if synthetic is None else infer_impostors(model, val, synthetic, device, size=size, mirrored=mirrored)
         labels = val.image_list.labels
-        return calibrate(known, labels, config.unknown, gallery=gallery, impostors=unknown, synthetic_impostors=composed)
+        fitted = calibrate(known, labels, config.unknown, gallery=gallery, impostors=unknown, synthetic_impostors=composed)
+        identified = fitted.accepts(known) & (known.logits.argmax(axis=1) == labels)
+        return fitted, float(identified.mean())
 
     gallery = None
     with progress.bar(total=3, desc="calibrating", unit="pass") as bar:
@@ -78,12 +80,17 @@ def calibrate_run(
             features = infer(model, enrolled, device, size=size, with_logits=False).features
             gallery = enrol(config.unknown.score, features, enrolled.image_list.labels, best.classes)
         bar.update()
-        calibration = fit(mirrored=False)
+        calibration, identification_rate = fit(mirrored=False)
         bar.update()
-        flipped = None if config.data.flip_changes_class else fit(mirrored=True)
+        flipped = None if config.data.flip_changes_class else fit(mirrored=True)[0]
     assert calibration.ece is not None
     before, after = calibration.ece
-    row = replace(EpochMetrics(**best.metrics), val_ece=before, val_ece_calibrated=after)
+    row = replace(
+        EpochMetrics(**best.metrics),
+        val_ece=before,
+        val_ece_calibrated=after,
+        val_identification_rate=None if calibration.threshold is None else identification_rate,
+    )
     calibrated = replace(best, config=config, metrics=row.to_plain(), calibration=calibration, calibration_flipped=flipped)
     checkpoint.save(run.best, checkpoint.to_plain(calibrated))
     run.amend_row(row)

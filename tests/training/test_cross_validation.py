@@ -51,7 +51,13 @@ def test_every_image_is_scored_once_by_a_network_that_did_not_see_it(
     assert plain["deviation"]["accuracy"] == pytest.approx(np.std(accuracies, ddof=1))
     assert plain["pooled"]["n"] == 48 and np.sum(plain["pooled"]["confusion"]) == 48
     assert plain["pooled"]["accuracy"] == pytest.approx(np.mean(accuracies))
-    assert plain["report"] == str(out / "report.html")
+    assert plain.pop("report") == str(out / "report.html")
+    assert json.loads((out / "summary.json").read_text()) == plain
+    with (out / "folds.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["fold"], row["images"], float(row["accuracy"])) for row in rows] == [
+        (str(fold["fold"]), str(fold["n"]), fold["accuracy"]) for fold in plain["folds"]
+    ]
     text = (out / "report.html").read_text()
     assert "Cross-validation folds" in text and "data:image/webp" in text and "48 images, each by the model of the fold" in text
 
