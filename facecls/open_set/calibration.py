@@ -72,7 +72,7 @@ def describe(calibration: Calibration) -> list[str]:
     line = {
         "applied": f"temperature {calibration.temperature:.3g}{' (end of the search range)' if at_end else ''}, "
         f"ECE {before:.3f} -> {after:.3f} on {images}",
-        "not_better": f"none (temperature scaling does not lower the NLL of {images}), ECE {after:.3f}",
+        "not_better": f"none (temperature scaling does not lower NLL and ECE of {images}), ECE {after:.3f}",
         "too_few_images": f"none (too few validation images), ECE {after:.3f} on {images}",
     }[calibration.scaling]
     lines = [f"calibration: {line}"]

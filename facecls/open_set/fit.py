@@ -32,7 +32,7 @@ def calibrate(
 ) -> Calibration:
     """Fits the temperature and, if `config.enabled`, the threshold to a network's outputs for held-out images.
 
-    The temperature is 1 for fewer than MIN_IMAGES images, and if scaling does not lower the cross-fitted NLL.
+    The temperature is 1 for fewer than MIN_IMAGES images, and if scaling does not lower the cross-fitted NLL or raises the ECE.
     `gallery` holds the enrolled training features that `config.score` compares with. The threshold is set at
     `config.target_false_accept` on the impostors. Without them it is set on the synthetic impostors, if these are enough
     for the target and a share MIN_TRUE_ACCEPT of the validation images is still accepted; otherwise it is set to accept a
@@ -57,7 +57,9 @@ def _scale(logits: Floats, labels: Ints) -> tuple[float, Scaling]:
         return 1.0, "too_few_images"
     if cross_fitted_nll(logits, labels) >= negative_log_likelihood(logits, labels):
         return 1.0, "not_better"
-    return fit_temperature(logits, labels), "applied"
+    temperature = fit_temperature(logits, labels)
+    before, after = (expected_calibration_error(probabilities(logits, t), labels) for t in (1.0, temperature))
+    return (temperature, "applied") if after <= before else (1.0, "not_better")
 
 
 def _without_impostors(

@@ -11,7 +11,13 @@ from facecls.open_set.calibration import UNCALIBRATED, Calibration, describe, ex
 from facecls.open_set.fit import MIN_TRUE_ACCEPT, calibrate
 from facecls.open_set.outputs import ImpostorOutputs, Outputs
 from facecls.open_set.scores import Gallery, enrol
-from facecls.open_set.temperature import expected_calibration_error, fit_temperature, probabilities
+from facecls.open_set.temperature import (
+    cross_fitted_nll,
+    expected_calibration_error,
+    fit_temperature,
+    negative_log_likelihood,
+    probabilities,
+)
 from facecls.open_set.thresholds import Source, Threshold
 
 CLASSES = tuple("abcdef")
@@ -54,8 +60,20 @@ def test_a_temperature_that_does_not_lower_the_likelihood_loss_is_not_applied() 
         1,
         (expected_calibration_error(probabilities(val.logits), labels),) * 2,
     )
-    line = "calibration: none (temperature scaling does not lower the NLL of 96 validation images), ECE 0.000"
+    line = "calibration: none (temperature scaling does not lower NLL and ECE of 96 validation images), ECE 0.000"
     assert (describe(calibration), warnings_about(calibration)) == ([line], [])
+
+
+def test_a_temperature_that_raises_the_calibration_error_is_not_applied() -> None:
+    refused = 0
+    for seed in range(40):
+        val, labels = images(60, seed, spread=0.5)
+        val = Outputs(val.logits / 4, val.features)  # nearly calibrated
+        calibration = calibrate(val, labels, UnknownConfig(enabled=False))
+        assert calibration.ece is not None and calibration.ece[1] <= calibration.ece[0]
+        lower_nll = cross_fitted_nll(val.logits, labels) < negative_log_likelihood(val.logits, labels)
+        refused += lower_nll and calibration.scaling == "not_better"
+    assert refused > 0
 
 
 def test_too_few_images_are_not_calibrated() -> None:
