@@ -77,7 +77,7 @@ def dry_run_batch(config: Config, dataset: DatasetIndex, device: Device, progres
         device,
         state.model,
         classes=classes,
-        class_weights=loss_weights(config.data.balance, image_list.labels, classes),
+        class_weights=loss_weights(config.data.balance, image_list.labels, dataset.classes),
         steps_per_epoch=steps,
         group=SingleProcess(),
         progress=progress,

@@ -63,10 +63,22 @@ class DataConfig(Section):
     )
     cache_dir: Path | None = Field(None, description="directory of `store: disk`; null: the user's cache directory")
     split_file: Path | None = Field(None, description="CSV file of path, class, split, such as a run's split.csv; null: none")
-    balance: Balance = Field(
-        "none", description="class imbalance: sampler draws all classes equally often, loss weights rare classes more"
+    balance: Balance | dict[str, Annotated[float, Field(gt=0)]] = Field(
+        "none",
+        description="class imbalance: sampler draws all classes equally often, loss weights rare classes more; "
+        "or the loss weights of classes, 1 for the others: {ada: 2.0}",
     )
     flip_changes_class: bool = Field(False, description="true if mirroring changes the class; disables horizontal flips")
+
+    @field_validator("balance", mode="wrap")
+    @classmethod
+    def balance_is_a_word_or_weights(cls, value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
+        if isinstance(value, dict):  # a class may be named by a number, which YAML reads as one
+            value = {str(key) if type(key) is int else key: weight for key, weight in value.items()}
+        try:
+            return validate(value)
+        except ValidationError:  # with an error for each alternative
+            raise ValueError(f"input should be none, sampler, loss or weights above 0 by class, got {value!r}") from None
 
 
 class SplitConfig(Section):

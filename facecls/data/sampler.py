@@ -1,7 +1,7 @@
 """Training and evaluation batches: order, class balance, and prefetching."""
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -16,7 +16,9 @@ from facecls.data.listing import Indices, Labels
 from facecls.data.load import LoadedSplit
 from facecls.data.stores.memory import ArrayStore
 from facecls.device import Device
+from facecls.errors import DataError
 from facecls.prefetch import prefetch
+from facecls.text import name_list
 
 T = TypeVar("T")
 
@@ -53,7 +55,7 @@ class TrainLoader:
     device: Device
     rank: int = 0
     ranks: int = 1
-    balance: Balance = "none"
+    balance: Balance | Mapping[str, float] = "none"
     data_wait: float = field(default=0.0, init=False)
 
     def __post_init__(self) -> None:
@@ -122,16 +124,29 @@ def balanced_order(labels: Labels, seed_key: Sequence[int | str]) -> Indices:
     return random.permutation(np.concatenate(chosen))
 
 
-def loss_weights(balance: Balance, labels: Labels, classes: int) -> Tensor | None:
-    """The class weights of the loss with `balance: loss`, float32 (C,), else None.
+def loss_weights(balance: Balance | Mapping[str, float], labels: Labels, classes: Sequence[str]) -> Tensor | None:
+    """The class weights of the loss, float32 (C,), whose mean over all images is 1; None with `none` and `sampler`.
 
-    A class of n images has weight N / (C n), as scikit-learn's `balanced`: the mean over all images is 1.
+    With `loss` a class of n images has weight N / (C n), as scikit-learn's `balanced`. With weights by class the others have
+    the weight 1, before all are divided by the mean.
     """
+    if isinstance(balance, Mapping):
+        weights = torch.tensor([balance.get(name, 1.0) for name in classes])
+        return weights / weights[torch.from_numpy(labels).long()].mean()
     if balance != "loss":
         return None
-    counts = np.bincount(labels, minlength=classes)
+    counts = np.bincount(labels, minlength=len(classes))
     assert counts.all(), "every class has a training image"
-    return torch.from_numpy((len(labels) / (classes * counts)).astype(np.float32))
+    return torch.from_numpy((len(labels) / (len(classes) * counts)).astype(np.float32))
+
+
+def check_weights(balance: Balance | Mapping[str, float], classes: Sequence[str]) -> None:
+    """Raises DataError if weights by class name what is no class."""
+    unknown = [name for name in balance if name not in classes] if isinstance(balance, Mapping) else []
+    if unknown:
+        raise DataError(
+            *(f"data.balance: `{name}` is not a class" for name in unknown), hint=f"the classes are {name_list(classes)}"
+        )
 
 
 def eval_batches(split: LoadedSplit, batch_size: int, device: Device, rank: int = 0, ranks: int = 1) -> Iterator[Tensor]:

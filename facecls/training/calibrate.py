@@ -9,6 +9,7 @@ import torch
 from facecls import checkpoint, seeding
 from facecls.config.schema import UNKNOWN, Config, DataConfig, UnknownConfig
 from facecls.data.load import LoadedSplit, load_unlabelled
+from facecls.data.sampler import check_weights
 from facecls.device import Device
 from facecls.errors import DataError
 from facecls.evaluation.infer import infer
@@ -36,7 +37,8 @@ def load_impostors(unknown: UnknownConfig, data: DataConfig, progress: Reporter,
 
 
 def check_class_names(config: Config, classes: Sequence[str]) -> None:
-    """Raises DataError if a class has the name that rejected images get."""
+    """Raises DataError if a class has the name that rejected images get, or `data.balance` names what is no class."""
+    check_weights(config.data.balance, classes)
     if config.unknown.enabled and UNKNOWN in classes:
         raise DataError(
             f"{config.data.root}: a class is called `{UNKNOWN}`, the label of rejected images",

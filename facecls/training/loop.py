@@ -103,7 +103,7 @@ class Loop:
             self.device,
             state.model,
             classes=classes,
-            class_weights=loss_weights(self.config.data.balance, self.data.train.image_list.labels, classes),
+            class_weights=loss_weights(self.config.data.balance, self.data.train.image_list.labels, self.data.classes),
             steps_per_epoch=self.loader.steps,
             group=self.group,
             progress=self.progress,

@@ -127,6 +127,14 @@ def test_true_is_not_the_number_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("override", "problem"),
     [
+        (
+            "data.balance=weights",
+            "data.balance: input should be none, sampler, loss or weights above 0 by class, got 'weights'",
+        ),
+        (
+            "data.balance={ada: 0}",
+            "data.balance: input should be none, sampler, loss or weights above 0 by class, got {'ada': 0}",
+        ),
         ("train={best: last, patience: 3}", "train: `patience` needs a metric in `best`, not `last`"),
         ("model.freeze=1.5", "model.freeze: input should be none, backbone or a whole number from 1, got 1.5"),
         ("model.freeze=head", "model.freeze: input should be none, backbone or a whole number from 1, got 'head'"),
@@ -273,3 +281,8 @@ def test_a_start_size_above_the_image_size_is_rejected(tmp_path: Path) -> None:
     path = write(tmp_path, "data: {root: a, image_size: 64}\ntrain: {start_size: 96}\n")
     with pytest.raises(ConfigError, match=r"train.start_size \(96\) is larger than data.image_size \(64\)"):
         load_config(path)
+
+
+def test_weights_of_classes_may_be_those_of_numbers(tmp_path: Path) -> None:
+    config = load_config(write(tmp_path, "data: {root: a, balance: {1: 2.0, ada: 3}}\n"))
+    assert config.data.balance == {"1": 2.0, "ada": 3.0}

@@ -14,9 +14,10 @@ from torch import Tensor
 from facecls.config.schema import Balance
 from facecls.data.listing import ImageList, Indices, Paths
 from facecls.data.load import LoadedSplit
-from facecls.data.sampler import Batch, TrainLoader, balanced_order, eval_batches, loss_weights, steps_per_epoch
+from facecls.data.sampler import Batch, TrainLoader, balanced_order, check_weights, eval_batches, loss_weights, steps_per_epoch
 from facecls.data.stores.memory import ArrayStore, DeviceStore, FaceArray, Store
 from facecls.device import Device
+from facecls.errors import DataError
 
 CPU = Device(torch.device("cpu"), torch.float32)
 
@@ -176,7 +177,7 @@ def test_over_many_epochs_the_images_of_a_class_are_equally_frequent() -> None:
 
 def test_class_weights_are_inverse_to_the_class_sizes() -> None:
     labels = np.repeat(np.arange(3, dtype=np.int32), [60, 30, 10])
-    weights = loss_weights("loss", labels, 3)
+    weights = loss_weights("loss", labels, "abc")
     assert weights is not None and weights.dtype == torch.float32
     assert weights.tolist() == pytest.approx([100 / 180, 100 / 90, 100 / 30])
     assert weights[torch.from_numpy(labels).long()].mean().item() == pytest.approx(1)
@@ -184,6 +185,23 @@ def test_class_weights_are_inverse_to_the_class_sizes() -> None:
 
 def test_only_balance_loss_has_class_weights() -> None:
     labels = np.array([0, 1, 1], np.int32)
-    assert loss_weights("none", labels, 2) is None and loss_weights("sampler", labels, 2) is None
-    weights = loss_weights("loss", labels, 2)
+    assert loss_weights("none", labels, "ab") is None and loss_weights("sampler", labels, "ab") is None
+    weights = loss_weights("loss", labels, "ab")
     assert weights is not None and weights.tolist() == [1.5, 0.75]
+
+
+def test_weights_by_class_are_relative_to_the_others_with_a_mean_of_1_over_the_images() -> None:
+    labels = np.repeat(np.arange(3, dtype=np.int32), [6, 3, 1])
+    weights = loss_weights({"b": 4.0}, labels, "abc")
+    assert weights is not None
+    assert weights[labels].mean() == pytest.approx(1)
+    assert (weights / weights[0]).tolist() == pytest.approx([1, 4, 1])
+
+
+def test_weights_name_classes_only() -> None:
+    check_weights({"a": 2.0}, "abc")
+    check_weights("loss", "abc")
+    with pytest.raises(DataError) as raised:
+        check_weights({"a": 2.0, "x": 1.0, "y": 3.0}, ("a", "b"))
+    assert raised.value.problems == ("data.balance: `x` is not a class", "data.balance: `y` is not a class")
+    assert raised.value.hint == "the classes are `a`, `b`"

@@ -68,7 +68,7 @@ def test_a_temperature_that_raises_the_calibration_error_is_not_applied() -> Non
     refused = 0
     for seed in range(40):
         val, labels = images(60, seed, spread=0.5)
-        val = Outputs(val.logits / 4, val.features)  # nearly calibrated
+        val = Outputs(val.logits / np.float32(4), val.features)  # nearly calibrated
         calibration = calibrate(val, labels, UnknownConfig(enabled=False))
         assert calibration.ece is not None and calibration.ece[1] <= calibration.ece[0]
         lower_nll = cross_fitted_nll(val.logits, labels) < negative_log_likelihood(val.logits, labels)

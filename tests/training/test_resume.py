@@ -236,3 +236,14 @@ def test_metrics_of_another_version_are_an_error(facecls: Facecls, tiny: Tiny, t
     assert result.code == 1 and "Traceback" not in result.err
     problem = f"error: {run.metrics}: was not written by this version of facecls: "
     assert problem in result.err and result.err.endswith("hint: use the version of facecls that wrote it, or train again\n")
+
+
+def test_weights_of_classes_that_there_are_not_are_refused_before_the_images_are_read(
+    facecls: Facecls, tiny: Tiny, faces: Path, tmp_path: Path
+) -> None:
+    first = min(path.name for path in faces.iterdir())
+    config = tiny(data={"balance": {first: 2.0, "nobody": 1.0}})
+    result = facecls("train", config, "--out", tmp_path / "run")
+    assert result.code == 1 and result.err.startswith("error: data.balance: `nobody` is not a class\n\nhint: the classes are `")
+    assert "training cannot start: data.balance: `nobody` is not a class" in facecls("check", config, "--format", "json").out
+    assert facecls("train", tiny(data={"balance": {first: 2.0}}, train={"epochs": 1}), "--out", tmp_path / "run").code == 0
