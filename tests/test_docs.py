@@ -11,7 +11,8 @@ from types import ModuleType
 import pytest
 import yaml
 
-from facecls.config.schema import Config, json_schema
+from facecls.config.json_schema import json_schema
+from facecls.config.schema import Config
 from tests.conftest import Result
 
 ROOT = Path(__file__).parent.parent

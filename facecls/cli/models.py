@@ -34,6 +34,6 @@ def config_schema() -> None:
     """Print the JSON schema of configs, for editors."""
     import json
 
-    from facecls.config.schema import json_schema
+    from facecls.config.json_schema import json_schema
 
     print(json.dumps(json_schema(), indent=2))

@@ -26,7 +26,7 @@ def load_config(path: Path, overrides: Iterable[str] = ()) -> Config:
     """
     document = read_document(path)
     problems = list(document.problems)
-    origins: dict[Key, str] = {key: f"{path}:{line}: " for key, line in document.lines.items()}
+    origins: dict[Key, str] = {key: f"{place}: " for key, place in document.places.items()}
     for override in overrides:
         try:
             key, value = _parse_override(override)

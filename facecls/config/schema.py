@@ -285,8 +285,3 @@ def flatten(plain: dict[str, Any], above: str = "") -> dict[str, Any]:
     for key, value in plain.items():
         values |= flatten(value, f"{above}{key}.") if isinstance(value, dict) else {above + key: value}
     return values
-
-
-def json_schema() -> dict[str, Any]:
-    """The JSON schema of a config file, by which editors check and complete it."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Config.model_json_schema()}

@@ -46,10 +46,10 @@ _Loader.add_constructor(_INT, _whole_number)
 
 @dataclass
 class Document:
-    """A YAML mapping: its values, the line of every key (from 1), and errors about duplicate keys."""
+    """A YAML mapping: its values, where every key is (`FILE:LINE`, lines from 1), and errors about duplicate keys."""
 
     values: dict[str, Any]
-    lines: dict[Key, int] = field(default_factory=dict)
+    places: dict[Key, str] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
 
@@ -66,8 +66,40 @@ def to_yaml(plain: Mapping[str, Any]) -> str:
     return yaml.dump(dict(plain), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 
-def read_document(path: Path) -> Document:
-    """Reads a YAML file whose top level is a mapping; raises ConfigError if it is not, or cannot be read."""
+def read_document(path: Path, extended_by: tuple[Path, ...] = ()) -> Document:
+    """Reads a YAML file whose top level is a mapping, and below it the file that its key `extends` names.
+
+    That file is relative to the one that names it, and its values count where this one has none; sections are merged. Raises
+    ConfigError if a file is not a mapping, cannot be read, or extends itself; `extended_by` are the files that led here.
+    """
+    document = _read_one(path)
+    base = document.values.pop("extends", None)
+    if base is None:
+        return document
+    place = document.places.pop(("extends",))
+    if not isinstance(base, str):
+        raise ConfigError(f"{place}: extends: input should be a path, got {base!r}")
+    chain = (*extended_by, path.resolve())
+    below = path.parent / base
+    if below.resolve() in chain:
+        raise ConfigError(f"{place}: extends: `{base}` extends this file itself", hint="remove one `extends`")
+    if not below.exists():
+        raise ConfigError(f"{place}: extends: {below}: no such file", hint=f"the path is relative to {path.parent}")
+    first = read_document(below, chain)
+    values = _merged(first.values, document.values)
+    return Document(values, first.places | document.places, first.problems + document.problems)
+
+
+def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """The values of both, those of `above` where both have one."""
+    merged = dict(below)
+    for key, value in above.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merged(merged[key], value) if both else value
+    return merged
+
+
+def _read_one(path: Path) -> Document:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -101,11 +133,11 @@ def _note_keys(node: yaml.MappingNode, above: Key, path: Path, document: Documen
     # PyYAML silently keeps the last of two equal keys, so they are found before values are constructed.
     for key_node, value_node in node.value:
         key = (*above, str(key_node.value))
-        line = key_node.start_mark.line + 1
-        if key in document.lines:
-            first = document.lines[key]
-            document.problems.append(f"{path}:{line}: {'.'.join(key)}: appears twice, first in line {first}")
-        document.lines.setdefault(key, line)
+        place = f"{path}:{key_node.start_mark.line + 1}"
+        if key in document.places:
+            first = document.places[key].rpartition(":")[2]
+            document.problems.append(f"{place}: {'.'.join(key)}: appears twice, first in line {first}")
+        document.places.setdefault(key, place)
         if isinstance(value_node, yaml.MappingNode):
             _note_keys(value_node, key, path, document)
 

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from facecls.config.json_schema import json_schema
 from facecls.config.load import load_config
-from facecls.config.schema import Config, flatten, json_schema
+from facecls.config.schema import Config, flatten
 from facecls.config.yaml import parse_value, to_yaml
 from facecls.errors import ConfigError
 from facecls.models.heads import HEADS
@@ -286,3 +287,53 @@ def test_a_start_size_above_the_image_size_is_rejected(tmp_path: Path) -> None:
 def test_weights_of_classes_may_be_those_of_numbers(tmp_path: Path) -> None:
     config = load_config(write(tmp_path, "data: {root: a, balance: {1: 2.0, ada: 3}}\n"))
     assert config.data.balance == {"1": 2.0, "ada": 3.0}
+
+
+def test_a_config_extends_another_and_the_run_keeps_the_whole(tmp_path: Path) -> None:
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared" / "base.yaml").write_text(
+        "data: {root: a, image_size: 48}\ntrain: {epochs: 3, batch_size: 8}\nhead: {name: cosface}\n"
+    )
+    (tmp_path / "shared" / "middle.yaml").write_text("extends: base.yaml\ntrain:\n  epochs: 5\n")
+    path = write(tmp_path, "extends: shared/middle.yaml\ndata:\n  root: b\nseed: 2\n")
+    config = load_config(path, ["train.batch_size=4"])
+    assert (config.data.root, config.data.image_size, config.head.name, config.seed) == (Path("b"), 48, "cosface", 2)
+    assert (config.train.epochs, config.train.batch_size) == (5, 4)
+    assert "extends" not in config.model_dump()
+
+
+def test_mistakes_name_the_file_and_line_of_the_key_also_in_a_base(tmp_path: Path) -> None:
+    base = tmp_path / "base.yaml"
+    base.write_text("data: {root: a}\noptimizer:\n  lr: fast\n  lr: 0.1\ntrain: {epochs: many}\n")
+    path = write(tmp_path, "extends: base.yaml\ntrain: {epoch: 3}\nseed: x\noptimizer: {lr: slow}\n")
+    with pytest.raises(ConfigError) as raised:
+        load_config(path)
+    assert sorted(raised.value.problems) == [
+        f"{base}:4: optimizer.lr: appears twice, first in line 3",
+        f"{base}:5: train.epochs: input should be a whole number, got 'many'",
+        f"{path}:2: train.epoch: `epoch` is not a key of train",
+        f"{path}:3: seed: input should be a whole number, got 'x'",
+        f"{path}:4: optimizer.lr: input should be a number, got 'slow'",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "problem", "hint"),
+    [
+        ("extends: none.yaml\n", "{path}:1: extends: {folder}/none.yaml: no such file", "the path is relative to {folder}"),
+        ("seed: 1\nextends: [a]\n", "{path}:2: extends: input should be a path, got ['a']", ""),
+        ("extends: ./faces.yaml\n", "{path}:1: extends: `./faces.yaml` extends this file itself", "remove one `extends`"),
+        (
+            "extends: loop.yaml\n",
+            "{folder}/loop.yaml:1: extends: `faces.yaml` extends this file itself",
+            "remove one `extends`",
+        ),
+    ],
+)
+def test_what_cannot_be_extended_is_an_error(text: str, problem: str, hint: str, tmp_path: Path) -> None:
+    (tmp_path / "loop.yaml").write_text("extends: faces.yaml\n")
+    path = write(tmp_path, text)
+    with pytest.raises(ConfigError) as raised:
+        load_config(path)
+    assert raised.value.problems == (problem.format(path=path, folder=tmp_path),)
+    assert raised.value.hint == hint.format(folder=tmp_path)
