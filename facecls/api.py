@@ -131,8 +131,11 @@ def train(
 @contextlib.contextmanager
 def _threads(count: int | None) -> Iterator[None]:
     """Sets torch's number of threads for a while; None leaves it as it is."""
+    if count is None:
+        yield
+        return
     before = torch.get_num_threads()
-    torch.set_num_threads(count or before)
+    torch.set_num_threads(count)
     try:
         yield
     finally:
