@@ -79,7 +79,7 @@ def splits_of(data: DataConfig, split: SplitConfig) -> SplitsFrom:
     """Where the splits of a config come from."""
     if data.split_file is not None:
         return "file"
-    if has_train_folder(data.root):
+    if data.csv is None and has_train_folder(data.root):
         return "folders"
     return "groups" if split.group == "near_duplicates" else "images"
 

@@ -112,7 +112,7 @@ def _index_dataset(config: Config, progress: Progress) -> tuple[DatasetIndex, li
     try:
         return index_dataset(config.data, config.split, progress.bar), []
     except DataError as error:
-        if config.data.split_file is not None:
+        if config.data.split_file is not None or config.data.csv is not None:
             raise
         from facecls.data.folder import FaceFolder
 

@@ -3,7 +3,7 @@
 import json
 import re
 import statistics
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from facecls.config.schema import UNKNOWN
 from facecls.data.dataset import check_nesting, require_two_classes
+from facecls.data.label_file import read_label_file
 from facecls.data.listing import Paths, split_folders
 from facecls.errors import ImageError
 from facecls.faces.decode import open_image
@@ -23,9 +24,9 @@ _SIDES = {"left", "right"}  # words in class names that a horizontal flip swaps
 
 @dataclass(frozen=True)
 class FolderSummary:
-    """The properties of a folder that the suggested config depends on."""
+    """The properties of a folder, or of a label file, that the suggested config depends on."""
 
-    root: Path
+    root: Path  # the folder or the label file
     classes: Sequence[str]
     counts: Sequence[int]  # training images per class
     side: int  # median of the shorter side, pixels
@@ -39,18 +40,29 @@ class FolderSummary:
 
 
 def summarise_folder(root: Path) -> FolderSummary:
-    """Counts classes and images and samples image sizes; raises DataError as FaceFolder does, and for a single class."""
-    splits = split_folders(root)
-    from facecls.data.folder import FaceFolder
+    """Counts classes and images and samples image sizes, of a folder or a label file.
 
-    train = FaceFolder(splits.get("train", root))
-    check_nesting(train.image_list, train.classes)
-    require_two_classes(train.classes, root)
-    counts = np.bincount(train.image_list.labels, minlength=len(train.classes)).tolist()
-    sides, unreadable = _sample_sides(train.image_list.paths)
+    Raises DataError as FaceFolder and `read_label_file` do, and for a single class.
+    """
+    splits: Container[str]
+    if root.is_file():
+        found = read_label_file(root, root.parent)
+        splits, classes, image_list = found.splits or (), found.classes, found.image_list
+        if found.splits:
+            image_list = image_list.take(found.splits.get("train", np.arange(0)))
+    else:
+        from facecls.data.folder import FaceFolder
+
+        splits = folders = split_folders(root)
+        train = FaceFolder(folders.get("train", root))
+        check_nesting(train.image_list, train.classes)
+        classes, image_list = tuple(train.classes), train.image_list
+    require_two_classes(classes, root)
+    counts = np.bincount(image_list.labels, minlength=len(classes)).tolist()
+    sides, unreadable = _sample_sides(image_list.paths)
     side = round(statistics.median(sides)) if sides else 112
     sampled = len(sides) + len(unreadable)
-    return FolderSummary(root, train.classes, counts, side, "val" in splits, sampled, tuple(unreadable))
+    return FolderSummary(root, classes, counts, side, "val" in splits, sampled, tuple(unreadable))
 
 
 def suggest_config(summary: FolderSummary) -> str:
@@ -66,7 +78,7 @@ def suggest_config(summary: FolderSummary) -> str:
         "# `facecls config schema` lists all keys; keys that are not set here have their defaults.",
         "",
         "data:",
-        f"  root: {_quoted(str(summary.root))}",
+        f"  {'csv' if summary.root.is_file() else 'root'}: {_quoted(str(summary.root))}",
         f"  image_size: {size}  # {_why_size(summary, size)}",
         "  crop: 1.0  # lower it if the face fills only the middle: 0.5 keeps the central half of each side",
     ]

@@ -54,13 +54,17 @@ def check(
 
 
 def init(
-    folder: Annotated[Path, typer.Argument(help="Folder of images: CLASS/file, or {train,val,test}/CLASS/file.")],
+    folder: Annotated[
+        Path,
+        typer.Argument(help="Folder of images, CLASS/file or {train,val,test}/CLASS/file, or a CSV file of path, label."),
+    ],
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Config file to write; default: FOLDER.yaml.")] = None,
 ) -> None:
-    """Write a config that suits a folder of images."""
+    """Write a config that suits a folder, or a CSV file, of labelled images."""
     from facecls.data.listing import require_folder
 
-    require_folder(folder)  # before the imports below, which take seconds
+    if folder.suffix.lower() != ".csv" or not folder.is_file():
+        require_folder(folder)  # before the imports below, which take seconds
 
     from facecls.check.suggest import suggest_config, summarise_folder
     from facecls.errors import ConfigError
@@ -69,7 +73,7 @@ def init(
     from facecls.text import plural
 
     summary = summarise_folder(folder)
-    path = output or Path(f"{folder.resolve().name}.yaml")
+    path = output or Path(f"{folder.stem if folder.is_file() else folder.resolve().name}.yaml")
     if path.exists():
         raise ConfigError(f"{path}: already exists", hint="choose another file with --output")
     write_atomic(path, f"# facecls train {path}\n{suggest_config(summary)}".encode("utf-8", "backslashreplace"))

@@ -50,6 +50,9 @@ class DataConfig(Section):
     root: Path = Field(
         description="folder of images: CLASS/file, or {train,val,test}/CLASS/file; relative to the working directory"
     )
+    csv: Path | None = Field(
+        None, description="CSV file of path, label and, if given, split, group; paths start from root or from its folder"
+    )
     subfolders: Literal["error", "pool"] = Field(
         "error",
         description="if every class folder holds only folders: an error, or (pool) all images below it are of its class",
@@ -69,6 +72,13 @@ class DataConfig(Section):
         "or the loss weights of classes, 1 for the others: {ada: 2.0}",
     )
     flip_changes_class: bool = Field(False, description="true if mirroring changes the class; disables horizontal flips")
+
+    @model_validator(mode="before")
+    @classmethod
+    def root_is_the_folder_of_the_csv(cls, values: Any) -> Any:
+        if isinstance(values, dict) and "root" not in values and isinstance(values.get("csv"), str | Path):
+            return {"root": Path(values["csv"]).parent, **values}
+        return values
 
     @field_validator("balance", mode="wrap")
     @classmethod

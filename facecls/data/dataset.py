@@ -9,7 +9,8 @@ import numpy as np
 
 from facecls.config.schema import DataConfig, SplitConfig
 from facecls.data.groups import group_numbers
-from facecls.data.listing import ImageList, split_folders
+from facecls.data.label_file import read_label_file
+from facecls.data.listing import ImageList, Indices, split_folders
 from facecls.data.split import split_images
 from facecls.data.split_file import MISSING_HINT, read_split_file
 from facecls.errors import DataError
@@ -36,7 +37,7 @@ def index_dataset(
     cannot be split as configured, and as FaceFolder and `read_split_file` do.
     """
     if data.split_file is None:
-        return _index_folders(data, split, progress_bar)
+        return (_index_folders if data.csv is None else _index_label_file)(data, split, progress_bar)
     hint = "a resumed run needs the images it started with" if require_all else MISSING_HINT
     may_be_missing = data.on_bad_image == "skip" and not require_all
     classes, splits = read_split_file(data.split_file, data.root, missing_hint=None if may_be_missing else hint)
@@ -66,16 +67,42 @@ def _index_folders(data: DataConfig, split: SplitConfig, progress_bar: ProgressB
     return DatasetIndex(classes, splits, notes)
 
 
+def _index_label_file(data: DataConfig, split: SplitConfig, progress_bar: ProgressBar) -> DatasetIndex:
+    assert data.csv is not None
+    found = read_label_file(data.csv, data.root, may_be_missing=data.on_bad_image == "skip")
+    require_two_classes(found.classes, data.csv)
+    members = found.splits or {"train": np.arange(len(found.image_list))}
+    _check_split_keys(dict.fromkeys(members, data.csv), split, data.csv)
+    splits = {name: found.image_list.take(indices) for name, indices in members.items()}
+    untrained = np.setdiff1d(found.image_list.labels, splits["train"].labels) if "train" in splits else ()
+    if "train" not in splits or len(untrained):
+        problems = [f"{data.csv}: class `{found.classes[number]}` has no image in train" for number in untrained]
+        raise DataError(*(problems or [f"{data.csv}: no image in train"]), hint="change the column `split`")
+    if "val" in splits and split.test == 0 and not split.by_name:
+        return DatasetIndex(found.classes, splits)
+    groups = None if found.groups is None else found.groups[members["train"]]
+    return DatasetIndex(found.classes, *_split_train(splits, found.classes, data, split, progress_bar, groups))
+
+
 def _split_train(
-    given: dict[str, ImageList], classes: tuple[str, ...], data: DataConfig, split: SplitConfig, progress_bar: ProgressBar
+    given: dict[str, ImageList],
+    classes: tuple[str, ...],
+    data: DataConfig,
+    split: SplitConfig,
+    progress_bar: ProgressBar,
+    groups: Indices | None = None,
 ) -> tuple[dict[str, ImageList], list[str]]:
-    """Splits `train` into itself and the splits that are not `given`; also returns notes for the user."""
+    """Splits `train` into itself and the splits that are not `given`; also returns notes for the user.
+
+    `groups` (N,) are those of the training images; None: by `split.group`.
+    """
     train = given["train"]
     if "val" not in given and split.val == 0 and split.folds is None and "val" not in split.by_name:
         raise DataError("split.val: is 0, but the best epoch is chosen by validation images", hint="set `split.val=0.2`")
     if "val" in given:
         split = split.model_copy(update={"val": 0.0})
-    groups = group_numbers(train.paths, data, split, progress_bar)
+    how = "column group" if groups is not None else f"split.group: {split.group}"
+    groups = group_numbers(train.paths, data, split, progress_bar) if groups is None else groups
     root = Path(train.paths.root)
     chosen = split_images(train, groups, classes, split, root)
     splits = given | {name: train.take(indices) for name, indices in chosen.items()}
@@ -85,7 +112,7 @@ def _split_train(
     if len(sizes):
         images, count = plural(int(sizes.sum()), "image"), plural(len(sizes), "group")
         exception = " unless split.by_name divides it" if split.by_name else ""
-        notes.append(f"{root}: {images} in {count} (split.group: {split.group}); each group stays in one split{exception}")
+        notes.append(f"{root}: {images} in {count} ({how}); each group stays in one split{exception}")
     for name in chosen:
         missing = np.flatnonzero(np.bincount(splits[name].labels, minlength=len(classes)) == 0)
         if len(missing):
@@ -140,13 +167,14 @@ def check_nesting(image_list: ImageList, classes: Sequence[str]) -> None:
 
 
 def _check_split_keys(folders: dict[str, Path], split: SplitConfig, root: Path) -> None:
-    """Raises DataError if both a folder and the config define a split."""
+    """Raises DataError if both a folder, or the label file, and the config define a split."""
     configured: dict[str, str] = {f"by_name.{name}": name for name in split.by_name}
     configured |= {"folds": "val"} if split.folds is not None else {}
     configured |= {"test": "test"} if split.test > 0 else {}
     problems = [f"split.{key}: {folders[name]} already is {name}" for key, name in configured.items() if name in folders]
     if problems:
-        raise DataError(*problems, hint=f"remove the key, or set `data.root` to {root / 'train'}")
+        hint = "remove the key" + (f", or set `data.root` to {root / 'train'}" if root.is_dir() else "")
+        raise DataError(*problems, hint=hint)
 
 
 def _ignored(root: str | Path, counts: Counter[str]) -> list[str]:

@@ -140,3 +140,21 @@ def test_groups_of_classes_get_no_config(facecls: Facecls, noise: Noise, tmp_pat
         "if the outer ones (`groupA`, `groupB`) are, set `data.subfolders: pool`\n"
     )
     assert not (tmp_path / "groups.yaml").exists()
+
+
+def test_a_label_file_gets_a_config_that_trains(
+    facecls: Facecls, faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    paths = sorted(faces.rglob("*.*"))
+    (tmp_path / "labels.csv").write_text("path,label\n" + "".join(f"{path},{path.parent.name}\n" for path in paths))
+    result = facecls("init", "labels.csv")
+    assert (result.code, result.out) == (0, "labels.yaml\n")
+    config = load_config(tmp_path / "labels.yaml")
+    assert (config.data.csv, config.data.root) == (Path("labels.csv"), Path())
+    assert f"4 classes, {len(paths)} images" in (tmp_path / "labels.yaml").read_text()
+    small = ("--set", "model.name=cnn", "--set", "train.epochs=1", "--set", "data.image_size=32")
+    assert facecls("train", "labels.yaml", "--out", "run", *small).code == 0
+    (tmp_path / "labels.csv").write_text("path,name\n")
+    assert facecls("init", "labels.csv", "-o", "b.yaml").err.startswith("error: labels.csv: has no column `label`\n")
+    assert facecls("init", "labels.yaml").err.startswith("error: labels.yaml: ")
