@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import math
 import os
 import shutil
 from collections.abc import Iterator
@@ -64,9 +65,10 @@ def is_disk_full(error: BaseException) -> bool:
 
 
 def free_disk(folder: Path) -> float:
-    """Free bytes on the disk of a folder that may not exist yet."""
+    """Free bytes on the disk of a folder that may not exist yet; infinite if its file system does not tell its size."""
     existing = next(each for each in (folder, *folder.absolute().parents) if each.exists())
-    return float(shutil.disk_usage(existing).free)
+    usage = shutil.disk_usage(existing)
+    return float(usage.free) if usage.total else math.inf
 
 
 def prepare_output(path: Path, kind: str, signature: bytes) -> None:

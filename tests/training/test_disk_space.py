@@ -1,10 +1,12 @@
 """Runs on disks that are full, at the start or later."""
 
 import errno
+import math
 import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -12,6 +14,7 @@ from facecls.checkpoint import read, read_plain
 from facecls.config.load import load_config
 from facecls.device import resolve_device
 from facecls.errors import RunError
+from facecls.files import free_disk, write_atomic, write_error
 from facecls.run import Run
 from facecls.training.disk_space import require_space
 from facecls.training.state import build_state
@@ -74,8 +77,6 @@ def test_training_outlasts_a_disk_that_is_full_for_a_while(
         plain_log(self, row)  # type: ignore[arg-type]
 
     def raise_full(path: Path) -> None:
-        from facecls.files import write_error
-
         raise write_error(path, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
 
     def full() -> bool:
@@ -107,3 +108,14 @@ def test_a_disk_that_is_full_at_the_end_leaves_a_run_that_can_be_resumed(
     assert hint == "hint: free some disk space, then continue the run with --resume\n"
     assert facecls("train", config, "--out", run.folder, "--resume").code == 0
     assert [row.epoch for row in run.rows()] == [0, 1, 2] and read(run.best).calibration is not None
+
+
+def test_a_file_system_that_does_not_tell_its_size_is_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(total=0, used=0, free=0))
+    assert free_disk(tmp_path / "not" / "there") == math.inf
+    write_atomic(tmp_path / "file", b"content")
+    assert (tmp_path / "file").read_bytes() == b"content"
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(total=100, used=94, free=6))
+    with pytest.raises(RunError, match="cannot be written: No space left on device"):
+        write_atomic(tmp_path / "other", b"content")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
