@@ -20,6 +20,7 @@ from facecls.device import resolve_inference_device
 from facecls.evaluation.evaluate import Evaluation, evaluate_checkpoint
 from facecls.evaluation.infer import flip_allowed
 from facecls.inference.classifier import Classifier, Prediction
+from facecls.open_set.calibration import warnings_about
 from facecls.progress import Progress, Reporter, SilentProgress
 from facecls.run import EpochMetrics, Run, new_run, run_of
 from facecls.training import train as training
@@ -36,6 +37,7 @@ class TrainedRun:
     folder: Path  # the run directory, for `load`
     best: EpochMetrics  # metrics of the epoch that was kept; selected on the validation images, so optimistic
     stopped: str  # why training stopped before the last epoch; empty if it did not
+    warnings: tuple[str, ...] = ()  # what to know before relying on the classifier, such as that it is not better than chance
 
 
 def load(
@@ -63,7 +65,7 @@ def load(
 
 
 def evaluate(
-    classifier: Classifier,
+    classifier: Classifier | str | Path,
     data: str | Path | None = None,
     *,
     split: Literal["train", "val", "test"] | None = None,
@@ -73,6 +75,7 @@ def evaluate(
 ) -> Evaluation:
     """Metrics with confidence intervals, calibration error and rejection rates on labelled images.
 
+    classifier: also a path for `load`.
     data: a folder CLASS/file or {train,val,test}/CLASS/file; None: the data of the classifier's own run.
     split: None: test if there is one, else val, or all images of a folder without splits.
     impostors: a folder of images of unknown people, to measure the false accept rate.
@@ -80,6 +83,8 @@ def evaluate(
 
     `Evaluation.to_plain()` has everything as plain values. Raises DataError if the images do not fit the classifier.
     """
+    if isinstance(classifier, str | Path):
+        classifier = load(classifier)
     return evaluate_checkpoint(
         classifier.checkpoint,
         classifier.device,
@@ -125,7 +130,10 @@ def train(
         if error.signal == signal.SIGINT:
             raise KeyboardInterrupt from error
         raise
-    return None if result is None else TrainedRun(run.folder, result.best, result.stopped)
+    if result is None:
+        return None
+    warnings = tuple(warnings_about(checkpoint.read(run.best).calibration_for()))
+    return TrainedRun(run.folder, result.best, result.stopped, warnings)
 
 
 @contextlib.contextmanager

@@ -95,9 +95,38 @@ def test_an_image_that_cannot_be_read_has_a_reason(classifier: facecls.Classifie
 
 
 def test_what_is_no_image_is_a_type_error(classifier: facecls.Classifier) -> None:
-    for wrong in ([3], [None], [["a.jpg"]]):
+    for wrong in ([3], [None], [["a.jpg"]], 5, None):
         with pytest.raises(TypeError, match="an image is a path, bytes, a file object, a PIL image or a uint8 array, not"):
             classifier.predict(wrong)  # type: ignore[arg-type]
+
+
+def test_at_least_one_class_is_asked_for(classifier: facecls.Classifier, paths: list[str]) -> None:
+    with pytest.raises(ValueError, match="top_k is at least 1, got 0"):
+        classifier.predict(paths[0], top_k=0)
+
+
+def test_a_folder_with_the_images_of_a_csv_is_marked_as_trained_on(faces: Path, tmp_path: Path) -> None:
+    images = sorted(faces.rglob("*.*"))
+    (tmp_path / "labels.csv").write_text("path,label\n" + "".join(f"{path},{path.parent.name}\n" for path in images))
+    small = {"data.csv": tmp_path / "labels.csv", "data.image_size": 32, "model.name": "cnn", "train.epochs": 1}
+    run = facecls.train({**small, "device": "cpu", "precision": "fp32", "optimizer.lr": 1e-9}, out=tmp_path / "run")
+    assert run is not None and any(warning.startswith("not better than chance") for warning in run.warnings)
+    assert facecls.evaluate(run.folder, faces).to_plain()["fitted_on_these"] is True
+    for person in sorted({path.parent for path in images}):
+        (tmp_path / "new" / person.name).mkdir(parents=True)
+        with Image.open(min(person.iterdir())) as opened:
+            opened.convert("L").save(tmp_path / "new" / person.name / "grey.png")
+    assert facecls.evaluate(run.folder, tmp_path / "new").to_plain()["fitted_on_these"] is False
+
+
+def test_a_dict_extends_a_file(faces: Path, tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text(f"data: {{root: {faces}, image_size: 32}}\ntrain: {{epochs: many}}\n")
+    with pytest.raises(ConfigError) as raised:
+        facecls.train({"extends": str(tmp_path / "base.yaml"), "train.batch_size": "x"})
+    assert raised.value.problems == (
+        f"{tmp_path / 'base.yaml'}:2: train.epochs: input should be a whole number, got 'many'",
+        f"{tmp_path / 'base.yaml'}:2: train.batch_size: input should be a whole number, got 'x'",
+    )
 
 
 def test_embeddings_are_the_features_before_the_head(classifier: facecls.Classifier, paths: list[str]) -> None:

@@ -80,7 +80,7 @@ def _refusals(config: Config, dataset: DatasetIndex, device: Device, progress: P
     target = device.torch_device
     geometry = Geometry(config.data.image_size, config.data.crop, config.data.fit)
     checks: list[tuple[str, Callable[[], object]]] = [
-        ("unknown", partial(check_class_names, config, dataset.classes)),
+        ("class names", partial(check_class_names, config, dataset.classes)),
         ("unknown", partial(load_impostors, config.unknown, config.data, progress, target)),
         *((("tensorboard", require_tensorboard),) if config.train.tensorboard else ()),
         *((("sync_batchnorm", partial(require_cuda, device)),) if config.train.sync_batchnorm else ()),
@@ -139,7 +139,7 @@ def _dry_run(
 
 
 def _error_finding(kind: str, error: FaceclsError) -> Finding:
-    items = tuple(Item((), problem) for problem in error.problems)
+    items = tuple(Item((), problem) for problem in error.problems[1:])
     return Finding(kind, "error", "training cannot start: " + error.problems[0], error.hint or "see the list", items)
 
 

@@ -9,7 +9,9 @@ Key = Literal["name", "val_accuracy", "val_macro_f1", "val_ece_calibrated", "val
 
 
 def runs(
-    folder: Annotated[Path, typer.Argument(help="Folder of run directories, also in subfolders.")] = Path("runs"),
+    folders: Annotated[
+        list[Path] | None, typer.Argument(help="Run directories, or folders of them, also in subfolders; default: runs.")
+    ] = None,
     format_: Annotated[Literal["table", "json", "csv"], typer.Option("--format", help="Output format.")] = "table",
     sort: Annotated[Key, typer.Option(help="Figure to sort by, the best first.")] = "name",
 ) -> None:
@@ -18,7 +20,7 @@ def runs(
 
     from facecls.evaluation.run_table import differing_keys, print_runs, read_runs, runs_to_csv, sort_runs
 
-    found = sort_runs(read_runs(folder), sort)
+    found = sort_runs(read_runs(folders or [Path("runs")]), sort)
     if format_ == "json":
         differing = differing_keys(found)
         print(json.dumps([run.to_plain(differing) for run in found], indent=2))

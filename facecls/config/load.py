@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from facecls.config.schema import Config, ModelConfig, Section
-from facecls.config.yaml import INIT_HINT, Key, parse_value, read_document
+from facecls.config.yaml import INIT_HINT, Key, merged, parse_value, read_document
 from facecls.errors import ConfigError
 
 # The expected input by the first word of pydantic's error type, as in `int_parsing` and `int_type`
@@ -41,6 +41,7 @@ def load_config(path: Path, overrides: Iterable[str] = ()) -> Config:
 def config_of(values: Mapping[str, Any]) -> Config:
     """The config of nested plain values, in which a key may also be dotted, as in `{"train.epochs": 3}`.
 
+    `extends` names a config file, relative to the working directory.
     Raises ConfigError with all mistakes together.
     """
     nested: dict[str, Any] = {}
@@ -50,7 +51,11 @@ def config_of(values: Mapping[str, Any]) -> Config:
             _put(nested, tuple(str(key).split(".")), copy.deepcopy(value))
         except ConfigError as error:
             problems += error.problems
-    return _validate(nested, problems, {}, "")
+    if (base := nested.pop("extends", None)) is None:
+        return _validate(nested, problems, {}, "")
+    document = read_document(Path(base))
+    origins = {key: f"{place}: " for key, place in document.places.items()}
+    return _validate(merged(document.values, nested), [*document.problems, *problems], origins, "")
 
 
 def _validate(values: dict[str, Any], problems: list[str], origins: dict[Key, str], otherwise: str) -> Config:

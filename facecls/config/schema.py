@@ -51,7 +51,9 @@ class DataConfig(Section):
         description="folder of images: CLASS/file, or {train,val,test}/CLASS/file; relative to the working directory"
     )
     csv: Path | None = Field(
-        None, description="CSV file of path, label and, if given, split, group; paths start from root or from its folder"
+        None,
+        description="CSV file of path, label and, if given, split, group instead of class folders; its own path is relative to "
+        "the working directory, those in it to root (default: its folder)",
     )
     subfolders: Literal["error", "pool"] = Field(
         "error",

@@ -84,19 +84,19 @@ def read_document(path: Path, extended_by: tuple[Path, ...] = ()) -> Document:
     if below.resolve() in chain:
         raise ConfigError(f"{place}: extends: `{base}` extends this file itself", hint="remove one `extends`")
     if not below.exists():
-        raise ConfigError(f"{place}: extends: {below}: no such file", hint=f"the path is relative to {path.parent}")
+        raise ConfigError(f"{place}: extends: {below}: no such file", hint=f"the path is relative to {path.parent.absolute()}")
     first = read_document(below, chain)
-    values = _merged(first.values, document.values)
+    values = merged(first.values, document.values)
     return Document(values, first.places | document.places, first.problems + document.problems)
 
 
-def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+def merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     """The values of both, those of `above` where both have one."""
-    merged = dict(below)
+    values = dict(below)
     for key, value in above.items():
-        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
-        merged[key] = _merged(merged[key], value) if both else value
-    return merged
+        both = isinstance(value, dict) and isinstance(values.get(key), dict)
+        values[key] = merged(values[key], value) if both else value
+    return values
 
 
 def _read_one(path: Path) -> Document:

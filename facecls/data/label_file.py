@@ -79,7 +79,8 @@ def _read(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
                 raise DataError(*problems, hint=_HINT)
             return names, [(reader.line_num, row) for row in reader]
     except FileNotFoundError:
-        raise DataError(f"{path}: no such file", hint=_HINT) from None
+        hint = "set `data.csv` to a CSV file; a relative path starts from the working directory"
+        raise DataError(f"{path}: no such file", hint=hint) from None
     except (OSError, csv.Error) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise DataError(f"{path}: cannot be read: {str(reason).lower()}", hint=_HINT) from None

@@ -1,5 +1,6 @@
 """Evaluates a checkpoint on its own split or on another data set, and on impostors."""
 
+import os
 import time
 from collections.abc import Container
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from facecls.config.schema import DataConfig
 from facecls.data.dataset import index_dataset, map_to_classes
 from facecls.data.listing import ImageList, split_folders
 from facecls.data.load import LoadedSplit, load_split, load_unlabelled
+from facecls.data.split_file import read_split_file
 from facecls.device import Device
 from facecls.errors import DataError, ImageError
 from facecls.evaluation.infer import flip_allowed, infer
@@ -114,13 +116,21 @@ def evaluate_checkpoint(
         seconds=seconds,
         impostors_set_threshold=set_threshold,
         warnings=tuple(warnings_about(calibration, open_set.false_accept_rate)),
-        fitted=_fitted(checkpoint, calibration, data, name),
+        fitted=_fitted(checkpoint, calibration, data, name, image_list, split_file),
     )
 
 
-def _fitted(checkpoint: Checkpoint, calibration: Calibration, data: Path | None, split: str) -> str | None:
-    if data is not None and data.resolve() != checkpoint.config.data.root.resolve():
-        return None
+def _fitted(
+    checkpoint: Checkpoint,
+    calibration: Calibration,
+    data: Path | None,
+    split: str,
+    image_list: ImageList,
+    split_file: Path | None,
+) -> str | None:
+    root = checkpoint.config.data.root
+    if data is not None and data.resolve() != root.resolve():
+        return _trained_on_some(image_list, split_file, root)
     if split == "val":
         calibrated = calibration.temperature != 1 or calibration.threshold is not None
         fitted = ["the best epoch was selected"] if checkpoint.config.train.best != "last" else []
@@ -130,6 +140,16 @@ def _fitted(checkpoint: Checkpoint, calibration: Calibration, data: Path | None,
         "train": "the network was trained on these images",
         "all": "the network was trained on some of these images",
     }.get(split)
+
+
+def _trained_on_some(image_list: ImageList, split_file: Path | None, root: Path) -> str | None:
+    """What is to be said of the images of another folder if some are training or validation images of the run."""
+    if split_file is None:
+        return None
+    splits = read_split_file(split_file, root, missing_hint=None)[1]
+    own = {os.path.realpath(path) for name in ("train", "val") for path in splits[name].paths}
+    shared = any(os.path.realpath(path) in own for path in image_list.paths)
+    return "the network was trained, or the epoch selected, on some of these images" if shared else None
 
 
 def _by_subgroup(

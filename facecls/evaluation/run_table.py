@@ -54,14 +54,21 @@ class RunSummary:
         }
 
 
-def read_runs(folder: Path) -> list[RunSummary]:
-    """The runs in the subfolders of a folder, by name. Raises RunError if there are none, or one cannot be read."""
-    if not folder.is_dir():
-        raise RunError(f"{folder}: no such folder", hint="name the folder that holds the run directories")
-    runs = [run for path in sorted(folder.rglob("environment.json")) if (run := Run(path.parent)).config.exists()]
-    if not runs:
-        raise RunError(f"{folder}: holds no runs", hint="name the folder that holds the run directories")
-    return [_summary(run, str(run.folder.relative_to(folder))) for run in runs]
+def read_runs(folders: Sequence[Path]) -> list[RunSummary]:
+    """The runs in folders and their subfolders, by path; below a single folder they are named by the path in it.
+
+    Raises RunError if a folder has none, or one cannot be read.
+    """
+    summaries = []
+    for folder in folders:
+        if not folder.is_dir():
+            raise RunError(f"{folder}: no such folder", hint="name run directories, or folders that hold them")
+        runs = [run for path in sorted(folder.rglob("environment.json")) if (run := Run(path.parent)).config.exists()]
+        if not runs:
+            raise RunError(f"{folder}: holds no runs", hint="name run directories, or folders that hold them")
+        below = len(folders) == 1 and runs[0].folder != folder
+        summaries += [_summary(run, str(run.folder.relative_to(folder) if below else run.folder)) for run in runs]
+    return summaries
 
 
 def _summary(run: Run, name: str) -> RunSummary:
@@ -131,7 +138,7 @@ def print_runs(runs: Sequence[RunSummary]) -> None:
         )
     out = console()
     out.print(table)
-    out.print("* of the best epoch, selected and calibrated on the validation images, so optimistic")
+    out.print("* of the epoch that is kept, on the validation images: optimistic if it was selected or calibrated on them")
     if differing := differing_keys(runs):
         out.print()
         for run in runs:

@@ -91,12 +91,15 @@ class Classifier:
     def predict(self, images: ImageSource | Iterable[ImageSource], top_k: int = 1) -> list[Prediction]:
         """Classifies one image or several: a prediction for each, in order, with its `top_k` most probable classes.
 
-        An image that cannot be read gets a prediction with `error`. Raises TypeError for an object that is no image.
+        An image that cannot be read gets a prediction with `error`. Raises TypeError for an object that is no image, ValueError
+        for a `top_k` below 1.
         """
         return list(self.stream(images, top_k))
 
     def stream(self, images: ImageSource | Iterable[ImageSource], top_k: int = 1) -> Iterator[Prediction]:
         """As `predict`, but yields the predictions as they are made, so that any number of images takes little memory."""
+        if top_k < 1:
+            raise ValueError(f"top_k is at least 1, got {top_k}")
         for batch in self.read(_listed(images)):
             yield from self._predict_batch(batch, top_k)
 
@@ -194,7 +197,9 @@ class Classifier:
 def _listed(images: Any) -> Iterable[ImageSource]:
     """The images as an iterable: one image is an iterable, too, of its letters, bytes, lines or rows."""
     single = isinstance(images, str | os.PathLike | bytes | Image.Image) or hasattr(images, "read")
-    return [images] if single or (isinstance(images, np.ndarray) and images.ndim <= 3) else images
+    if single or (isinstance(images, np.ndarray) and images.ndim <= 3) or not isinstance(images, Iterable):
+        return [images]
+    return images
 
 
 def _path_of(image: object) -> str:

@@ -174,7 +174,7 @@ def test_a_class_called_unknown_is_an_error(facecls: Facecls, tiny: Tiny, faces:
     min(root.iterdir()).rename(root / "unknown")
     config = tiny(data={"root": str(root)})
     findings = json.loads(facecls("check", config, "--format", "json").out)["findings"]
-    assert [each["severity"] for each in findings if each["kind"] == "unknown"] == ["error"]
+    assert [each["severity"] for each in findings if each["kind"] == "class names"] == ["error"]
     assert facecls("check", config, "--strict").code == 1
 
 

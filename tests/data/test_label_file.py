@@ -118,8 +118,9 @@ def test_a_label_file_without_what_is_needed_is_an_error(tmp_path: Path, text: s
 
 
 def test_a_missing_label_file_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"labels\.csv: no such file"):
+    with pytest.raises(DataError, match=r"labels\.csv: no such file") as raised:
         index(tmp_path / "labels.csv")
+    assert raised.value.hint == "set `data.csv` to a CSV file; a relative path starts from the working directory"
 
 
 def test_a_label_file_trains_what_the_same_folders_train(facecls: Facecls, tiny: Tiny, faces: Path, tmp_path: Path) -> None:

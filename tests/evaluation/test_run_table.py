@@ -85,7 +85,10 @@ def test_sorting_and_formats(facecls: Facecls, several: Path) -> None:
     table = facecls("runs", several).out
     head = "run state accuracy* 95 % CI macro F1* ECE* DIR* epochs time device"
     assert table.splitlines()[0].split() == head.split()
-    assert "\n* of the best epoch, selected and calibrated on the validation images, so optimistic\n" in table
+    assert (
+        "\n* of the epoch that is kept, on the validation images: optimistic if it was selected or calibrated on them\n"
+        in table
+    )
     assert "short: seed=0, train.batch_size=16, train.epochs=1\n" in table
 
 
@@ -111,4 +114,11 @@ def test_a_folder_without_runs_is_an_error(facecls: Facecls, tmp_path: Path, mak
         folder.mkdir()
     result = facecls("runs", folder)
     assert result.code == 1
-    assert result.err == f"error: {folder}: {problem}\n\nhint: name the folder that holds the run directories\n"
+    assert result.err == f"error: {folder}: {problem}\n\nhint: name run directories, or folders that hold them\n"
+
+
+def test_runs_may_be_named_one_by_one(facecls: Facecls, several: Path) -> None:
+    chosen = [several / "short", several / "more" / "long"]
+    assert [row["name"] for row in json.loads(facecls("runs", *chosen, "--format", "json").out)] == list(map(str, chosen))
+    (row,) = json.loads(facecls("runs", several / "short", "--format", "json").out)
+    assert row["name"] == str(several / "short")
