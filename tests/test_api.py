@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 
 import facecls
+from facecls.config.load import config_of
 from facecls.errors import ConfigError, ImageError
 from facecls.run import EpochMetrics, Run
 from tests.conftest import Result
@@ -117,6 +118,12 @@ def test_a_folder_with_the_images_of_a_csv_is_marked_as_trained_on(faces: Path, 
         with Image.open(min(person.iterdir())) as opened:
             opened.convert("L").save(tmp_path / "new" / person.name / "grey.png")
     assert facecls.evaluate(run.folder, tmp_path / "new").to_plain()["fitted_on_these"] is False
+
+
+def test_the_order_of_dotted_keys_and_sections_does_not_matter() -> None:
+    one = config_of({"train.epochs": 3, "data.root": "a", "train": {"batch_size": 8}, "data": {"image_size": 32}})
+    two = config_of({"data": {"image_size": 32, "root": "a"}, "train": {"batch_size": 8, "epochs": 3}})
+    assert one == two and one.train.epochs == 3
 
 
 def test_a_dict_extends_a_file(faces: Path, tmp_path: Path) -> None:

@@ -46,7 +46,8 @@ def config_of(values: Mapping[str, Any]) -> Config:
     """
     nested: dict[str, Any] = {}
     problems: list[str] = []
-    for key, value in values.items():
+    # Sections before single keys, which would otherwise be lost with the section that they were put into.
+    for key, value in sorted(values.items(), key=lambda item: str(item[0]).count(".")):
         try:
             _put(nested, tuple(str(key).split(".")), copy.deepcopy(value))
         except ConfigError as error:

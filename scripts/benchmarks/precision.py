@@ -14,13 +14,13 @@ import os
 import statistics
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 from _conditions import conditions
+from _timing import seconds
 
 from facecls.config.schema import Config, DataConfig, HeadConfig, TrainConfig
 from facecls.data.listing import ImageList, Paths
@@ -112,12 +112,6 @@ def random_split(config: Config, count: int) -> LoadedSplit:
 def random_faces(config: Config, count: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
     side = config.data.image_size
     return np.random.default_rng(0).integers(0, 256, (count, side, side, 3), dtype=np.uint8)
-
-
-def seconds(run: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    run()
-    return time.perf_counter() - start
 
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ import argparse
 import json
 import statistics
 import sys
-import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 from _conditions import conditions
+from _timing import seconds
 from numpy.typing import NDArray
 
 from facecls.checkpoint import read
@@ -82,12 +82,6 @@ def infer(predictor: Classifier, forward: Callable[[NDArray[np.uint8]], object],
     faces = np.random.default_rng(0).integers(0, 256, (batch, side, side, 3), dtype=np.uint8)
     for start in range(0, count, batch):
         forward(faces[: min(batch, count - start)])
-
-
-def seconds(run: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    run()
-    return time.perf_counter() - start
 
 
 if __name__ == "__main__":
