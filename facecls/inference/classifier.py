@@ -2,18 +2,19 @@
 
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from threadpoolctl import threadpool_limits
 
 from facecls.checkpoint import Checkpoint
 from facecls.config.schema import UNKNOWN
@@ -25,9 +26,10 @@ from facecls.models.classifier import FaceClassifier
 from facecls.models.mkldnn import for_inference
 from facecls.open_set.outputs import Outputs
 from facecls.open_set.thresholds import Threshold
-from facecls.prefetch import prefetch
 
+T = TypeVar("T")
 FaceOrError: TypeAlias = NDArray[np.uint8] | ImageError  # (S, S, 3), or why the image cannot be read
+Batch: TypeAlias = list[tuple[str, FaceOrError]]  # with the images' paths
 
 _MIN_BATCH = 8  # the overhead of smaller batches exceeds the gain from another core
 
@@ -100,60 +102,62 @@ class Classifier:
         """As `predict`, but yields the predictions as they are made, so that any number of images takes little memory."""
         if top_k < 1:
             raise ValueError(f"top_k is at least 1, got {top_k}")
-        for batch in self.read(_listed(images)):
-            yield from self._predict_batch(batch, top_k)
+        for predictions in self.map_batches(images, lambda batch: self._predict_batch(batch, top_k)):
+            yield from predictions
 
     def embed(self, images: ImageSource | Iterable[ImageSource]) -> NDArray[np.float32]:
         """The embeddings (N, F) of N images: the features before the head.
 
         Raises ImageError for the first image that cannot be read, TypeError for an object that is no image.
         """
-        found = []
-        for batch in self.read(_listed(images)):
-            for _, face in batch:
-                if isinstance(face, ImageError):
-                    raise face
-            found.append(self.forward(np.stack([face for _, face in batch if not isinstance(face, ImageError)])).features)
+        found = list(self.map_batches(images, self._embed_batch))
         if not found:
             side = self.geometry.image_size
             return self.forward(np.zeros((1, side, side, 3), np.uint8)).features[:0]
         return np.concatenate(found)
 
-    def predict_files(self, paths: Sequence[str], top_k: int = 1) -> Iterator[Prediction]:
-        """As `stream` for the files of a command line: on a CPU with one worker for each of torch's threads.
+    def map_batches(self, images: ImageSource | Iterable[ImageSource], function: Callable[[Batch], T]) -> Iterator[T]:
+        """Applies `function` to batches of decoded images; on a CPU in one worker for each of the caller's torch threads.
 
-        Each worker reads and classifies batches with a single thread, and torch's number of threads is changed meanwhile. With
-        separate reader threads, the threads of each operation would wait for the slowest one: measured on two cores, that
-        halved the speed. Batches shrink as the number of workers grows, down to _MIN_BATCH, to bound memory: until then all
-        workers together hold two full batches.
+        Each worker reads and classifies batches with a single thread. With separate reader threads, the threads of each
+        operation would wait for the slowest one: measured on two cores, that halved the speed. Batches shrink as the number of
+        workers grows, down to _MIN_BATCH, to bound memory: until then all workers together hold two full batches.
         """
+        remaining: Iterator[ImageSource] = iter(_listed(images))
         if self.device.type != "cpu":
-            for batch in prefetch(self.read(paths)):
-                yield from self._predict_batch(batch, top_k)
+            yield from map(function, self.read(remaining))
             return
         threads = torch.get_num_threads()
-        size = max(_MIN_BATCH, min(self._batch, 2 * self._batch // threads, -(-len(paths) // threads)))
+        first = list(islice(remaining, self._batch * threads))
+        if len(first) == 1:  # with all threads
+            yield function([(_path_of(first[0]), self._read(first[0]))])
+            return
+        size = max(_MIN_BATCH, min(self._batch, 2 * self._batch // threads, -(-len(first) // threads)))
+        all_images = chain(first, remaining)
 
-        def predict(start: int) -> list[Prediction]:
-            return self._predict_batch([(path, self._read(path)) for path in paths[start : start + size]], top_k)
+        def read_and_apply(batch: list[tuple[str, ImageSource]]) -> T:
+            return function([(path, self._read(image)) for path, image in batch])
 
-        pool = ThreadPoolExecutor(threads, initializer=lambda: torch.set_num_threads(1))
+        pool = ThreadPoolExecutor(threads, initializer=_use_one_thread)
+        pending: deque[Future[T]] = deque()
         try:
-            starts = iter(range(0, len(paths), size))
-            pending = deque(pool.submit(predict, start) for start in islice(starts, 2 * threads))
-            while pending:
-                yield from pending.popleft().result()
-                pending.extend(pool.submit(predict, start) for start in islice(starts, 1))
+            while True:
+                while len(pending) < 2 * threads and (
+                    batch := [(_path_of(image), image) for image in islice(all_images, size)]
+                ):
+                    pending.append(pool.submit(read_and_apply, batch))
+                if not pending:
+                    return
+                yield pending.popleft().result()
         finally:
             pool.shutdown(cancel_futures=True)
-            torch.set_num_threads(threads)  # the workers' setting also applies to threads that start later
 
     def forward(self, faces: NDArray[np.uint8]) -> Outputs:
         """Maps faces, uint8 (B, S, S, 3), to logits (B, C) and features (B, F)."""
         images = self.device.images(torch.from_numpy(faces))
         return forward_batches(self._model, [images], self.device, mirrored=self.mirrored)
 
-    def read(self, images: Iterable[ImageSource]) -> Iterator[list[tuple[str, FaceOrError]]]:
+    def read(self, images: Iterable[ImageSource]) -> Iterator[Batch]:
         """Yields batches of (path, face or error) in the order of `images`, which are decoded ahead in threads."""
         remaining = iter(images)
         with ThreadPoolExecutor(available_cores()) as pool:
@@ -172,7 +176,13 @@ class Classifier:
         except ImageError as error:
             return error
 
-    def _predict_batch(self, images: list[tuple[str, FaceOrError]], top_k: int) -> list[Prediction]:
+    def _embed_batch(self, images: Batch) -> NDArray[np.float32]:
+        for _, face in images:
+            if isinstance(face, ImageError):
+                raise face
+        return self.forward(np.stack([face for _, face in images if not isinstance(face, ImageError)])).features
+
+    def _predict_batch(self, images: Batch, top_k: int) -> list[Prediction]:
         faces = [face for _, face in images if not isinstance(face, ImageError)]
         if not faces:
             return [Prediction(path, error=face.reason) for path, face in images if isinstance(face, ImageError)]
@@ -192,6 +202,12 @@ class Classifier:
         top = tuple((self.classes[index], float(probabilities[index])) for index in order)
         nearest, probability = top[0]
         return Prediction(path, nearest if known else UNKNOWN, probability, top, nearest=nearest, known=known)
+
+
+def _use_one_thread() -> None:
+    """Limits torch's operations in the calling thread to one thread; torch.set_num_threads would limit later threads, too."""
+    torch.get_num_threads()  # sets the thread's limit to that of the process, once
+    threadpool_limits(1, user_api="openmp")
 
 
 def _listed(images: Any) -> Iterable[ImageSource]:

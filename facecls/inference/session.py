@@ -47,7 +47,7 @@ def predict_images(classifier: Classifier, options: PredictOptions, progress: Pr
     def predict() -> Iterator[Prediction]:
         nonlocal unreadable
         for chunk in chunks:
-            for prediction in classifier.predict_files(chunk, options.top_k):
+            for prediction in classifier.stream(chunk, options.top_k):
                 unreadable += prediction.error is not None
                 yield prediction
 

@@ -2,17 +2,21 @@
 
     scripts/bench predict FOLDER --checkpoint runs/lfw20/best.pt [--rounds 5] [--threads 2]
 
-    predict            Classifier.predict on the files of the folder
-    decoding           Classifier.read: the same files, decoded and dropped
+    predict            Classifier.stream on the files of the folder
+    arrays             Classifier.stream on arrays of the same images, as predict decodes them
+    decoding           the same files, decoded and resized by predict's workers and dropped
+    resizing           the same for these arrays
     inference          predict's own model, on random faces in memory
     PyTorch inference  the model without predict's optimised copy: autocast and channels_last
 
-Every round measures all four in turn, so that other load on the machine affects all of them. Prints the medians as JSON, with
-the median, minimum and maximum ratio of predict to the slower of decoding and either kind of inference.
+Every round measures all in turn, so that other load on the machine affects all of them. Prints the medians as JSON, with
+the median, minimum and maximum ratio of predict to the slower of decoding and either kind of inference, and of arrays to
+predict less decoding (its time less that of decoding, plus that of resizing).
 """
 
 import argparse
 import json
+import math
 import statistics
 import sys
 from collections import deque
@@ -29,6 +33,7 @@ from numpy.typing import NDArray
 from facecls.checkpoint import read
 from facecls.device import configure_process, resolve_device
 from facecls.evaluation.infer import batch_size, forward_batches
+from facecls.faces.decode import open_image
 from facecls.inference.classifier import Classifier
 from facecls.inference.sources import find_images
 from facecls.run import newest_best
@@ -45,9 +50,13 @@ def main() -> None:
     device = resolve_device("auto", "auto", "inference")
     predictor = Classifier(read(args.checkpoint or newest_best()), device)
     paths = find_images([str(args.folder)])
+    geometry = predictor.geometry
+    arrays = [np.asarray(open_image(path, math.ceil(geometry.image_size / geometry.crop))) for path in paths]
     contenders: dict[str, Callable[[], object]] = {
-        "predict": lambda: deque(predictor.predict_files(paths), maxlen=0),
-        "decoding": lambda: deque(predictor.read(paths), maxlen=0),
+        "predict": lambda: deque(predictor.stream(paths), maxlen=0),
+        "arrays": lambda: deque(predictor.stream(arrays), maxlen=0),
+        "decoding": lambda: deque(predictor.map_batches(paths, len), maxlen=0),
+        "resizing": lambda: deque(predictor.map_batches(arrays, len), maxlen=0),
         "inference": lambda: infer(predictor, predictor.forward, len(paths)),
         "PyTorch inference": lambda: infer(predictor, lambda faces: plain_forward(predictor, faces), len(paths)),
     }
@@ -62,6 +71,9 @@ def main() -> None:
     for name in ("inference", "PyTorch inference"):
         ratios = [each["predict"] / min(each["decoding"], each[name]) for each in rounds]
         result[f"ratio to {name}"] = [statistics.median(ratios), min(ratios), max(ratios)]
+    decoding = [1 / each["decoding"] - 1 / each["resizing"] for each in rounds]  # seconds an image
+    ratios = [each["arrays"] * (1 / each["predict"] - less) for each, less in zip(rounds, decoding, strict=True)]
+    result["ratio of arrays to predict less decoding"] = [statistics.median(ratios), min(ratios), max(ratios)]
     result |= {
         "images": len(paths),
         "model": predictor.checkpoint.model.name,

@@ -362,7 +362,7 @@ def test_progress_without_a_terminal_prints_lines(capfd: pytest.CaptureFixture[s
 
 def test_a_checkpoint_without_calibration_rejects_nothing(trained: Path, impostors: Path) -> None:
     predictor = Classifier(replace(read(trained), calibration=None), resolve_device("cpu", "fp32"))
-    assert all(each.known for each in predictor.predict_files(first_images(impostors, 5)))
+    assert all(each.known for each in predictor.stream(first_images(impostors, 5)))
 
 
 def test_an_annotated_image_never_overwrites_its_input(
@@ -516,10 +516,10 @@ def test_the_number_of_threads_changes_no_order_and_predictions_by_rounding_only
 ) -> None:
     paths = [*first_images(faces, 20), "none.jpg", *first_images(faces, 20)]
     predictor = Classifier(read(trained), resolve_device("cpu", "fp32"))
-    alone = [next(iter(predictor.predict_files([path]))) for path in paths]
+    alone = [next(iter(predictor.stream([path]))) for path in paths]
     torch.set_num_threads(threads)
     try:
-        predictions = list(predictor.predict_files(paths))
+        predictions = list(predictor.stream(paths))
         assert torch.get_num_threads() == threads
     finally:
         torch.set_num_threads(1)
@@ -534,8 +534,8 @@ def test_the_number_of_threads_changes_no_order_and_predictions_by_rounding_only
 def test_heat_maps_do_not_depend_on_concurrent_predictions(trained: Path, faces: Path, tmp_path: Path) -> None:
     predictor = Classifier(read(trained), resolve_device("cpu", "fp32"))
     paths = first_images(faces, 40)
-    list(explain_images(predictor.predict_files(paths), tmp_path / "together", predictor))
+    list(explain_images(predictor.stream(paths), tmp_path / "together", predictor))
     for path in paths[:5]:
-        list(explain_images(predictor.predict_files([path]), tmp_path / "alone", predictor))
+        list(explain_images(predictor.stream([path]), tmp_path / "alone", predictor))
     for overlay in (tmp_path / "alone").rglob("*.jpg"):
         assert overlay.read_bytes() == (tmp_path / "together" / overlay.relative_to(tmp_path / "alone")).read_bytes()
