@@ -56,7 +56,7 @@ class Progress:
 
 
 class SilentProgress:
-    """Reports nothing, on ranks above 0."""
+    """Reports nothing."""
 
     def bar(self, **_: object) -> "tqdm[Any]":
         return no_progress()
@@ -68,3 +68,10 @@ class SilentProgress:
 def no_progress(**_: object) -> "tqdm[Any]":
     """A bar that is not shown."""
     return tqdm(disable=True)
+
+
+def reporter_of(progress: Reporter | bool) -> Reporter:
+    """A reporter, or the one of the command line for True and a silent one for False."""
+    if isinstance(progress, bool):
+        return Progress() if progress else SilentProgress()
+    return progress

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from PIL import Image
 
 import facecls
 from facecls.config.load import config_of
-from facecls.errors import ConfigError, ImageError
+from facecls.errors import ConfigError, DataError, ImageError
 from facecls.run import EpochMetrics, Run
 from tests.conftest import Result
 
@@ -44,9 +45,11 @@ def answers(predictions: list[facecls.Prediction]) -> list[tuple[str | None, str
 def test_the_import_is_light_and_the_api_complete() -> None:
     program = "import sys, facecls; print('torch' in sys.modules, *dir(facecls)); facecls.load; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines() == ["False Classifier Prediction TrainedRun __version__ evaluate load train", "True"]
+    first, second = done.stdout.splitlines()
     stub = (ROOT / "facecls" / "__init__.pyi").read_text()
-    assert all(f"import {name} as {name}\n" in stub for name in dir(facecls) if name != "__version__")
+    names = re.findall(r"^from facecls\.api\.\w+ import (\w+) as \1$", stub, flags=re.MULTILINE)
+    assert second == "True" and first.split() == ["False", *sorted([*names, "__version__"])]
+    assert all(callable(getattr(facecls, name)) for name in names)
     with pytest.raises(AttributeError, match="module `facecls` has no attribute `lod`"):
         facecls.lod  # type: ignore[attr-defined]  # noqa: B018
 
@@ -245,6 +248,8 @@ def test_a_callback_sees_each_epoch_and_ends_training(tiny: Tiny, tmp_path: Path
 
     run = facecls.train(tiny(train={"epochs": 9}), out=tmp_path / "run", callbacks=[third, lambda _: None])
     assert run is not None and run.stopped == "a callback returned True"
+    pruned = facecls.train(tiny(), out=tmp_path / "pruned", callbacks=[lambda _: "pruned"])
+    assert pruned is not None and (pruned.stopped, pruned.best.epoch) == ("pruned", 0)
     assert [row.epoch for row in seen] == [0, 1, 2]
     rows = Run(tmp_path / "run").rows()
     assert [row.val_loss for row in rows] == [row.val_loss for row in seen]
@@ -273,6 +278,41 @@ def test_evaluate_gives_the_figures_of_eval(
         for each in (expected, plain):
             del each["seconds"], each["images_per_second"]
         assert json.loads(json.dumps(plain)) == expected
+
+
+def test_evaluate_takes_a_label_file(
+    facecls: Callable[..., Result], classifier: "facecls.Classifier", faces: Path, tmp_path: Path
+) -> None:
+    import facecls as api
+
+    lines = [f"{path},{path.parent.name},{'val' if number % 2 else 'train'}" for number, path in enumerate(faces.rglob("*.*"))]
+    (tmp_path / "labels.csv").write_text("\n".join(["path,label,split", *lines]))
+    plain = api.evaluate(classifier, tmp_path / "labels.csv").to_plain()
+    assert (plain["split"], plain["n"], plain["fitted_on_these"]) == ("val", 24, True)
+    assert api.evaluate(classifier, tmp_path / "labels.csv", split="train").to_plain()["n"] == 24
+    with pytest.raises(DataError) as raised:
+        api.evaluate(classifier, tmp_path / "labels.csv", split="test")
+    assert str(raised.value) == f"{tmp_path / 'labels.csv'}: has no split `test`"
+    (tmp_path / "labels.csv").write_text("path,label\na.jpg,nobody\n")
+    result = facecls("eval", classifier.source, "--data", tmp_path / "labels.csv")
+    assert result.code == 1 and f"{tmp_path / 'labels.csv'}: `nobody`: is not a class of the training data" in result.err
+
+
+def test_cross_validation_check_and_suggestion_are_those_of_the_command_line(
+    tiny: Tiny, faces: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    validation = facecls.cross_validate(tiny(train={"epochs": 1}), 2, out=tmp_path / "folds")
+    written = json.loads((tmp_path / "folds" / "summary.json").read_text())
+    assert written == json.loads(json.dumps(validation.to_plain()))
+    assert (tmp_path / "folds" / "report.html").exists() and repr(validation).startswith("<CrossValidation of 2 folds: ")
+    assert [run.name for run in facecls.runs(tmp_path / "folds")] == ["fold-1", "fold-2"]
+    checked = facecls.check_config(tiny())
+    assert checked.to_plain()["classes"] == list(facecls.load(tmp_path / "folds" / "fold-1").classes)
+    suggested = facecls.suggest_config(faces)
+    assert f"root: {faces}" in suggested.yaml and suggested.unreadable == ()
+    page = facecls.write_report(tmp_path / "folds" / "fold-1")
+    assert page.path == tmp_path / "folds" / "fold-1" / "report.html" and page.path.exists()
+    assert capfd.readouterr() == ("", "")
 
 
 def test_warnings_of_images_are_the_users(classifier: facecls.Classifier, tmp_path: Path) -> None:

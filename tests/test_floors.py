@@ -18,7 +18,8 @@ FLOORS = [
     {"checkpoint"},
     {"evaluation"},
     {"training", "inference", "report"},
-    {"check", "api"},
+    {"check"},
+    {"api"},
     {"cli"},
     {"__main__"},
 ]

@@ -17,7 +17,7 @@ from facecls.data.dataset import DatasetIndex, index_dataset
 from facecls.data.duplicates.image_stats import compute_image_stats
 from facecls.data.listing import has_train_folder
 from facecls.errors import DataError
-from facecls.progress import Progress, ProgressBar
+from facecls.progress import ProgressBar, Reporter
 from facecls.report.report import FindingSummary
 
 CHECKS: tuple[Callable[[AuditedImages], Iterator[Finding]], ...] = (
@@ -84,7 +84,7 @@ def splits_of(data: DataConfig, split: SplitConfig) -> SplitsFrom:
     return "groups" if split.group == "near_duplicates" else "images"
 
 
-def audit_run(checkpoint: Checkpoint, data: DataConfig, progress: Progress) -> list[FindingSummary] | None:
+def audit_run(checkpoint: Checkpoint, data: DataConfig, progress: Reporter) -> list[FindingSummary] | None:
     """Audits the data that a run was trained on; None if the data is no longer there."""
     data = data.model_copy(update={"on_bad_image": "skip"})  # as evaluation does
     try:

@@ -19,10 +19,10 @@ from facecls.data.stores.disk import require_disk_space
 from facecls.device import Device, resolve_device
 from facecls.errors import DataError, FaceclsError, RunError
 from facecls.faces.geometry import Geometry
-from facecls.progress import Progress
+from facecls.progress import Reporter
 from facecls.text import byte_size, duration, plural
 from facecls.training.calibrate import check_class_names, load_impostors
-from facecls.training.tensorboard import require_tensorboard
+from facecls.training.trackers import TRACKERS
 from facecls.training.train import require_cuda
 
 
@@ -36,9 +36,14 @@ class CheckResult:
     audit: Audit
 
     @property
+    def findings(self) -> tuple[Finding, ...]:
+        """The problems that were found."""
+        return self.audit.findings
+
+    @property
     def errors(self) -> list[Finding]:
         """The findings of severity `error`."""
-        return [finding for finding in self.audit.findings if finding.severity == "error"]
+        return [finding for finding in self.findings if finding.severity == "error"]
 
     def to_plain(self) -> dict[str, Any]:
         """Plain values for JSON; an image is its path, class and split."""
@@ -53,17 +58,17 @@ class CheckResult:
             "findings": [
                 asdict(finding)
                 | {"items": [{"note": item.note, "images": [images.row(n) for n in item.images]} for item in finding.items]}
-                for finding in self.audit.findings
+                for finding in self.findings
             ],
         }
 
 
-def check_config(config: Config, progress: Progress) -> CheckResult:
+def check_config(config: Config, progress: Reporter) -> CheckResult:
     """Checks config, data, model and one batch; changes nothing.
 
     Some problems that stop training become findings of severity `error`, so that the rest is still checked: classes that
     cannot be split, a class with the name of rejected images, too few images of unknown people, a store that is too small,
-    tensorboard that is not installed, `sync_batchnorm` without CUDA, a disk that is too small for the run, a first batch that
+    a tracker that is not installed, `sync_batchnorm` without CUDA, a disk that is too small for the run, a first batch that
     cannot be read, and a non-finite loss. Raises FaceclsError for other problems.
     """
     config = resolve_config(config)
@@ -75,14 +80,14 @@ def check_config(config: Config, progress: Progress) -> CheckResult:
     return CheckResult(config, dataset, dry_run, replace(audited, findings=(*findings, *audited.findings)))
 
 
-def _refusals(config: Config, dataset: DatasetIndex, device: Device, progress: Progress) -> list[Finding]:
+def _refusals(config: Config, dataset: DatasetIndex, device: Device, progress: Reporter) -> list[Finding]:
     """A finding for each check of training that fails."""
     target = device.torch_device
     geometry = Geometry(config.data.image_size, config.data.crop, config.data.fit)
     checks: list[tuple[str, Callable[[], object]]] = [
         ("class names", partial(check_class_names, config, dataset.classes)),
         ("unknown", partial(load_impostors, config.unknown, config.data, progress, target)),
-        *((("tensorboard", require_tensorboard),) if config.train.tensorboard else ()),
+        ("tracker", TRACKERS[config.train.tracker]),
         *((("sync_batchnorm", partial(require_cuda, device)),) if config.train.sync_batchnorm else ()),
         *(
             ("store", partial(store_of, name, len(dataset.splits[name]), config.data, target))
@@ -107,7 +112,7 @@ def _refusals(config: Config, dataset: DatasetIndex, device: Device, progress: P
     return findings
 
 
-def _index_dataset(config: Config, progress: Progress) -> tuple[DatasetIndex, list[Finding]]:
+def _index_dataset(config: Config, progress: Reporter) -> tuple[DatasetIndex, list[Finding]]:
     """The splits as in training; if the data cannot be split, all images as `train` and a finding with the reason."""
     try:
         return index_dataset(config.data, config.split, progress.bar), []
@@ -122,7 +127,7 @@ def _index_dataset(config: Config, progress: Progress) -> tuple[DatasetIndex, li
 
 
 def _dry_run(
-    config: Config, dataset: DatasetIndex, device: Device, progress: Progress, findings: list[Finding]
+    config: Config, dataset: DatasetIndex, device: Device, progress: Reporter, findings: list[Finding]
 ) -> DryRun | None:
     """Dry-runs one batch; appends problems to `findings`."""
     if len(dataset.classes) < 2:

@@ -22,7 +22,7 @@ from facecls.errors import DataError
 from facecls.evaluation.infer import infer
 from facecls.faces.geometry import Geometry
 from facecls.models import count_parameters, multiply_adds
-from facecls.progress import Progress
+from facecls.progress import Reporter
 from facecls.run import RUNS, Run
 from facecls.training.disk_space import require_space
 from facecls.training.distributed import SingleProcess
@@ -56,7 +56,7 @@ class DryRun:
     notes: tuple[str, ...] = ()
 
 
-def dry_run_batch(config: Config, dataset: DatasetIndex, device: Device, progress: Progress) -> DryRun:
+def dry_run_batch(config: Config, dataset: DatasetIndex, device: Device, progress: Reporter) -> DryRun:
     """Trains a new model on one batch for a few steps, in memory only.
 
     An epoch's time is that of its steps and of the validation; waiting for a disk or network is not included. Raises

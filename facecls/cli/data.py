@@ -25,7 +25,7 @@ def check(
 
     settings = load_config(config, overrides_of(set_, device))
 
-    from facecls.check.check import check_config
+    from facecls.api.data import check_config
     from facecls.check.output import check_csv_output, print_check, to_json, write_csv
     from facecls.check.page import write_html
     from facecls.device import configure_process
@@ -38,7 +38,7 @@ def check(
     if html is not None:
         check_page_output(html)
     progress = Progress()
-    result = check_config(settings, progress)
+    result = check_config(settings, progress=progress)
     for note in [*result.dataset.notes, *(result.dry_run.notes if result.dry_run else ())]:
         progress.note(note)
     if format_ == "json":
@@ -66,22 +66,22 @@ def init(
     if folder.suffix.lower() != ".csv" or not folder.is_file():
         require_folder(folder)  # before the imports below, which take seconds
 
-    from facecls.check.suggest import suggest_config, summarise_folder
+    from facecls.api.data import suggest_config
     from facecls.errors import ConfigError
     from facecls.files import write_atomic
     from facecls.progress import Progress
     from facecls.text import plural
 
-    summary = summarise_folder(folder)
     path = output or Path(f"{folder.stem if folder.is_file() else folder.resolve().name}.yaml")
     if path.exists():
         raise ConfigError(f"{path}: already exists", hint="choose another file with --output")
-    write_atomic(path, f"# facecls train {path}\n{suggest_config(summary)}".encode("utf-8", "backslashreplace"))
+    suggested = suggest_config(folder)
+    write_atomic(path, f"# facecls train {path}\n{suggested.yaml}".encode("utf-8", "backslashreplace"))
     progress = Progress()
-    for error in summary.unreadable:
+    for error in suggested.unreadable:
         progress.note(f"warning: {error}")
-    if summary.unreadable:
-        sampled = f"{len(summary.unreadable)} of {plural(summary.sampled, 'sampled image')}"
+    if suggested.unreadable:
+        sampled = f"{len(suggested.unreadable)} of {plural(suggested.sampled, 'sampled image')}"
         progress.note(f"warning: {sampled} cannot be read; `facecls check {path}` lists all")
     print(path)
 
@@ -95,7 +95,7 @@ def demo_faces(
 ) -> None:
     """Draw synthetic faces, to try facecls without data."""
     from facecls.progress import Progress
-    from facecls.synthetic.write import write_faces
+    from facecls.synthetic.write import write_faces  # the API's, without torch
 
     with Progress().bar(total=people * each, desc="drawing", unit="face") as bar:
         for _ in write_faces(folder, people=people, each=each, seed=seed, first_person=first_person):

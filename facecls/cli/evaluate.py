@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from facecls.cli.options import Checkpoint, Data, Device, Format, Groups, Impostors, Precision, Split, Tta
-from facecls.errors import ImageError
-from facecls.text import plural, printable
+from facecls.errors import ImageError, UsageError
+from facecls.text import printable
 
 
 def eval_(
@@ -27,7 +27,8 @@ def eval_(
 
     With --strangers also measures how many unknown people are accepted. The exit code is 1 if an image cannot be read.
     """
-    from facecls.api import evaluate, load
+    from facecls.api.evaluation import evaluate
+    from facecls.api.inference import load
     from facecls.device import configure_process
     from facecls.evaluation.tables import evaluation_to_json, print_evaluation
     from facecls.progress import Progress
@@ -44,43 +45,50 @@ def eval_(
 
 
 def report(
-    checkpoint: Checkpoint,
+    checkpoints: Annotated[
+        list[Path], typer.Argument(metavar="CHECKPOINT...", help="A best.pt or a run directory; several are compared.")
+    ],
     data: Data = None,
     split: Split = None,
     impostors: Impostors = None,
     groups: Groups = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="HTML file; default: report.html in the run directory.")
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="HTML file; default: report.html in the run directory, comparison.html here for several."
+        ),
     ] = None,
     device: Device = "auto",
     precision: Precision = None,
 ) -> None:
-    """Write an HTML report on a checkpoint.
+    """Write an HTML report on a checkpoint, or compare several.
 
-    Shows its accuracy, calibration, rejection of unknown people, worst mistakes and problems in its data. The exit code is 1 if
-    an image cannot be read.
+    Shows its accuracy, calibration, rejection of unknown people, worst mistakes and problems in its data. For several: figures,
+    curves, differences of the configs, and for each pair a test on the images that both evaluated (McNemar). The exit code is 1
+    if an image cannot be read.
     """
-    from facecls.api import evaluate, load
-    from facecls.check.audit import audit_run
+    from facecls.api.evaluation import compare, write_report
+    from facecls.api.inference import load
     from facecls.device import configure_process
     from facecls.progress import Progress
-    from facecls.report.page import check_page_output, write_page
-    from facecls.report.report import render_report, title_of
-    from facecls.run import run_of
 
+    if len(checkpoints) > 1 and groups is not None:
+        raise UsageError("--groups is for the report of one checkpoint", hint="leave it out, or name one checkpoint")
     configure_process(None)
-    progress, run, classifier = Progress(), run_of(checkpoint), load(checkpoint, device=device, precision=precision)
-    trained = classifier.checkpoint
-    path = output or run.folder / "report.html"
-    check_page_output(path)  # before the evaluation
-    evaluation = evaluate(classifier, data, split=split, impostors=impostors, subgroups=groups, progress=progress)
-    run_data = trained.config.data.model_copy(update={"split_file": run.kept_split or trained.config.data.split_file})
-    findings = audit_run(trained, run_data, progress)
-    images = plural(len(evaluation.split), f"{evaluation.split.name} image" if data is None else "image")
-    evaluated_on = images if data is None else f"{images} of {data}"
-    write_page(path, render_report(trained, run, evaluation, classifier.device, title_of(checkpoint), evaluated_on, findings))
+    progress = Progress()
+    classifiers = [load(each, device=device, precision=precision) for each in checkpoints]
+    if len(classifiers) == 1:
+        page = write_report(classifiers[0], output, data, split=split, impostors=impostors, subgroups=groups, progress=progress)
+        print(page.path)
+        _finish(page.evaluation.warnings, page.evaluation.skipped)
+        return
+    path = output or Path("comparison.html")
+    compared = compare(classifiers, path, data, split=split, impostors=impostors, progress=progress)
     print(path)
-    _finish(evaluation.warnings, evaluation.skipped)
+    warnings = [
+        f"{name}: {text}" for name, each in zip(compared.names, compared.evaluations, strict=True) for text in each.warnings
+    ]
+    _finish(warnings, [error for each in compared.evaluations for error in each.skipped])
 
 
 def _finish(warnings: Iterable[str], skipped: Sequence[ImageError]) -> None:

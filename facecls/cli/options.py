@@ -16,7 +16,9 @@ Set = Annotated[
 Out = Annotated[Path | None, typer.Option(help="Run directory; default: runs/CONFIG-DATE-TIME.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue in --out, or without --out in this config's newest run.")]
 Checkpoint = Annotated[Path, typer.Argument(help="A best.pt or a run directory.")]
-Data = Annotated[Path | None, typer.Option(help="Folder of labelled images; default: the run's data.")]
+Data = Annotated[
+    Path | None, typer.Option(help="Folder of labelled images, or a CSV file of path, label; default: the run's data.")
+]
 Split = Annotated[
     Literal["train", "val", "test"] | None,
     typer.Option(help="Split of the data to evaluate; default: test, or val without one."),

@@ -38,7 +38,7 @@ def predict(
     if watch is not None and format_ == "json" and output is None:
         raise typer.BadParameter("--watch never ends, so it cannot write one JSON list: use jsonl", param_hint="--format")
 
-    from facecls.api import load
+    from facecls.api.inference import load
     from facecls.device import configure_process
     from facecls.inference.session import PredictOptions, predict_images
     from facecls.progress import Progress

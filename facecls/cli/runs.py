@@ -18,9 +18,10 @@ def runs(
     """List runs: state, figures, conditions, and the config keys in which they differ."""
     import json
 
-    from facecls.evaluation.run_table import differing_keys, print_runs, read_runs, runs_to_csv, sort_runs
+    from facecls.api.runs import runs as list_runs
+    from facecls.evaluation.run_table import differing_keys, print_runs, runs_to_csv, sort_runs
 
-    found = sort_runs(read_runs(folders or [Path("runs")]), sort)
+    found = sort_runs(list_runs(folders or [Path("runs")]), sort)
     if format_ == "json":
         differing = differing_keys(found)
         print(json.dumps([run.to_plain(differing) for run in found], indent=2))

@@ -29,7 +29,7 @@ def train(config: ConfigFile, set_: Set = None, out: Out = None, resume: Resume 
     settings = load_config(config, overrides)
     run = newest_run(config) if resume and out is None else new_run(out, config)
 
-    from facecls.api import train as train_run
+    from facecls.api.training import train as train_run
     from facecls.device import configure_process
 
     configure_process(settings.threads)
@@ -73,23 +73,16 @@ def cross_validate(
     settings = load_config(config, set_ or ())
     folder = (newest_run(config, holding="fold-1") if resume and out is None else new_run(out, config)).folder
 
-    from facecls.device import configure_process, resolve_device
-    from facecls.evaluation.cross_validation import evaluate_folds
-    from facecls.evaluation.tables import print_evaluation, print_folds, write_summary
-    from facecls.report.cross_validation import render_cross_validation
-    from facecls.report.page import check_page_output, write_page
-    from facecls.training.cross_validation import train_folds
+    from facecls.api.training import cross_validate as validate
+    from facecls.device import configure_process
+    from facecls.evaluation.tables import print_evaluation, print_folds
 
     configure_process(settings.threads)
-    progress, device = Progress(epochs=sys.stderr), resolve_device(settings.device, settings.precision)
-    path = folder / "report.html"
-    if path.exists():
-        check_page_output(path)  # before hours of training
+    progress = Progress(epochs=sys.stderr)
     command = ["cross-validate", str(config), "--folds", str(folds)]
     with _resumable(command, set_ or [], folder, folder):
-        validation = evaluate_folds(train_folds(settings, folds, folder, progress, resume=resume), device, progress)
-    write_page(path, render_cross_validation(validation, settings, device, folder.resolve().name))
-    write_summary(folder, validation)
+        validation = validate(settings, folds, out=folder, resume=resume, progress=progress)
+    path = folder / "report.html"
     if format_ == "json":
         print(json.dumps(validation.to_plain() | {"report": str(path)}, indent=2))
         return

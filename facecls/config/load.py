@@ -59,6 +59,18 @@ def config_of(values: Mapping[str, Any]) -> Config:
     return _validate(merged(document.values, nested), [*document.problems, *problems], origins, "")
 
 
+def config_from(config: Mapping[str, Any] | Config | str | Path, overrides: Mapping[str, Any] | None = None) -> Config:
+    """The config of a mapping as in `config_of`, a config or a config file; `overrides` (dotted keys) take precedence.
+
+    Raises ConfigError with all mistakes together.
+    """
+    if isinstance(config, str | Path):
+        return config_of({"extends": config} | dict(overrides)) if overrides else load_config(Path(config))
+    if isinstance(config, Config):
+        return config_of(config.model_dump(mode="json") | dict(overrides)) if overrides else config
+    return config_of({**config, **(overrides or {})})
+
+
 def _validate(values: dict[str, Any], problems: list[str], origins: dict[Key, str], otherwise: str) -> Config:
     """The config; each mistake is added to `problems` after the text in `origins` that says where its key comes from."""
     hints: list[str] = []

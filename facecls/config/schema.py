@@ -216,7 +216,7 @@ class TrainConfig(Section):
     clip_norm: float | None = Field(None, gt=0, description="largest L2 norm of the gradient; null disables clipping")
     ema: float = Field(0.998, ge=0, lt=1, description="decay per step of the averaged weights (EMA); 0 disables")
     sync_batchnorm: bool = Field(False, description="several CUDA devices: batch norm statistics over all of them")
-    tensorboard: bool = Field(False, description="log scalars and a grid of augmented images for TensorBoard")
+    tracker: Annotated[str, Registered("facecls.training.trackers:TRACKERS")] = Field("none", description="also logs the run")
     start_size: int | None = Field(
         None, ge=16, description="progressive resizing: pixels at the start, data.image_size from two thirds on; null disables"
     )

@@ -128,19 +128,35 @@ def map_to_classes(folder: Path, classes: Sequence[str]) -> tuple[ImageList, lis
     from facecls.data.folder import FaceFolder
 
     found = FaceFolder(folder)
+    image_list, notes = _mapped(found.image_list, found.classes, classes, folder)
+    return image_list, [*_ignored(found.root, found.ignored), *notes]
+
+
+def map_label_file(path: Path, classes: Sequence[str]) -> tuple[dict[str, ImageList], list[str]]:
+    """The splits of a label file, or all its images as `all` if it has none, as `map_to_classes` labels them; and notes.
+
+    Images that do not exist are kept. Raises DataError as `read_label_file` and `map_to_classes` do.
+    """
+    found = read_label_file(path, path.parent, may_be_missing=True)
+    image_list, notes = _mapped(found.image_list, found.classes, classes, path)
+    if found.splits is None:
+        return {"all": image_list}, notes
+    return {name: image_list.take(indices) for name, indices in found.splits.items()}, notes
+
+
+def _mapped(found: ImageList, names: Sequence[str], classes: Sequence[str], source: Path) -> tuple[ImageList, list[str]]:
+    """The images, labelled by `names`, with labels by `classes`; and a note on classes without images."""
     numbers = {name: number for number, name in enumerate(classes)}
-    foreign = [name for name in found.classes if name not in numbers]
+    foreign = [name for name in names if name not in numbers]
     if foreign:
+        places = [source / name if source.is_dir() else f"{source}: `{name}`" for name in foreign]
         raise DataError(
-            *(f"{folder / name}: is not a class of the training data" for name in foreign),
+            *(f"{place}: is not a class of the training data" for place in places),
             hint=f"the classes of the training data are {name_list(classes)}",
         )
-    notes = _ignored(found.root, found.ignored)
-    missing = [name for name in classes if name not in found.class_to_idx]
-    if missing:
-        notes.append(f"{folder}: has no images of {name_list(missing)}")
-    labels = np.array([numbers[name] for name in found.classes], np.int32)[found.image_list.labels]
-    return ImageList(found.image_list.paths, labels), notes
+    missing = [name for name in classes if name not in set(names)]
+    notes = [f"{source}: has no images of {name_list(missing)}"] if missing else []
+    return ImageList(found.paths, np.array([numbers[name] for name in names], np.int32)[found.labels]), notes
 
 
 def require_two_classes(classes: Sequence[str], where: Path) -> None:

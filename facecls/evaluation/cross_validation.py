@@ -43,7 +43,7 @@ class Fold:
         return {name: float(getattr(self.evaluation.closed_set.metrics, name)) for name in METRICS}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class CrossValidation:
     """All folds, and the pooled evaluation of all images, each predicted by the fold that held it out.
 
@@ -53,6 +53,10 @@ class CrossValidation:
     folds: tuple[Fold, ...]
     pooled: Evaluation
     calibrated: NDArray[np.float64]  # (N, C), by the temperature of each image's fold
+
+    def __repr__(self) -> str:
+        mean, deviation = self.spread("accuracy")
+        return f"<CrossValidation of {len(self.folds)} folds: accuracy {mean:.1%}, standard deviation {deviation:.1%}>"
 
     def spread(self, name: str) -> tuple[float, float]:
         """The mean and the sample standard deviation of a metric over the folds."""

@@ -2,14 +2,14 @@
 
 import os
 import time
-from collections.abc import Container
+from collections.abc import Collection, Container
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from facecls.checkpoint import Checkpoint
 from facecls.config.schema import DataConfig
-from facecls.data.dataset import index_dataset, map_to_classes
+from facecls.data.dataset import index_dataset, map_label_file, map_to_classes
 from facecls.data.listing import ImageList, split_folders
 from facecls.data.load import LoadedSplit, load_split, load_unlabelled
 from facecls.data.split_file import read_split_file
@@ -24,7 +24,7 @@ from facecls.progress import Reporter
 from facecls.text import name_list, plural
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Evaluation:
     """Results of an evaluation, with the images and outputs they are computed from."""
 
@@ -39,6 +39,10 @@ class Evaluation:
     impostors_set_threshold: bool = False  # if so, the false accept rate is not an estimate for other impostors
     warnings: tuple[str, ...] = ()  # about the calibration and the rejection threshold
     fitted: str | None = None  # what was selected or fitted on these images, so that their figures are optimistic
+
+    def __repr__(self) -> str:
+        metrics, mark = self.closed_set.metrics, "" if self.fitted is None else ", optimistic: " + self.fitted
+        return f"<Evaluation of {plural(metrics.n, 'image')} ({self.split.name}): accuracy {metrics.accuracy:.1%}{mark}>"
 
     @property
     def images_per_second(self) -> float:
@@ -72,7 +76,7 @@ def evaluate_checkpoint(
     subgroups: Path | None = None,
     mirrored: bool = False,
 ) -> Evaluation:
-    """Evaluates on the split `split` of the run's own data or of the folder `data` (all of it if it has no splits).
+    """Evaluates on the split `split` of the run's own data, or of the folder or label file `data` (all of it without splits).
 
     Without `split` that is test if there is one, else val.
     `split_file` is the run's split.csv; without it the run's own data is split again by the config. `impostors` is a
@@ -180,11 +184,24 @@ def _default_split(splits: Container[str]) -> str:
 
 
 def _external_split(checkpoint: Checkpoint, data: Path, split: str | None, progress: Reporter) -> tuple[str, ImageList]:
-    splits = split_folders(data)
-    split = (split or _default_split(splits)) if splits else "all"
-    if splits and split not in splits:
-        raise DataError(f"{data}: has no split `{split}`", hint=f"choose one of {name_list(splits)} with --split")
-    image_list, notes = map_to_classes(splits.get(split, data), checkpoint.classes)
+    if data.is_file():
+        splits, notes = map_label_file(data, checkpoint.classes)
+        name = _chosen(split, splits if "all" not in splits else (), data)
+        image_list = splits[name]
+    else:
+        folders = split_folders(data)
+        name = _chosen(split, folders, data)
+        image_list, notes = map_to_classes(folders.get(name, data), checkpoint.classes)
     for note in notes:
         progress.note(note)
-    return split, image_list
+    return name, image_list
+
+
+def _chosen(split: str | None, splits: Collection[str], data: Path) -> str:
+    """The name of the split to evaluate; `all` without splits."""
+    if not splits:
+        return "all"
+    split = split or _default_split(splits)
+    if split not in splits:
+        raise DataError(f"{data}: has no split `{split}`", hint=f"choose one of {name_list(splits)} with --split")
+    return split

@@ -67,11 +67,11 @@ def read_runs(folders: Sequence[Path]) -> list[RunSummary]:
         if not runs:
             raise RunError(f"{folder}: holds no runs", hint="name run directories, or folders that hold them")
         below = len(folders) == 1 and runs[0].folder != folder
-        summaries += [_summary(run, str(run.folder.relative_to(folder) if below else run.folder)) for run in runs]
+        summaries += [summarise_run(run, str(run.folder.relative_to(folder) if below else run.folder)) for run in runs]
     return summaries
 
 
-def _summary(run: Run, name: str) -> RunSummary:
+def summarise_run(run: Run, name: str) -> RunSummary:
     rows = run.rows()
     calibrated = [row for row in rows if row.val_ece is not None]
     state: State = "finished" if calibrated else "interrupted" if run.last.exists() else "failed"

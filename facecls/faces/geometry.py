@@ -64,9 +64,14 @@ ImageSource: TypeAlias = Source | Image.Image | npt.NDArray[np.uint8]
 def read_face(source: ImageSource, geometry: Geometry) -> npt.NDArray[np.uint8]:
     """An image to uint8 (S, S, 3). Raises ImageError if it cannot be read or is an array of another kind."""
     if isinstance(source, np.ndarray):
-        if source.dtype != np.uint8 or source.ndim != 3 or source.shape[2] != 3 or source.size == 0:
-            raise ImageError("image", f"is an array of {source.dtype} {source.shape}, not of uint8 (H, W, 3)")
-        return geometry(Image.fromarray(source))
+        return geometry(array_image(source))
     if isinstance(source, Image.Image):
         return geometry(upright_rgb(source))
     return geometry(open_image(source, at_least=math.ceil(geometry.image_size / geometry.crop)))
+
+
+def array_image(array: npt.NDArray[np.uint8]) -> Image.Image:
+    """RGB pixels as a PIL image; raises ImageError if the array is not uint8 (H, W, 3)."""
+    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or array.size == 0:
+        raise ImageError("image", f"is an array of {array.dtype} {array.shape}, not of uint8 (H, W, 3)")
+    return Image.fromarray(array)

@@ -80,6 +80,11 @@ class Classifier:
         self._batch = batch_size(device, self.geometry.image_size)
         self._unknown = unknown
 
+    def __repr__(self) -> str:
+        source = "" if self.source is None else f" of {self.source}"
+        name, side = self.checkpoint.model.name, self.geometry.image_size
+        return f"<Classifier{source}: {name}, {len(self.classes)} classes, {side} pixels, {self.device}>"
+
     @property
     def threshold(self) -> Threshold | None:
         """The rejection threshold of the open-set score; None: no image is rejected."""

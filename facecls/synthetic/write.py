@@ -21,13 +21,16 @@ FROM_UPRIGHT = {  # by EXIF orientation: from upright to stored pixels, the inve
 }
 
 
-def write_faces(folder: Path, *, people: int, each: int, seed: int, first_person: int = 0) -> Iterator[Path]:
+def write_faces(
+    folder: str | Path, *, people: int = 12, each: int = 40, seed: int = 0, first_person: int = 0
+) -> Iterator[Path]:
     """Writes `each` images of every person as FOLDER/NAME/0001.jpg and so on, and yields each path once it is written.
 
     An image depends only on the seed and the numbers of person and image, so larger `people` or `each` only add images.
     People are numbered from `first_person`; different numbers are different people. Raises DataError if `folder` is a file
     or not empty.
     """
+    folder = Path(folder)
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
         raise DataError(f"{folder}: exists and is not an empty folder", hint="choose another folder, or delete this one first")
     return _write_faces(folder, range(first_person, first_person + people), each, seed)

@@ -1,6 +1,5 @@
 """The training loop: epochs of steps, validation, the best epoch, rollback after non-finite values."""
 
-import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,17 +17,17 @@ from facecls.evaluation.infer import infer
 from facecls.evaluation.metrics import compute_metrics
 from facecls.progress import Reporter
 from facecls.run import EpochMetrics, Run
-from facecls.text import plural
 from facecls.training import resuming
 from facecls.training.checkpointing import RunWriter
 from facecls.training.distributed import ProcessGroup
+from facecls.training.early_stopping import early_stopping
 from facecls.training.epochs import epoch_line, rank_key
 from facecls.training.optimizer import current_lr
 from facecls.training.schedule import resolution_at
 from facecls.training.signals import Interrupted, SignalHandler
 from facecls.training.state import TrainingState
 from facecls.training.step import TrainStep
-from facecls.training.tensorboard import Tracker
+from facecls.training.trackers import Tracker
 
 _PEEK_SECONDS = 0.5  # between two updates of the progress bar
 _CHECK_STEPS = 32  # between two checks of the loss and of the save interval on a GPU, where each makes the host wait
@@ -53,7 +52,7 @@ class TrainingResult:
 
 
 Callback: TypeAlias = Callable[[EpochMetrics], object]
-"""Called after each epoch with its metrics; training stops if it returns True."""
+"""Called on rank 0 after each epoch with its metrics; training stops if it returns True or the reason to stop, a text."""
 
 
 class NonFiniteError(Exception):
@@ -81,7 +80,7 @@ class Loop:
     def __post_init__(self) -> None:
         train, group = self.config.train, self.group
         self.size = self.config.data.image_size  # of the last step, pixels
-        self.stop_requested = False  # by a callback
+        self.requested_stop: str | None = None  # the reason that a callback gave
         self.loader = TrainLoader(
             self.data.train,
             train.batch_size * train.accumulate * group.size,
@@ -119,11 +118,13 @@ class Loop:
                     self._rollback(state, rollbacks, str(error))
                 finally:
                     self.writer.wait()
-                    self.tracker.close()
 
     def _epochs(self, state: TrainingState, signals: SignalHandler) -> TrainingResult:
         metric = self.config.train.best
         started = time.perf_counter() - state.seconds
+        early = early_stopping(self.config, self.run.rows() if self.group.rank == 0 else [])
+        self._request_stop(early.stopped)
+        callbacks: list[Callback] = [early, self.tracker.epoch, *self.callbacks]
         while (stopped := self._stop_reason(state)) is None:
             self._train_epoch(state, signals, started)
             row = self._validate(state, started)
@@ -132,9 +133,7 @@ class Loop:
                 state.best = row
                 self.writer.keep_best(state, row.image_size)
             self.writer.log(row)
-            self.tracker.epoch(row)
-            stops = [callback(row) is True for callback in self.callbacks]
-            self.stop_requested = self.group.all_reduce_max(int(any(stops))) > 0
+            self._request_stop(*([callback(row) for callback in callbacks] if self.group.rank == 0 else []))
             state.seconds = self._elapsed(state, started)
             self.progress.epoch(epoch_line(row, self._epoch_label(state), is_best and metric != "last"))
             state.begin_epoch(state.epoch + 1, state.seconds)
@@ -149,15 +148,15 @@ class Loop:
 
     def _stop_reason(self, state: TrainingState) -> str | None:
         """Why there is no further epoch, "" after the last planned one; None if there is one."""
-        train, best = self.config.train, state.best
-        full_size = best is not None and self._size(state) == self.config.data.image_size == best.image_size
-        if best is not None and full_size and state.epoch - best.epoch > (train.patience or math.inf):
-            return f"no better {train.best} in {plural(train.patience or 0, 'epoch')}"
-        if self.stop_requested:
-            return "a callback returned True"
-        if not state.ended:
-            return None
-        return "" if state.epoch >= state.epochs else f"train.max_minutes={train.max_minutes:g} reached in epoch {state.epoch}"
+        if self.requested_stop is not None or not state.ended:
+            return self.requested_stop
+        minutes = self.config.train.max_minutes
+        return "" if state.epoch >= state.epochs else f"train.max_minutes={minutes:g} reached in epoch {state.epoch}"
+
+    def _request_stop(self, *answers: object) -> None:
+        """Keeps the first reason to stop among the answers of rank 0's callbacks, on all ranks."""
+        reasons = [each if isinstance(each, str) else "a callback returned True" for each in answers if each is True or each]
+        self.requested_stop = self.group.all_gather(reasons[0] if reasons else None)[0]
 
     def _elapsed(self, state: TrainingState, started: float) -> float:
         """Seconds of training so far; under a time budget the same on all ranks, whose schedules follow it."""

@@ -19,6 +19,7 @@ MAY_CHANGE = {
     "train.patience",
     "train.max_minutes",
     "train.save_minutes",
+    "train.tracker",
     *(f"unknown.{key}" for key in UnknownConfig.model_fields),
 }
 
@@ -41,9 +42,8 @@ def prepare(run: Run, config: Config, resume: bool) -> list[str]:
     """
     if not (resume and run.last.exists()):
         _check_no_other_files(run)
-    if run.begun and not resume:
-        raise RunError(f"{run.folder}: already holds a run", hint="continue it with --resume, or name another with --out")
     if not resume:
+        require_new(run)
         return []
     if not run.last.exists():
         if run.best.exists() and read_plain(run.best)["calibration"] is not None:
@@ -65,12 +65,17 @@ def prepare(run: Run, config: Config, resume: bool) -> list[str]:
     return [f"{key}: changed from {old!r} to {new!r}" for key, (old, new) in changed.items()]
 
 
+def require_new(run: Run) -> None:
+    """Raises RunError if the directory holds a run."""
+    if run.begun:
+        raise RunError(f"{run.folder}: already holds a run", hint="continue it with --resume, or name another with --out")
+
+
 def _check_no_other_files(run: Run) -> None:
     if run.begun or run.environment.exists():  # the first file that a run writes
         return
-    # TensorBoard's file is created before it.
     # `glob`, as the directory of another rank may not exist
-    names = (path.name for path in run.folder.glob("*") if not path.name.startswith((".", "events.out.tfevents")))
+    names = (path.name for path in run.folder.glob("*") if not path.name.startswith(".") and path != run.given_data.parent)
     if others := sorted(names):
         raise RunError(
             f"{run.folder}: is not empty and not a run ({name_list(others)})", hint="name a new directory with --out"

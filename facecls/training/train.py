@@ -1,9 +1,10 @@
 """Trains a classifier: from a config to the files of a run directory."""
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import chain
+from pathlib import Path
 
 import torch
 
@@ -27,14 +28,22 @@ from facecls.training.distributed import ProcessGroup, init_distributed
 from facecls.training.loop import Callback, Loop, TrainingData, TrainingResult
 from facecls.training.signals import Interrupted
 from facecls.training.state import TrainingState, build_state
-from facecls.training.tensorboard import NullTracker, TensorBoardTracker
+from facecls.training.trackers import TRACKERS, NullTracker, Tracker, logged
 from facecls.training.transfer import load_pretrained
 
 
 def train(
-    config: Config, run: Run, progress: Reporter, *, resume: bool, callbacks: Sequence[Callback] = ()
+    config: Config,
+    run: Run,
+    progress: Reporter,
+    *,
+    resume: bool,
+    callbacks: Sequence[Callback] = (),
+    report: Callable[[], Path | None] = lambda: None,
 ) -> TrainingResult | None:
     """Trains into the run directory; with `resume` from its last.pt. `callbacks` are called on rank 0 after each epoch.
+
+    `report` writes the page of the finished run, for trackers that keep it.
 
     Returns None on ranks above 0, which write and print nothing. Raises FaceclsError for mistakes of the user, and
     Interrupted, after saving, on a signal.
@@ -55,14 +64,14 @@ def train(
             with run.lock():
                 group.all_gather(run.folder)
                 try:
-                    return _train(config, dataset, run, reporter, group, callbacks, resume=resume)
+                    return _train(config, dataset, run, reporter, group, callbacks, report, resume=resume)
                 except FaceclsError:
                     if created:
                         run.remove_if_empty()
                     raise
         run = Run(group.all_gather(run.folder)[0])
         with contextlib.suppress(Interrupted):  # rank 0 reports it
-            _train(config, dataset, run, reporter, group, (), resume=resume)
+            _train(config, dataset, run, reporter, group, (), report, resume=resume)
         return None
 
 
@@ -73,6 +82,7 @@ def _train(
     progress: Reporter,
     group: ProcessGroup,
     callbacks: Sequence[Callback],
+    report: Callable[[], Path | None],
     *,
     resume: bool,
 ) -> TrainingResult:
@@ -88,7 +98,7 @@ def _train(
     state = _new_state(config, dataset.classes, device, group, reporter, pretrained=not resuming_run)
     if group.rank == 0:
         require_space(run, state, config.optimizer)
-    tracker = TensorBoardTracker(run.folder) if config.train.tensorboard and group.rank == 0 else NullTracker()
+    tracker: Tracker = TRACKERS[config.train.tracker]() if group.rank == 0 else NullTracker()
     image_lists = {name: dataset.splits[name] for name in ("train", "val")}
     splits = load_splits(image_lists, dataset.classes, config.data, progress.bar, device.torch_device)
     impostors = load_impostors(config.unknown, config.data, progress, device.torch_device) if group.rank == 0 else None
@@ -126,10 +136,13 @@ def _train(
         new_state=lambda: _new_state(config, dataset.classes, device, group, SilentProgress()),
         callbacks=callbacks,
     )
-    result = loop.fit(state)
-    if group.rank > 0:
-        return result
-    return replace(result, best=calibrate_run(run, config, data.train, data.val, impostors, device, progress))
+    with logged(tracker, run, config, progress.note, resumed=resuming_run):
+        result = loop.fit(state)
+        if group.rank > 0:
+            return result
+        best = calibrate_run(run, config, data.train, data.val, impostors, device, progress)
+        tracker.finish(best, report)
+        return replace(result, best=best)
 
 
 def _resolve_device(config: Config, group: ProcessGroup) -> Device:

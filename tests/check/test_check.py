@@ -188,7 +188,7 @@ def test_what_training_refuses_is_an_error(
     shutil.copy(next(faces.rglob("*.jpg")), few)
     config = tiny(
         data={"store": "memory"},
-        train={"tensorboard": True, "sync_batchnorm": True},
+        train={"tracker": "tensorboard", "sync_batchnorm": True},
         unknown={"strangers": str(few)},
     )
     found = json.loads(facecls("check", config, "--format", "json").out)["findings"]
@@ -199,7 +199,7 @@ def test_what_training_refuses_is_an_error(
             "training cannot start: unknown.target_false_accept: a rate of 0.05 needs at least 19 images of unknown people, "
             "there is 1",
         ),
-        "tensorboard": ("error", "training cannot start: train.tensorboard: tensorboard is not installed"),
+        "tracker": ("error", "training cannot start: train.tracker: tensorboard is not installed"),
         "sync_batchnorm": ("error", "training cannot start: train.sync_batchnorm: needs CUDA devices, this is cpu"),
         "store": (
             "error",

@@ -1,6 +1,5 @@
 """A step that runs out of memory, is compiled, or is watched."""
 
-import importlib.util
 import sys
 import weakref
 from collections.abc import Callable
@@ -97,16 +96,6 @@ def test_a_compiled_run_has_clean_names_and_about_the_same_weights(
     assert all(torch.allclose(plain[name], compiled[name], atol=1e-5) for name in plain)
 
 
-def test_tensorboard_is_written_or_named(tiny: Tiny, tmp_path: Path) -> None:
-    config = load_config(tiny(), ["train.tensorboard=true", "train.epochs=1"])
-    if importlib.util.find_spec("tensorboard") is None:
-        with pytest.raises(InstallError, match=r"train\.tensorboard: tensorboard is not installed"):
-            weights(config, tmp_path / "run")
-        return
-    weights(config, tmp_path / "run")
-    assert list((tmp_path / "run").glob("events.out.tfevents.*"))
-
-
 def test_images_grow_in_steps_of_16_to_their_full_size(tiny: Tiny) -> None:
     config = load_config(tiny(data={"image_size": 112}, train={"start_size": 64}))
     sizes = [resolution_at(config, epoch, 30) for epoch in range(30)]
@@ -144,7 +133,7 @@ def test_batch_norm_of_one_face_is_an_error(tiny: Tiny, tmp_path: Path) -> None:
         (["model.name=torchvision/resnet81"], ModelError, "model.name: `torchvision/resnet81` is not a model"),
         (["model.pretrained=nowhere.pt"], CheckpointError, "nowhere.pt: no such checkpoint"),
         (["model.name=mlp", "train.start_size=16"], ModelError, "train.start_size: `mlp` takes images of 32 pixels only"),
-        (["train.tensorboard=true"], InstallError, "train.tensorboard: tensorboard is not installed"),
+        (["train.tracker=tensorboard"], InstallError, "train.tracker: tensorboard is not installed"),
     ],
 )
 def test_what_is_wrong_with_the_model_is_told_before_the_faces_are_read(

@@ -1,0 +1,48 @@
+"""The public API for data: check a config and its data, suggest a config, draw synthetic faces."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from facecls.api.process import unchanged_process
+from facecls.check.check import CheckResult
+from facecls.check.check import check_config as check
+from facecls.check.suggest import suggest_config as yaml_of
+from facecls.check.suggest import summarise_folder
+from facecls.config.load import config_from
+from facecls.config.schema import Config
+from facecls.errors import ImageError
+from facecls.progress import Reporter, reporter_of
+from facecls.synthetic.write import write_faces
+
+__all__ = ["SuggestedConfig", "check_config", "suggest_config", "write_faces"]
+
+
+@dataclass(frozen=True)
+class SuggestedConfig:
+    """A config that suits a folder of images, and what was seen of the folder."""
+
+    yaml: str  # with the reasons as comments
+    sampled: int  # images that were opened
+    unreadable: tuple[ImageError, ...]  # those of them that cannot be read
+
+
+def check_config(config: Mapping[str, Any] | Config | str | Path, *, progress: Reporter | bool = False) -> CheckResult:
+    """Checks config, data and model as `facecls check` does, and trains on one batch; changes nothing.
+
+    `findings` lists the problems; `to_plain()` has everything as plain values. Raises ConfigError, DataError
+    and other FaceclsErrors for what prevents the check.
+    """
+    settings = config_from(config)
+    with unchanged_process(settings.threads):
+        return check(settings, reporter_of(progress))
+
+
+def suggest_config(folder: str | Path) -> SuggestedConfig:
+    """A config that suits a folder CLASS/file or {train,val,test}/CLASS/file, or a CSV file of path and label.
+
+    Raises DataError if it holds no labelled images.
+    """
+    summary = summarise_folder(Path(folder))
+    return SuggestedConfig(yaml_of(summary), summary.sampled, summary.unreadable)
