@@ -10,7 +10,7 @@ ROOT = Path(__file__).parent.parent / "facecls"
 # From the lowest layer up. Modules of one package may import one another; packages of one layer may not.
 FLOORS = [
     {"errors"},
-    {"files", "text", "seeding", "progress", "prefetch", "processor", "warning_filters"},
+    {"files", "text", "weights", "seeding", "progress", "prefetch", "processor", "warning_filters"},
     {"config", "precision"},
     {"run", "device", "open_set"},
     {"faces", "synthetic"},
