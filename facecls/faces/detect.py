@@ -140,7 +140,7 @@ class YuNet:
             self._run(np.zeros((_LEAST_SIDE, _LEAST_SIDE, 3), dtype=np.uint8))
         except self._cv2.error as error:
             raise ModelError(
-                f"{options.weights}: OpenCV cannot run these weights as YuNet: {error.err}",
+                f"{options.weights or WEIGHTS['yunet'].name}: OpenCV cannot run these weights as YuNet: {error.err}",
                 hint=f"take those of {WEIGHTS['yunet'].source}",
             ) from error
 
@@ -150,7 +150,7 @@ class YuNet:
         return sorted(map(_face, found.tolist()), key=_area, reverse=True)
 
     def _attempts(self, image: Pixels) -> Iterator[Rows]:
-        """The faces found in each of several ways: the later ones take time, and find more faces where there are none."""
+        """The faces found in one way after the other, of which the first that finds any counts."""
         height, width = image.shape[:2]
         copies = self._copies(image)
         yield self._search(copies, 0, width, height)

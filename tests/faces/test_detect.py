@@ -12,7 +12,7 @@ from PIL import Image
 
 from facecls.errors import InstallError, ModelError
 from facecls.faces.decode import open_image
-from facecls.faces.detect import DETECTORS, DetectedFace, Detector, DetectorOptions, Pixels, build_detector, main_face
+from facecls.faces.detect import DETECTORS, DetectedFace, Detector, DetectorOptions, Pixels, _merged, build_detector, main_face
 from facecls.synthetic.draw import draw_face
 from facecls.synthetic.people import random_person, random_photograph
 from facecls.weights import WEIGHTS
@@ -177,6 +177,21 @@ def test_a_higher_least_score_drops_faces() -> None:
 
 def found_score(image: Pixels) -> float:
     return build_detector("yunet")(image)[0].score
+
+
+def row(x: float, y: float, side: float, score: float) -> list[float]:
+    return [x, y, side, side, *([x + side / 2, y + side / 2] * 5), score]
+
+
+def test_boxes_of_one_face_are_averaged_by_score() -> None:
+    merged = _merged(np.array([row(102, 100, 50, 0.6), row(100, 100, 50, 0.9), row(300, 100, 50, 0.7)]))
+    np.testing.assert_allclose(merged, [row(100.8, 100, 50, 0.9), row(300, 100, 50, 0.7)])
+
+
+def test_boxes_that_overlap_or_lie_inside_another_are_dropped() -> None:
+    overlapping, inside, beside = row(120, 100, 50, 0.7), row(105, 105, 20, 0.8), row(145, 100, 50, 0.65)
+    merged = _merged(np.array([overlapping, row(100, 100, 50, 0.9), inside, beside]))
+    np.testing.assert_allclose(merged, [row(100, 100, 50, 0.9), beside])
 
 
 def test_the_main_face_is_the_largest_then_the_most_central() -> None:
