@@ -177,7 +177,7 @@ def read(path: Path) -> Checkpoint:
     config = field("config", Config.model_validate)
     model = field("model", ModelConfig.model_validate)
     head = field("head", HeadConfig.model_validate)
-    geometry = field("geometry", lambda value: Geometry(**value))
+    geometry = field("geometry", Geometry.from_plain)
     calibration = field("calibration", lambda value: value and _calibration_from_plain(value))
     flipped = field("calibration_flipped", lambda value: value and Calibration.from_plain(value))
     if problems or not (config and model and head and geometry):

@@ -13,12 +13,11 @@ from facecls.check.findings import Finding, Item
 from facecls.config.schema import Config, TrainConfig, resolve_config
 from facecls.data.dataset import DatasetIndex, index_dataset
 from facecls.data.listing import split_folders
-from facecls.data.load import store_of
+from facecls.data.load import geometry_of, store_of
 from facecls.data.sampler import steps_per_epoch
 from facecls.data.stores.disk import require_disk_space
 from facecls.device import Device, resolve_device
 from facecls.errors import DataError, FaceclsError, RunError
-from facecls.faces.geometry import Geometry
 from facecls.progress import Reporter
 from facecls.text import byte_size, duration, plural
 from facecls.training.calibrate import check_class_names, load_impostors
@@ -83,7 +82,7 @@ def check_config(config: Config, progress: Reporter) -> CheckResult:
 def _refusals(config: Config, dataset: DatasetIndex, device: Device, progress: Reporter) -> list[Finding]:
     """A finding for each check of training that fails."""
     target = device.torch_device
-    geometry = Geometry(config.data.image_size, config.data.crop, config.data.fit)
+    geometry = geometry_of(config.data)
     checks: list[tuple[str, Callable[[], object]]] = [
         ("class names", partial(check_class_names, config, dataset.classes)),
         ("unknown", partial(load_impostors, config.unknown, config.data, progress, target)),

@@ -12,17 +12,17 @@ import torch
 from facecls import seeding
 from facecls.config.schema import Config
 from facecls.data.dataset import DatasetIndex
+from facecls.data.detections import detect_all
 from facecls.data.listing import ImageList
-from facecls.data.load import LoadedSplit
+from facecls.data.load import LoadedSplit, geometry_of
 from facecls.data.sampler import Batch, TrainLoader, loss_weights, steps_per_epoch
 from facecls.data.stores.choose import choose_store, measure_available
-from facecls.data.stores.memory import read_into_memory
+from facecls.data.stores.memory import MainFaces, read_into_memory
 from facecls.device import Device
 from facecls.errors import DataError
 from facecls.evaluation.infer import infer
-from facecls.faces.geometry import Geometry
 from facecls.models import count_parameters, multiply_adds
-from facecls.progress import Reporter
+from facecls.progress import Reporter, no_progress
 from facecls.run import RUNS, Run
 from facecls.training.disk_space import require_space
 from facecls.training.distributed import SingleProcess
@@ -124,9 +124,12 @@ def _read_first_batch(config: Config, image_list: ImageList, steps: int) -> tupl
     order = torch.randperm(len(image_list.labels), generator=seeding.generator("order", config.seed, 0)).numpy()
     chosen = np.array_split(order, steps)[0]  # the first batch is the largest
     sample = image_list.take(chosen)
-    geometry = Geometry(config.data.image_size, config.data.crop, config.data.fit)
+    geometry = geometry_of(config.data)
     start = time.perf_counter()
-    faces, bad = read_into_memory(sample.paths, geometry, lambda _: None)
+    found: MainFaces = ()
+    if geometry.detection is not None:
+        found = detect_all(sample.paths, geometry.detection, no_progress, "", config.data.cache_dir).main_faces()
+    faces, bad = read_into_memory(sample.paths, geometry, lambda _: None, found)
     seconds = (time.perf_counter() - start) / len(chosen)
     readable = np.setdiff1d(np.arange(len(chosen)), [index for index, _ in bad])
     if len(readable) < 2:

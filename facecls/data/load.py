@@ -9,16 +9,23 @@ import numpy as np
 import torch
 
 from facecls.config.schema import DataConfig
+from facecls.data.detections import Detections, detect_all
 from facecls.data.listing import ImageList, Paths, images_below, require_folder
 from facecls.data.stores.choose import StoreKind, choose_store, measure_available, require_space
 from facecls.data.stores.disk import read_through_cache
 from facecls.data.stores.memory import ReadErrors, Store, face_shape, read_into_memory, read_onto_device
 from facecls.data.stores.stream import open_stream
 from facecls.errors import DataError, ImageError
-from facecls.faces.geometry import Geometry
+from facecls.faces.detect import DetectorOptions
+from facecls.faces.geometry import Detection, Geometry
+from facecls.faces.photograph import NoFaceError
 from facecls.progress import ProgressBar
 from facecls.text import plural
 
+_NO_FACE_HINT = (
+    "leave them out with `--set data.on_no_face=skip`, or use them as a whole with `whole`; "
+    "`facecls check` shows which they are"
+)
 _LISTED = 20  # unreadable images listed in an error; the others are only counted
 
 
@@ -29,9 +36,10 @@ class LoadedSplit:
     name: str
     image_list: ImageList
     faces: Store
-    skipped: tuple[ImageError, ...] = ()  # unreadable images
+    skipped: tuple[ImageError, ...] = ()  # images that cannot be read or show no face
     skipped_classes: tuple[str, ...] = ()  # the class of each of `skipped`
     notes: tuple[str, ...] = ()  # for the user
+    detections: Detections | None = None  # with `data.faces: detect`
 
     def __len__(self) -> int:
         return len(self.image_list)
@@ -58,62 +66,100 @@ def load_splits(
 ) -> list[LoadedSplit]:
     """Reads the images of splits into the store `data.store`; `device` is the computing device.
 
-    With `data.on_bad_image: error` raises DataError that lists the unreadable images of all splits. With `skip` they are left
-    out; raises DataError if no image of a class of `train`, or no image of another split, can be read.
+    With `data.on_bad_image: error` raises DataError that lists the unreadable images of all splits, with `data.on_no_face:
+    error` those without a face. With `skip` they are left out; raises DataError if no image of a class of `train`, or no image
+    of another split, remains. Raises InstallError and ModelError as `build_detector` does.
     """
     read = [_read(name, image_list, data, progress_bar, device) for name, image_list in image_lists.items()]
-    unreadable = [str(error) for _, errors, _ in read for _, error in errors]
-    if unreadable and data.on_bad_image == "error":
-        left = len(unreadable) - _LISTED
-        more = [f"and {plural(left, 'more unreadable image')}"] if left > 0 else []
-        raise DataError(
-            *unreadable[:_LISTED], *more, hint="repair or remove them, or skip them with `--set data.on_bad_image=skip`"
-        )
+    errors = [error for each in read for _, error in each.errors]
+    hints, problems = [], []
+    for kind, choice, hint in (
+        (False, data.on_bad_image, "repair or remove them, or skip them with `--set data.on_bad_image=skip`"),
+        (True, data.on_no_face, _NO_FACE_HINT),
+    ):
+        listed = [str(error) for error in errors if isinstance(error, NoFaceError) == kind]
+        if listed and choice == "error":
+            left = len(listed) - _LISTED
+            what = "more image without a face" if kind else "more unreadable image"
+            problems += [*listed[:_LISTED], *([f"and {plural(left, what)}"] if left > 0 else [])]
+            hints.append(hint)
+    if problems:
+        raise DataError(*problems, hint="\n".join(hints))
     return [
-        _without_unreadable(name, image_list, classes, *each)
+        _without_unreadable(name, image_list, classes, each)
         for (name, image_list), each in zip(image_lists.items(), read, strict=True)
     ]
 
 
-def _read(
-    name: str, image_list: ImageList, data: DataConfig, progress_bar: ProgressBar, device: torch.device
-) -> tuple[Store, ReadErrors, tuple[str, ...]]:
-    """The store of the images, with those that cannot be read, and notes for the user."""
-    geometry = Geometry(data.image_size, data.crop, data.fit)
+def geometry_of(data: DataConfig) -> Geometry:
+    """How an image becomes a face of `data.image_size` pixels."""
+    detection = None
+    if data.faces == "detect":
+        weights = None if data.detector_weights is None else str(data.detector_weights)
+        options = DetectorOptions(data.min_score, data.detect_sizes, weights=weights)
+        detection = Detection(data.detector, options, data.margin, whole_if_none=data.on_no_face == "whole")
+    return Geometry(data.image_size, data.crop, data.fit, detection)
+
+
+@dataclass(frozen=True)
+class _ReadSplit:
+    """The store of a split's images, those that cannot be read, notes for the user, and what was detected."""
+
+    faces: Store
+    errors: ReadErrors
+    notes: tuple[str, ...]
+    detections: Detections | None
+
+
+def _read(name: str, image_list: ImageList, data: DataConfig, progress_bar: ProgressBar, device: torch.device) -> _ReadSplit:
+    geometry, paths = geometry_of(data), image_list.paths
     kind, notes = store_of(name, len(image_list), data, device)
+    detections, found = None, []
+    if geometry.detection is not None:
+        detections = detect_all(paths, geometry.detection, progress_bar, f"finding faces in {name}", data.cache_dir)
+        found = detections.main_faces()
+        notes = (*notes, detections.coverage(name))
     with progress_bar(total=len(image_list), desc=f"reading {name}", unit="image") as bar:
         faces: Store
         errors: ReadErrors
         if kind == "memory":
-            faces, errors = read_into_memory(image_list.paths, geometry, bar.update)
+            faces, errors = read_into_memory(paths, geometry, bar.update, found)
         elif kind == "device":
-            faces, errors = read_onto_device(image_list.paths, geometry, device, bar.update)
+            faces, errors = read_onto_device(paths, geometry, device, bar.update, found)
         elif kind == "disk":
-            faces, errors = read_through_cache(image_list.paths, geometry, data.root, data.cache_dir, bar.update)
+            faces, errors = read_through_cache(paths, geometry, data.root, data.cache_dir, bar.update, found)
         else:
-            faces, errors = open_stream(image_list.paths, geometry, data.root, data.cache_dir, bar.update)
-    return faces, errors, notes
+            faces, errors = open_stream(paths, geometry, data.root, data.cache_dir, bar.update, found)
+    return _ReadSplit(faces, errors, notes, detections)
 
 
-def _without_unreadable(
-    name: str, image_list: ImageList, classes: Sequence[str], faces: Store, errors: ReadErrors, notes: tuple[str, ...]
-) -> LoadedSplit:
+def _without_unreadable(name: str, image_list: ImageList, classes: Sequence[str], read: _ReadSplit) -> LoadedSplit:
+    faces, errors = read.faces, read.errors
     if not errors:
-        return LoadedSplit(name, image_list, faces, notes=notes)
+        return LoadedSplit(name, image_list, faces, notes=read.notes, detections=read.detections)
     skipped = tuple(error for _, error in errors)
     skipped_classes = tuple(classes[image_list.labels[index]] for index, _ in errors)
     kept = np.setdiff1d(np.arange(len(faces)), [index for index, _ in errors])
     present = set(image_list.labels[kept].tolist())
     lost = sorted(set(image_list.labels.tolist()) - present)
-    problems = tuple(f"{name}: no image of `{classes[label]}` can be read" for label in lost)
+    what = "shows a face" if any(isinstance(error, NoFaceError) for error in skipped) else "can be read"
+    problems = tuple(f"{name}: no image of `{classes[label]}` {what}" for label in lost)
     if problems and (name == "train" or not present):
         raise DataError(*problems, hint=str(skipped[0]))
-    return LoadedSplit(name, image_list.take(kept), faces.take(kept), skipped, skipped_classes, notes + problems)
+    return LoadedSplit(
+        name,
+        image_list.take(kept),
+        faces.take(kept),
+        skipped,
+        skipped_classes,
+        read.notes + problems,
+        read.detections and read.detections.take(kept),
+    )
 
 
 def store_of(name: str, count: int, data: DataConfig, device: torch.device) -> tuple[StoreKind, tuple[str, ...]]:
     """The store of a split of `count` images, and notes for the user; raises DataError if `data.store` is too small."""
-    needed = count * float(np.prod(face_shape(Geometry(data.image_size, data.crop, data.fit))))
+    needed = count * float(np.prod(face_shape(geometry_of(data))))
     available = measure_available(data.cache_dir, device)
     if data.store != "auto":
         require_space(data.store, needed, available)

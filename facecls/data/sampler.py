@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from facecls import seeding
-from facecls.config.schema import Balance
+from facecls.config.data import Balance
 from facecls.data import augment
 from facecls.data.listing import Indices, Labels
 from facecls.data.load import LoadedSplit

@@ -1,8 +1,8 @@
 """From an image to S x S pixels: central crop, fit, resize. Training, evaluation and prediction share it."""
 
 import math
-from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +10,7 @@ from PIL import Image
 
 from facecls.errors import ImageError
 from facecls.faces.decode import Source, open_image, upright_rgb
+from facecls.faces.detect import DetectorOptions
 
 PADDING = (128, 128, 128)
 """The colour of `fit="pad"`: mid-grey, which is about 0 after normalisation, like the zero padding of convolutions."""
@@ -24,17 +25,43 @@ _REDUCING_GAP = 3.0
 
 
 @dataclass(frozen=True)
+class Detection:
+    """How faces are found in photographs and cut out.
+
+    margin: what is shown around the template's square, on each side, as a share of it; as in `align`.
+    whole_if_none: an image without a face is taken as a whole, instead of being an error.
+    """
+
+    detector: str = "yunet"
+    options: DetectorOptions = field(default_factory=DetectorOptions)
+    margin: float = 0.25
+    whole_if_none: bool = False
+
+
+@dataclass(frozen=True)
 class Geometry:
     """Central crop, fit and resize in a single resampling; checkpoints store it as `dataclasses.asdict` returns it.
 
     image_size: S, side of the output, pixels.
     crop: share of each side that the central crop keeps, in (0, 1].
     fit: how a non-square image becomes square: `crop` to the central square, `pad` with grey, `stretch`.
+    detection: how faces are found, see `photograph.py`; None: the image is one face. With it, crop and fit are only for images
+        that are taken as a whole.
     """
 
     image_size: int
     crop: float = 1.0
     fit: Literal["crop", "pad", "stretch"] = "crop"
+    detection: Detection | None = None
+
+    @classmethod
+    def from_plain(cls, plain: dict[str, Any]) -> "Geometry":
+        """The inverse of `dataclasses.asdict`."""
+        detection = plain.get("detection")
+        if detection is not None:
+            options = detection["options"]
+            detection = Detection(**detection | {"options": DetectorOptions(**options | {"sizes": tuple(options["sizes"])})})
+        return cls(**plain | {"detection": detection})
 
     def __post_init__(self) -> None:
         assert self.image_size >= 1 and 0 < self.crop <= 1 and self.fit in ("crop", "pad", "stretch"), self
@@ -62,7 +89,7 @@ ImageSource: TypeAlias = Source | Image.Image | npt.NDArray[np.uint8]
 
 
 def read_face(source: ImageSource, geometry: Geometry) -> npt.NDArray[np.uint8]:
-    """An image to uint8 (S, S, 3). Raises ImageError if it cannot be read or is an array of another kind."""
+    """An image, as one face, to uint8 (S, S, 3). Raises ImageError if it cannot be read or is an array of another kind."""
     if isinstance(source, np.ndarray):
         return geometry(array_image(source))
     if isinstance(source, Image.Image):

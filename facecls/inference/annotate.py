@@ -1,8 +1,8 @@
-"""Annotated images: each image with its prediction below it, and each face beside its Grad-CAM overlay."""
+"""Annotated images: each image with its predictions, and each face beside its Grad-CAM overlay."""
 
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -14,47 +14,55 @@ from facecls.config.schema import UNKNOWN
 from facecls.errors import ImageError, RunError
 from facecls.evaluation.gradcam import GradCam, overlay
 from facecls.faces.decode import open_image
-from facecls.faces.geometry import read_face
 from facecls.inference.classifier import Classifier, Prediction
 from facecls.text import printable
 
 _MIN_SIDE = 320  # pixels; smaller faces are enlarged beside their overlay
 _FONTS = ("DejaVuSans.ttf", "NotoSans-Regular.ttf", "Arial.ttf")  # they cover more letters than Pillow's default font
 _BAND_COLOUR = (20, 24, 30)
+_BOX_COLOUR, _UNKNOWN_COLOUR = (255, 255, 255), (255, 190, 90)
 _CONVERTED = ".drawn.jpg"  # appended to the name of an image that is neither JPEG nor PNG
 _OUTSIDE = "from-root"  # subfolder for images that are not below the current directory
 _HINT = "choose another folder"
 
 
-def annotate_images(predictions: Iterable[Prediction], folder: Path) -> Iterator[Prediction]:
-    """Yields predictions after writing each image below `folder` with its class and probability in a band below it.
+def annotate_images(predictions: Iterable[list[Prediction]], folder: Path) -> Iterator[list[Prediction]]:
+    """Yields each image's predictions after writing the image below `folder`: with its class and probability in a band below
+    it, or, where faces are detected, with a box and its class at each face.
 
     Raises RunError if a file cannot be written or would overwrite its own input.
     """
-    for prediction in predictions:
+    for image in predictions:
         with suppress(ImageError):  # deleted or changed since it was classified
-            if prediction.error is None:
-                path = _output_path(prediction.path, folder)
-                _save(_captioned(open_image(prediction.path), caption(prediction)), path)
-        yield prediction
+            if image[0].error is None:
+                path = _output_path(image[0].path, folder)
+                opened = open_image(image[0].path)
+                faces = [(each.box, each) for each in image if each.box is not None]
+                _save(_boxed(opened, faces) if faces else _captioned(opened, caption(image[0])), path)
+        yield image
 
 
-def explain_images(predictions: Iterable[Prediction], folder: Path, classifier: Classifier) -> Iterator[Prediction]:
-    """Yields predictions after writing each model input below `folder` beside its Grad-CAM overlay for the nearest class.
+def explain_images(predictions: Iterable[list[Prediction]], folder: Path, classifier: Classifier) -> Iterator[list[Prediction]]:
+    """Yields each image's predictions after writing each model input below `folder` beside its Grad-CAM overlay.
 
+    Overlays are for the nearest class. Of several faces in an image the numbers are appended to the file name.
     Raises ModelError if the network has no feature map, RunError as `annotate_images` does.
     """
     cam = GradCam(classifier.model, classifier.device, classifier.geometry.image_size, classifier.checkpoint.model.name)
-    for prediction in predictions:
+    for image in predictions:
         with suppress(ImageError):
-            if prediction.nearest is not None:
-                face = read_face(prediction.path, classifier.geometry)[None]  # (1, S, S, 3)
+            faces = [face for _, face in classifier.read_one(image[0].path).faces] if image[0].error is None else []
+            for prediction, pixels in zip(image, faces, strict=False):
+                assert prediction.nearest is not None
+                face = pixels[None]  # (1, S, S, 3)
                 heat = cam(face, np.array([classifier.classes.index(prediction.nearest)]))
                 both = Image.fromarray(np.concatenate([face[0], overlay(face, heat)[0]], axis=1))
                 scale = max(1, -(-_MIN_SIDE // both.height))
                 both = both.resize((both.width * scale, both.height * scale), Image.Resampling.BICUBIC)
-                _save(_captioned(both, caption(prediction)), _output_path(prediction.path, folder))
-        yield prediction
+                path = _output_path(prediction.path, folder)
+                path = path.with_stem(f"{path.stem}.{prediction.face}") if len(image) > 1 else path
+                _save(_captioned(both, caption(prediction)), path)
+        yield image
 
 
 def caption(prediction: Prediction) -> str:
@@ -97,6 +105,29 @@ def _captioned(image: Image.Image, text: str) -> Image.Image:
     middle = (image.width / 2, image.height + band_height / 2)
     ImageDraw.Draw(captioned).text(middle, text, font=_font(size), fill="white", anchor="mm")
     return captioned
+
+
+def _boxed(image: Image.Image, faces: Sequence[tuple[tuple[float, float, float, float], Prediction]]) -> Image.Image:
+    """Returns the image with a box around each face and its class on a dark ground at the box, inside the image."""
+    draw = ImageDraw.Draw(image)
+    line = max(2, round(max(image.size) / 500))
+    for (x, y, width, height), prediction in faces:
+        colour = _BOX_COLOUR if prediction.known else _UNKNOWN_COLOUR
+        draw.rectangle((x - line, y - line, x + width + line, y + height + line), outline=_BAND_COLOUR, width=3 * line)
+        draw.rectangle((x, y, x + width, y + height), outline=colour, width=line)
+    for (x, y, width, height), prediction in faces:  # above all boxes
+        text = printable(f"{prediction.nearest} {prediction.probability:.0%}") if prediction.known else UNKNOWN
+        size = max(11, round(max(image.size) / 80), min(round(width / 6), round(max(image.size) / 40)))
+        while size > 8 and _font(size).getlength(text) > image.width:
+            size -= 1
+        pad = size // 4
+        wide, high = _font(size).getlength(text) + 2 * pad, size * 1.25 + 2 * pad
+        left = min(max(0.0, x), max(0.0, image.width - wide))
+        top = y + height + line if y + height + line + high <= image.height else max(0.0, y - line - high)
+        colour = _BOX_COLOUR if prediction.known else _UNKNOWN_COLOUR
+        draw.rectangle((left, top, left + wide, top + high), fill=_BAND_COLOUR)
+        draw.text((left + wide / 2, top + high / 2), text, font=_font(size), fill=colour, anchor="mm")
+    return image
 
 
 @cache

@@ -2,13 +2,13 @@
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -21,30 +21,41 @@ from facecls.config.schema import UNKNOWN
 from facecls.device import Device, available_cores
 from facecls.errors import ImageError
 from facecls.evaluation.infer import batch_size, forward_batches
+from facecls.faces.detect import DetectedFace
 from facecls.faces.geometry import Geometry, ImageSource, read_face
+from facecls.faces.photograph import NO_FACE, read_faces
 from facecls.models.classifier import FaceClassifier
 from facecls.models.mkldnn import for_inference
 from facecls.open_set.outputs import Outputs
 from facecls.open_set.thresholds import Threshold
 
 T = TypeVar("T")
-FaceOrError: TypeAlias = NDArray[np.uint8] | ImageError  # (S, S, 3), or why the image cannot be read
-Batch: TypeAlias = list[tuple[str, FaceOrError]]  # with the images' paths
 
 _MIN_BATCH = 8  # the overhead of smaller batches exceeds the gain from another core
 
 
 @dataclass(frozen=True)
+class ReadImage:
+    """The faces of an image, as model input; none if it cannot be read or no face was found."""
+
+    path: str  # empty if the image was not given by its path
+    faces: Sequence[tuple[DetectedFace | None, NDArray[np.uint8]]] = ()  # with pixels (S, S, 3); None: the image as a whole
+    error: ImageError | None = None
+
+
+@dataclass(frozen=True)
 class Prediction:
-    """The classification of one image; if it cannot be read, only `path` and `error` are set."""
+    """The classification of one face; if the image has none or cannot be read, only `path` and `error` are set."""
 
     path: str  # empty if the image was not given by its path
     label: str | None = None  # a class, or `unknown` if the image is rejected
     probability: float | None = None  # of `nearest`, in [0, 1]; calibrated for images of known classes
     top: tuple[tuple[str, float], ...] = ()  # the `top_k` most probable classes and their probabilities, in descending order
-    error: str | None = None  # why the image cannot be read
+    error: str | None = None  # why the image cannot be read, or NO_FACE
     nearest: str | None = None  # the most probable class, also if the label is `unknown`
     known: bool | None = None  # whether the open-set score passes the threshold
+    face: int | None = None  # number of the face in the image, from 0, the main face first; None if faces are not detected
+    box: tuple[float, float, float, float] | None = None  # x, y, width and height in pixels of the upright image
 
 
 class Classifier:
@@ -96,24 +107,30 @@ class Classifier:
         return self.checkpoint.fingerprint(self._unknown, self.mirrored)
 
     def predict(self, images: ImageSource | Iterable[ImageSource], top_k: int = 1) -> list[Prediction]:
-        """Classifies one image or several: a prediction for each, in order, with its `top_k` most probable classes.
+        """Classifies one image or several: a prediction for each face, in order, with its `top_k` most probable classes.
 
-        An image that cannot be read gets a prediction with `error`. Raises TypeError for an object that is no image, ValueError
+        Without face detection each image is one face. An image that cannot be read, or in which no face was found, gets a
+        prediction with `error`. Raises TypeError for an object that is no image, ValueError
         for a `top_k` below 1.
         """
         return list(self.stream(images, top_k))
 
     def stream(self, images: ImageSource | Iterable[ImageSource], top_k: int = 1) -> Iterator[Prediction]:
         """As `predict`, but yields the predictions as they are made, so that any number of images takes little memory."""
-        if top_k < 1:
-            raise ValueError(f"top_k is at least 1, got {top_k}")
-        for predictions in self.map_batches(images, lambda batch: self._predict_batch(batch, top_k)):
+        for predictions in self.by_image(images, top_k):
             yield from predictions
 
-    def embed(self, images: ImageSource | Iterable[ImageSource]) -> NDArray[np.float32]:
-        """The embeddings (N, F) of N images: the features before the head.
+    def by_image(self, images: ImageSource | Iterable[ImageSource], top_k: int = 1) -> Iterator[list[Prediction]]:
+        """As `stream`, but yields the list of each image's predictions, at least one."""
+        if top_k < 1:
+            raise ValueError(f"top_k is at least 1, got {top_k}")
+        for batch in self.map_batches(images, lambda batch: self._predict_batch(batch, top_k)):
+            yield from batch
 
-        Raises ImageError for the first image that cannot be read, TypeError for an object that is no image.
+    def embed(self, images: ImageSource | Iterable[ImageSource]) -> NDArray[np.float32]:
+        """The embeddings (N, F) of the main faces of N images: the features before the head.
+
+        Raises ImageError for the first image that cannot be read or has no face, TypeError for an object that is no image.
         """
         found = list(self.map_batches(images, self._embed_batch))
         if not found:
@@ -121,7 +138,7 @@ class Classifier:
             return self.forward(np.zeros((1, side, side, 3), np.uint8)).features[:0]
         return np.concatenate(found)
 
-    def map_batches(self, images: ImageSource | Iterable[ImageSource], function: Callable[[Batch], T]) -> Iterator[T]:
+    def map_batches(self, images: ImageSource | Iterable[ImageSource], function: Callable[[list[ReadImage]], T]) -> Iterator[T]:
         """Applies `function` to batches of decoded images; on a CPU in one worker for each of the caller's torch threads.
 
         Each worker reads and classifies batches with a single thread. With separate reader threads, the threads of each
@@ -135,21 +152,19 @@ class Classifier:
         threads = torch.get_num_threads()
         first = list(islice(remaining, self._batch * threads))
         if len(first) == 1:  # with all threads
-            yield function([(_path_of(first[0]), self._read(first[0]))])
+            yield function([self.read_one(first[0])])
             return
         size = max(_MIN_BATCH, min(self._batch, 2 * self._batch // threads, -(-len(first) // threads)))
         all_images = chain(first, remaining)
 
-        def read_and_apply(batch: list[tuple[str, ImageSource]]) -> T:
-            return function([(path, self._read(image)) for path, image in batch])
+        def read_and_apply(batch: list[ImageSource]) -> T:
+            return function([self.read_one(image) for image in batch])
 
         pool = ThreadPoolExecutor(threads, initializer=_use_one_thread)
         pending: deque[Future[T]] = deque()
         try:
             while True:
-                while len(pending) < 2 * threads and (
-                    batch := [(_path_of(image), image) for image in islice(all_images, size)]
-                ):
+                while len(pending) < 2 * threads and (batch := list(islice(all_images, size))):
                     pending.append(pool.submit(read_and_apply, batch))
                 if not pending:
                     return
@@ -162,51 +177,60 @@ class Classifier:
         images = self.device.images(torch.from_numpy(faces))
         return forward_batches(self._model, [images], self.device, mirrored=self.mirrored)
 
-    def read(self, images: Iterable[ImageSource]) -> Iterator[Batch]:
-        """Yields batches of (path, face or error) in the order of `images`, which are decoded ahead in threads."""
+    def read(self, images: Iterable[ImageSource]) -> Iterator[list[ReadImage]]:
+        """Yields batches of read images in the order of `images`, which are read ahead in threads."""
         remaining = iter(images)
         with ThreadPoolExecutor(available_cores()) as pool:
-            reading: deque[tuple[str, Future[FaceOrError]]] = deque()
+            reading: deque[Future[ReadImage]] = deque()
             while True:
                 free = 2 * self._batch - len(reading)
-                reading.extend((_path_of(image), pool.submit(self._read, image)) for image in islice(remaining, free))
+                reading.extend(pool.submit(self.read_one, image) for image in islice(remaining, free))
                 if not reading:
                     return
-                batch = [reading.popleft() for _ in range(min(self._batch, len(reading)))]
-                yield [(path, future.result()) for path, future in batch]
+                yield [reading.popleft().result() for _ in range(min(self._batch, len(reading)))]
 
-    def _read(self, image: ImageSource) -> FaceOrError:
+    def read_one(self, image: ImageSource) -> ReadImage:
+        """Reads an image and finds the faces in it, if faces are detected."""
+        path = _path_of(image)
         try:
-            return read_face(image, self.geometry)
+            if self.geometry.detection is None:
+                return ReadImage(path, [(None, read_face(image, self.geometry))])
+            return ReadImage(path, read_faces(image, self.geometry))
         except ImageError as error:
-            return error
+            return ReadImage(path, error=error)
 
-    def _embed_batch(self, images: Batch) -> NDArray[np.float32]:
-        for _, face in images:
-            if isinstance(face, ImageError):
-                raise face
-        return self.forward(np.stack([face for _, face in images if not isinstance(face, ImageError)])).features
+    def _embed_batch(self, images: list[ReadImage]) -> NDArray[np.float32]:
+        for image in images:
+            if image.error is not None:
+                raise image.error
+        return self.forward(np.stack([image.faces[0][1] for image in images])).features
 
-    def _predict_batch(self, images: Batch, top_k: int) -> list[Prediction]:
-        faces = [face for _, face in images if not isinstance(face, ImageError)]
-        if not faces:
-            return [Prediction(path, error=face.reason) for path, face in images if isinstance(face, ImageError)]
-        outputs = self.forward(np.stack(faces))
-        classified = zip(
-            self.calibration.probabilities(outputs.logits), self.calibration.accepts(outputs).tolist(), strict=True
+    def _predict_batch(self, images: list[ReadImage], top_k: int) -> list[list[Prediction]]:
+        pixels = [face for image in images for _, face in image.faces]
+        classified = chain.from_iterable(
+            self._classify(pixels[start : start + self._batch], top_k) for start in range(0, len(pixels), self._batch)
         )
         return [
-            Prediction(path, error=face.reason)
-            if isinstance(face, ImageError)
-            else self._prediction(path, *next(classified), top_k)
-            for path, face in images
+            [
+                replace(next(classified), path=image.path, face=number, box=face.box)
+                if face is not None
+                else replace(next(classified), path=image.path)
+                for number, (face, _) in enumerate(image.faces)
+            ]
+            or [Prediction(image.path, error=image.error.reason if image.error is not None else NO_FACE)]
+            for image in images
         ]
 
-    def _prediction(self, path: str, probabilities: NDArray[np.float64], known: bool, top_k: int) -> Prediction:
+    def _classify(self, faces: Sequence[NDArray[np.uint8]], top_k: int) -> list[Prediction]:
+        outputs = self.forward(np.stack(faces))
+        probabilities, accepted = self.calibration.probabilities(outputs.logits), self.calibration.accepts(outputs)
+        return [self._prediction(*each, top_k) for each in zip(probabilities, accepted.tolist(), strict=True)]
+
+    def _prediction(self, probabilities: NDArray[np.float64], known: bool, top_k: int) -> Prediction:
         order = np.argsort(-probabilities, kind="stable")[:top_k]
         top = tuple((self.classes[index], float(probabilities[index])) for index in order)
         nearest, probability = top[0]
-        return Prediction(path, nearest if known else UNKNOWN, probability, top, nearest=nearest, known=known)
+        return Prediction("", nearest if known else UNKNOWN, probability, top, nearest=nearest, known=known)
 
 
 def _use_one_thread() -> None:

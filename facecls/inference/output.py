@@ -8,10 +8,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from io import FileIO
 from pathlib import Path
-from typing import Literal, TextIO
+from typing import Any, Literal, TextIO, TypeAlias
 
 from facecls.config.schema import UNKNOWN
 from facecls.errors import RunError
+from facecls.faces.photograph import NO_FACE
 from facecls.inference.classifier import Prediction
 from facecls.text import csv_line, printable
 
@@ -20,50 +21,80 @@ RowFormat = Literal["table", "json", "jsonl", "csv"]
 _HINT = "choose another file with --output"
 
 
-def write_predictions(predictions: Iterable[Prediction], form: RowFormat, top_k: int, fingerprint: str, file: TextIO) -> None:
-    """Writes one row per image, each as soon as it is computed; `json` is one list, written at the end.
+Predictions: TypeAlias = Iterable[list[Prediction]]  # the list of each image's predictions
 
-    `fingerprint` is the column `checkpoint` of CSV.
-    Non-ASCII characters are escaped in JSON, because file names may not be valid Unicode.
+_OF_FACES = ("face", "box")  # only where faces are detected
+
+
+def write_predictions(
+    predictions: Predictions, form: RowFormat, top_k: int, fingerprint: str, file: TextIO, *, detected: bool = False
+) -> None:
+    """Writes one row per face, each as soon as it is computed; `json` is one list of images, written at the end.
+
+    `fingerprint` is the column `checkpoint` of CSV. `detected` says whether faces are detected: an image may then have several,
+    and rows have the columns `face` and `box`. Non-ASCII characters are escaped in JSON, because file names may not be valid
+    Unicode.
     """
     if form == "json":
-        print(json.dumps([asdict(prediction) for prediction in predictions], indent=2), file=file)
+        images = [_json_image(each) if detected else to_plain(each[0], detected=False) for each in predictions]
+        print(json.dumps(images, indent=2), file=file)
         return
     if form == "csv":
-        file.write(csv_line(_csv_columns(top_k)))
-    for prediction in predictions:
-        if form == "csv":
-            file.write(_csv_row(prediction, top_k, fingerprint))
-        else:
-            print(json.dumps(asdict(prediction)) if form == "jsonl" else _table_row(prediction), file=file)
+        file.write(csv_line(_csv_columns(top_k, detected)))
+    for image in predictions:
+        for prediction in image:
+            if form == "csv":
+                file.write(_csv_row(prediction, len(image), top_k, fingerprint, detected))
+            else:
+                plain = to_plain(prediction, detected=detected)
+                print(json.dumps(plain) if form == "jsonl" else _table_row(prediction), file=file)
         file.flush()
+
+
+def to_plain(prediction: Prediction, *, detected: bool) -> dict[str, Any]:
+    """A prediction as plain values; without the keys of faces if they are not `detected`."""
+    return {name: value for name, value in asdict(prediction).items() if detected or name not in _OF_FACES}
+
+
+def _json_image(predictions: list[Prediction]) -> dict[str, Any]:
+    rows = [to_plain(each, detected=True) for each in predictions]
+    own = ("path", "error")
+    faces = [{name: value for name, value in row.items() if name not in own} for row in rows if row["error"] is None]
+    return {name: rows[0][name] for name in own} | {"faces": faces}
 
 
 def _table_row(prediction: Prediction) -> str:
     text = prediction.error or "   ".join(f"{label} {probability:.1%}" for label, probability in prediction.top)
     rejected = f"{UNKNOWN}; if known, " if prediction.known is False else ""
-    return printable(f"{prediction.path}: {rejected}{text}")
+    box = prediction.box
+    place = "" if box is None else f" face {prediction.face} at {box[0]:.0f},{box[1]:.0f} {box[2]:.0f}x{box[3]:.0f}"
+    return printable(f"{prediction.path}{place}: {rejected}{text}")
 
 
-def _csv_columns(top_k: int) -> list[str]:
+def _csv_columns(top_k: int, detected: bool) -> list[str]:
     further = [f"{column}_{rank}" for rank in range(2, top_k + 1) for column in ("label", "probability")]
-    return ["path", "label", "probability", "nearest", *further, "error", "checkpoint"]
+    faces = ["face", "faces", "box"] if detected else []
+    return ["path", *faces, "label", "probability", "nearest", *further, "error", "checkpoint"]
 
 
-def _csv_row(prediction: Prediction, top_k: int, fingerprint: str) -> str:
+def _csv_row(prediction: Prediction, faces: int, top_k: int, fingerprint: str, detected: bool) -> str:
+    """One row; `faces` is the number of faces in the image, `box` its x, y, width and height with spaces between."""
     further = [value for pair in prediction.top[1:] for value in pair]
     blank = [None] * (2 * (top_k - 1) - len(further))
-    first = [prediction.path, prediction.label, prediction.probability, prediction.nearest]
+    box = None if prediction.box is None else " ".join(f"{value:.1f}" for value in prediction.box)
+    place = [prediction.face, faces if prediction.error is None else 0, box] if detected else []
+    first = [prediction.path, *place, prediction.label, prediction.probability, prediction.nearest]
     return csv_line([*first, *further, *blank, prediction.error, fingerprint])
 
 
 class PredictionFile:
-    """A CSV file that predictions are appended to, each row in one unbuffered write, so that an interruption loses none.
+    """A CSV file that predictions are appended to, the rows of an image in one unbuffered write, so that an interruption loses
+    none.
 
-    If an image has several rows, the last one is valid.
+    If an image, or a face in it, has several rows, the last one is valid.
     """
 
-    def __init__(self, path: Path, top_k: int, fingerprint: str) -> None:
+    def __init__(self, path: Path, top_k: int, fingerprint: str, *, detected: bool = False) -> None:
         """Opens or creates the file; removes an incomplete last row.
 
         Raises RunError if the file has other columns or rows of another `fingerprint`, or cannot be read or written.
@@ -71,18 +102,20 @@ class PredictionFile:
         self.path = path
         self.top_k = top_k
         self.fingerprint = fingerprint
+        self.detected = detected
         self.done: set[str] = set()  # paths of the images that are classified
-        self.appended = 0  # rows since the file was opened
+        self.appended = 0  # images since the file was opened
         self._errors: dict[str, str] = {}  # path to reason, of the images that could not be read
         try:
             for row in self._open():
-                self._count_row(row[0], row[-2])  # the last columns are `error` and `checkpoint`
+                if not self.detected or row[1:2] == [""] or (row[1].isdigit() and row[2] == str(int(row[1]) + 1)):
+                    self._count_row(row[0], row[-2])  # the last columns are `error` and `checkpoint`
         except OSError as error:
             raise self._not_written(error) from None
 
     def _open(self) -> list[list[str]]:
         """Returns the complete rows below the header."""
-        columns = _csv_columns(self.top_k)
+        columns = _csv_columns(self.top_k, self.detected)
         header = csv_line(columns).encode()
         content = self.path.read_bytes() if self.path.exists() else b""
         try:
@@ -113,8 +146,8 @@ class PredictionFile:
         """Number of images in the file, classified or unreadable."""
         return len(self.done) + len(self._errors)
 
-    def append(self, predictions: Iterable[Prediction]) -> Iterator[Prediction]:
-        """Yields each prediction after its row is written; raises RunError if a row cannot be written.
+    def append(self, predictions: Predictions) -> Iterator[list[Prediction]]:
+        """Yields each image's predictions after their rows are written; raises RunError if they cannot be written.
 
         No row is added for an unreadable image whose last row has the same error.
         """
@@ -123,15 +156,17 @@ class PredictionFile:
         except OSError as error:
             raise self._not_written(error) from None
         with file:
-            for prediction in predictions:
-                if prediction.error is None or prediction.error != self._errors.get(prediction.path):
-                    self._write(file, _csv_row(prediction, self.top_k, self.fingerprint))
-                    self._count_row(prediction.path, prediction.error)
+            for image in predictions:
+                path, problem = image[0].path, image[0].error
+                if problem is None or problem != self._errors.get(path):
+                    rows = (_csv_row(each, len(image), self.top_k, self.fingerprint, self.detected) for each in image)
+                    self._write(file, "".join(rows))
+                    self._count_row(path, problem)
                     self.appended += 1
-                yield prediction
+                yield image
 
-    def _write(self, file: FileIO, row: str) -> None:
-        remaining = row.encode("utf-8", "surrogateescape")
+    def _write(self, file: FileIO, rows: str) -> None:
+        remaining = rows.encode("utf-8", "surrogateescape")
         try:
             while remaining:  # a nearly full disk accepts a part before it raises
                 remaining = remaining[file.write(remaining) :]
@@ -139,7 +174,7 @@ class PredictionFile:
             raise self._not_written(error) from None
 
     def _count_row(self, path: str, error: str | None) -> None:
-        if error:
+        if error and error != NO_FACE:  # an image without a face is done
             self._errors[path] = error
             self.done.discard(path)
         else:

@@ -9,6 +9,7 @@ from itertools import chain
 from pathlib import Path
 
 from facecls.errors import RunError
+from facecls.faces.photograph import NO_FACE
 from facecls.inference.annotate import annotate_images, explain_images
 from facecls.inference.classifier import Classifier, Prediction
 from facecls.inference.output import PredictionFile, RowFormat, write_predictions
@@ -40,16 +41,22 @@ def predict_images(classifier: Classifier, options: PredictOptions, progress: Pr
     otherwise it is raised again, after a message with the number of images in the output file.
     """
     _check_folders(options)
-    file = None if options.output is None else PredictionFile(options.output, options.top_k, classifier.fingerprint)
+    detected = classifier.geometry.detection is not None
+    file = (
+        None
+        if options.output is None
+        else PredictionFile(options.output, options.top_k, classifier.fingerprint, detected=detected)
+    )
     chunks, total = _chunks(options, file.done if file else set())
-    unreadable = 0
+    unreadable, without = 0, 0
 
-    def predict() -> Iterator[Prediction]:
-        nonlocal unreadable
+    def predict() -> Iterator[list[Prediction]]:
+        nonlocal unreadable, without
         for chunk in chunks:
-            for prediction in classifier.stream(chunk, options.top_k):
-                unreadable += prediction.error is not None
-                yield prediction
+            for image in classifier.by_image(chunk, options.top_k):
+                unreadable += image[0].error not in (None, NO_FACE)
+                without += image[0].error == NO_FACE
+                yield image
 
     predictions = predict()
     if options.annotate is not None:
@@ -66,7 +73,9 @@ def predict_images(classifier: Classifier, options: PredictOptions, progress: Pr
             fingerprint = classifier.fingerprint if options.form == "csv" else ""
             if not sys.stdout.isatty():  # on a terminal the rows themselves show the progress
                 predictions = progress.follow(predictions, total=total, unit="image", desc="classified")
-            write_predictions(predictions, options.form, options.top_k, fingerprint, sys.stdout)
+            write_predictions(predictions, options.form, options.top_k, fingerprint, sys.stdout, detected=detected)
+            if without:
+                progress.note(f"no face was found in {plural(without, 'image')}")
             return unreadable
         for _ in progress.follow(file.append(predictions), total=total, unit="image", desc="classified"):
             pass
@@ -75,12 +84,13 @@ def predict_images(classifier: Classifier, options: PredictOptions, progress: Pr
             return unreadable
         if file is not None:
             # The file is read again: the interruption may fall between writing a row and counting it.
-            saved = PredictionFile(file.path, options.top_k, classifier.fingerprint).image_count
+            saved = PredictionFile(file.path, options.top_k, classifier.fingerprint, detected=detected).image_count
             progress.note(f"interrupted; {plural(saved, 'image')} saved in {file.path}. Run the same command to continue")
         raise
     seconds = time.perf_counter() - start
     before = f"; {count_before:,} were already there" if count_before else ""
     failed = f"; {unreadable:,} could not be read, see column `error`" if unreadable else ""
+    failed += f"; no face was found in {without:,}" if without else ""
     progress.note(f"{plural(file.appended, 'image')} added to {file.path} in {seconds:.1f} s{before}{failed}")
     return unreadable
 

@@ -11,11 +11,10 @@ import torch
 from facecls.checkpoint import Checkpoint
 from facecls.config.schema import Config, DataConfig, resolve_config
 from facecls.data.dataset import DatasetIndex, index_dataset
-from facecls.data.load import LoadedSplit, load_splits
+from facecls.data.load import LoadedSplit, geometry_of, load_splits
 from facecls.data.split_file import write_split_file
 from facecls.device import Device, resolve_device
 from facecls.errors import DataError, DeviceError, FaceclsError, RunError, TrainingError
-from facecls.faces.geometry import Geometry
 from facecls.models.classifier import FaceClassifier
 from facecls.progress import Reporter, SilentProgress
 from facecls.run import Run, hash_of
@@ -194,7 +193,7 @@ def require_cuda(device: Device) -> None:
 def _writer(config: Config, run: Run, dataset: DatasetIndex, progress: Reporter) -> BackgroundWriter:
     template = Checkpoint(
         classes=dataset.classes,
-        geometry=Geometry(config.data.image_size, config.data.crop, config.data.fit),
+        geometry=geometry_of(config.data),
         model=config.model,
         head=config.head,
         config=config,

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from facecls.config.schema import Balance
+from facecls.config.data import Balance
 from facecls.data.listing import ImageList, Indices, Paths
 from facecls.data.load import LoadedSplit
 from facecls.data.sampler import Batch, TrainLoader, balanced_order, check_weights, eval_batches, loss_weights, steps_per_epoch

@@ -1,5 +1,6 @@
 """From an image to a square of pixels: central crop, fit and one resize."""
 
+import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
@@ -10,7 +11,8 @@ import pytest
 from PIL import ExifTags, Image
 
 from facecls.errors import ImageError
-from facecls.faces.geometry import PADDING, Geometry, read_face
+from facecls.faces.detect import DetectorOptions
+from facecls.faces.geometry import PADDING, Detection, Geometry, read_face
 from tests.faces.mutations import original
 
 BILINEAR = Image.Resampling.BILINEAR
@@ -98,10 +100,13 @@ def test_reducing_a_large_image_first_gives_nearly_the_same_pixels() -> None:
     assert np.abs(Geometry(50)(image).astype(int) - expected).max() <= 6
 
 
-def test_a_geometry_survives_asdict() -> None:
-    geometry = Geometry(112, 0.6, "pad")
-    assert asdict(geometry) == {"image_size": 112, "crop": 0.6, "fit": "pad"}
-    assert Geometry(**asdict(geometry)) == geometry
+@pytest.mark.parametrize("detection", [None, Detection(margin=0.1, options=DetectorOptions(0.7, (320,)))])
+def test_a_geometry_survives_asdict(detection: Detection | None) -> None:
+    geometry = Geometry(112, 0.6, "pad", detection)
+    plain = asdict(geometry)
+    assert {name: plain[name] for name in ("image_size", "crop", "fit")} == {"image_size": 112, "crop": 0.6, "fit": "pad"}
+    assert Geometry.from_plain(json.loads(json.dumps(plain))) == geometry
+    assert Geometry.from_plain({"image_size": 8}) == Geometry(8)
 
 
 def test_a_face_is_read_from_its_file(tmp_path: Path) -> None:

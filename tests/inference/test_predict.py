@@ -156,7 +156,8 @@ def test_an_image_whose_row_is_incomplete_is_classified_again(
 @pytest.mark.parametrize("removed", [33, 30, 15])  # bytes: the last row ends inside its quoted name or after it
 def test_an_incomplete_row_is_removed_even_if_file_names_contain_line_breaks(tmp_path: Path, removed: int) -> None:
     file = tmp_path / "predictions.csv"
-    predictions = [Prediction(path, "ada", 0.5, nearest="ada") for path in ("one\n.jpg", "an\rother.jpg", 'last "\n one.jpg')]
+    names = ("one\n.jpg", "an\rother.jpg", 'last "\n one.jpg')
+    predictions = [[Prediction(path, "ada", 0.5, nearest="ada")] for path in names]
     list(PredictionFile(file, 1, "f0").append(predictions))
     whole = file.read_bytes()
     before = whole[: whole.index(b'"last')]
@@ -165,7 +166,7 @@ def test_an_incomplete_row_is_removed_even_if_file_names_contain_line_breaks(tmp
     assert again.done == {"one\n.jpg", "an\rother.jpg"} and file.read_bytes() == before
     list(again.append(predictions[2:]))
     assert file.read_bytes() == whole
-    assert [row["path"] for row in read_rows(file)] == [each.path for each in predictions]
+    assert [row["path"] for row in read_rows(file)] == list(names)
 
 
 def test_another_csv_file_is_refused_and_not_changed(facecls: Facecls, trained: Path, faces: Path, tmp_path: Path) -> None:
@@ -350,7 +351,7 @@ def test_control_characters_in_names_are_escaped_in_rows_and_captions(
     assert shown.out.startswith(f"{tmp_path}/a\\x1b[31m\\n.jpg: ") and len(shown.out.splitlines()) == 1
     prediction = Prediction(str(strange), "ada\n", 0.5, nearest="ada\n", known=True)
     assert caption(prediction) == "ada\\n 50.0%"
-    list(annotate_images([prediction], tmp_path / "annotated"))
+    list(annotate_images([[prediction]], tmp_path / "annotated"))
     assert len(list((tmp_path / "annotated").rglob("*.jpg"))) == 1
 
 
@@ -423,7 +424,7 @@ def test_a_full_disk_is_reported_and_the_complete_rows_count(tmp_path: Path) -> 
     resource.setrlimit(resource.RLIMIT_FSIZE, (file.stat().st_size + 20, before[1]))  # ends within the second row
     try:
         with pytest.raises(RunError) as caught:
-            list(predictions.append([Prediction("a.jpg", "ada", 0.5), Prediction("b.jpg", "ada", 0.5)]))
+            list(predictions.append([[Prediction("a.jpg", "ada", 0.5)], [Prediction("b.jpg", "ada", 0.5)]]))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert str(caught.value) == f"{file}: cannot be written: File too large"
@@ -534,8 +535,8 @@ def test_the_number_of_threads_changes_no_order_and_predictions_by_rounding_only
 def test_heat_maps_do_not_depend_on_concurrent_predictions(trained: Path, faces: Path, tmp_path: Path) -> None:
     predictor = Classifier(read(trained), resolve_device("cpu", "fp32"))
     paths = first_images(faces, 40)
-    list(explain_images(predictor.stream(paths), tmp_path / "together", predictor))
+    list(explain_images(predictor.by_image(paths), tmp_path / "together", predictor))
     for path in paths[:5]:
-        list(explain_images(predictor.stream([path]), tmp_path / "alone", predictor))
+        list(explain_images(predictor.by_image([path]), tmp_path / "alone", predictor))
     for overlay in (tmp_path / "alone").rglob("*.jpg"):
         assert overlay.read_bytes() == (tmp_path / "together" / overlay.relative_to(tmp_path / "alone")).read_bytes()

@@ -1,9 +1,7 @@
 """Image statistics: size, brightness, sharpness and hashes of each image, cached by file."""
 
 import hashlib
-import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,11 +11,9 @@ import PIL
 from numpy.typing import NDArray
 from PIL import Image
 
-from facecls.data.duplicates.cache import ImageStatsCache
-from facecls.device import available_cores
+from facecls.data.record_cache import RecordCache, compute_records
 from facecls.errors import ImageError
 from facecls.faces.decode import open_with_header
-from facecls.files import file_state
 from facecls.progress import ProgressBar, no_progress
 
 WORKING_SIDE = 112
@@ -48,9 +44,7 @@ VERSION = 3
 """Increment it if a change of the code changes the statistics of a file: cached ones of other versions are not used."""
 
 _ROUNDING = 20 / 12  # variance of the Laplacian of rounding errors: 1/12 times the sum of its five squared weights
-_CHUNK = 16  # images per task of the thread pool
 _BAND = 512  # rows hashed at a time
-_SAVE_SECONDS = 5.0  # between writes to the cache: the work that an interruption loses
 
 
 @dataclass(frozen=True)
@@ -74,54 +68,27 @@ def compute_image_stats(
     table = np.zeros(len(paths), STATS_DTYPE)
     reasons: dict[int, str] = {}
     # Each version of Pillow has its own records, as it may decode to other pixels.
-    with ImageStatsCache(cache_dir, f"{VERSION}:{STATS_DTYPE.itemsize}:{PIL.__version__}") as cache:
-        states = [file_state(path) for path in paths]
-        cached = set()
-        for index, record in cache.read(paths, states):
-            table[index] = np.frombuffer(record, STATS_DTYPE)[0]
-            cached.add(index)
-        new = [index for index in range(len(paths)) if index not in cached]
-
-        def measure(chunk: Sequence[int]) -> Sequence[int]:
-            for index in chunk:
-                if reason := _measure(paths[index], table[index : index + 1]):
-                    reasons[index] = reason
-            return chunk
-
-        unsaved: list[int] = []
-        saved = time.perf_counter()
-        chunks = [new[start : start + _CHUNK] for start in range(0, len(new), _CHUNK)]
-
-        def save() -> None:
-            cache.write((paths[i], states[i], table[i].tobytes()) for i in unsaved if i not in reasons)
-            unsaved.clear()
-
+    with RecordCache(cache_dir, "image_stats", f"{VERSION}:{STATS_DTYPE.itemsize}:{PIL.__version__}") as cache:
         bar_of = progress_bar or no_progress
-        with bar_of(total=len(new), desc="measuring", unit="image") as bar, ThreadPoolExecutor(available_cores()) as pool:
-            try:
-                for done in pool.map(measure, chunks):
-                    bar.update(len(done))
-                    unsaved += done
-                    if time.perf_counter() - saved > _SAVE_SECONDS:
-                        save()
-                        saved = time.perf_counter()
-            finally:
-                pool.shutdown(cancel_futures=True)
-                save()
+        with bar_of(total=len(paths), desc="measuring", unit="image") as bar:
+            for index, record in compute_records(paths, _measured, cache, bar.update):
+                if isinstance(record, ImageError):
+                    reasons[index] = record.reason
+                else:
+                    table[index] = np.frombuffer(record, STATS_DTYPE)[0]
     return ImageStats(table, reasons)
 
 
-def _measure(path: str, row: NDArray[Any]) -> str:
-    """Fills a (1,) row of STATS_DTYPE; returns why the image cannot be read, else ""."""
+def _measured(path: str) -> bytes:
+    """The statistics of an image, (1,) of STATS_DTYPE, as bytes; raises ImageError if it cannot be read."""
+    row = np.zeros(1, STATS_DTYPE)
+    image, source = open_with_header(path, at_least=WORKING_SIDE)
     try:
-        image, source = open_with_header(path, at_least=WORKING_SIDE)
         with open(path, "rb") as file:  # noqa: PTH123 -- a Path is slow for millions of names
             row["file_hash"] = hashlib.file_digest(file, _hash).hexdigest()
             row["bytes"] = file.tell()
-    except ImageError as error:
-        return error.reason
     except OSError as error:  # deleted since it was decoded
-        return f"cannot be read: {str(error.strerror).lower()}"
+        raise ImageError(path, f"cannot be read: {str(error.strerror).lower()}") from error
     small = image
     if image.width > WORKING_SIDE or image.height > WORKING_SIDE:
         box = (min(image.width, WORKING_SIDE), min(image.height, WORKING_SIDE))
@@ -137,7 +104,7 @@ def _measure(path: str, row: NDArray[Any]) -> str:
     row["chroma"] = (colours.max(axis=2) - colours.min(axis=2)).mean()
     row["dhash"] = difference_hash(grey)
     row["thumb"] = np.asarray(grey.resize((THUMB_SIDE, THUMB_SIDE), Image.Resampling.BILINEAR))
-    return ""
+    return row.tobytes()
 
 
 def _hash() -> Any:

@@ -24,7 +24,7 @@ from facecls.data.fingerprints import (
     write_fingerprints,
 )
 from facecls.data.listing import Paths
-from facecls.data.stores.memory import ArrayStore, FaceArray, ReadErrors, decode, face_shape
+from facecls.data.stores.memory import ArrayStore, FaceArray, MainFaces, ReadErrors, decode, face_shape
 from facecls.errors import DataError
 from facecls.faces.geometry import Geometry
 from facecls.files import free_disk
@@ -36,7 +36,12 @@ _RESERVE = 64e6  # bytes left free on the disk
 
 
 def read_through_cache(
-    paths: Paths, geometry: Geometry, root: Path, cache_dir: Path | None, advance: Callable[[int], object]
+    paths: Paths,
+    geometry: Geometry,
+    root: Path,
+    cache_dir: Path | None,
+    advance: Callable[[int], object],
+    found: MainFaces = (),
 ) -> tuple[ArrayStore, ReadErrors]:
     """Decodes the images that the cache of the data root lacks, and memory-maps all images.
 
@@ -54,7 +59,7 @@ def read_through_cache(
             advance(len(paths) - len(missing))
             # Closed also after an error or Ctrl-C, so that no image is decoded again.
             with contextlib.closing(_Writer(cache, held, wanted)) as writer:
-                errors = decode(paths, geometry, missing.tolist(), writer.save, advance)
+                errors = decode(paths, geometry, missing.tolist(), writer.save, advance, found)
     else:
         advance(len(paths))
     held = cache.fingerprints()

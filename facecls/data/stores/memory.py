@@ -12,9 +12,12 @@ from torch import Tensor
 from facecls.data.listing import Indices
 from facecls.device import Device, available_cores
 from facecls.errors import ImageError
+from facecls.faces.detect import DetectedFace
 from facecls.faces.geometry import Geometry, read_face
+from facecls.faces.photograph import cut_face
 
 FaceArray = NDArray[np.uint8]  # (N, S, S, 3)
+MainFaces = Sequence[DetectedFace | None]  # (N,), the face of each image, with a geometry that has a detection
 ReadErrors = list[tuple[int, ImageError]]  # (index, error) of each unreadable image, by index
 SaveFaces = Callable[[list[int], FaceArray], object]  # takes the indices and pixels of some images; called from threads
 
@@ -101,7 +104,7 @@ class DeviceStore:
 
 
 def read_into_memory(
-    paths: Sequence[str], geometry: Geometry, advance: Callable[[int], object]
+    paths: Sequence[str], geometry: Geometry, advance: Callable[[int], object], found: MainFaces = ()
 ) -> tuple[ArrayStore, ReadErrors]:
     """Decodes all images into memory; the pixels of unreadable images are undefined."""
     faces = np.empty((len(paths), *face_shape(geometry)), np.uint8)
@@ -109,12 +112,16 @@ def read_into_memory(
     def save(indices: list[int], some: FaceArray) -> None:
         faces[indices] = some
 
-    errors = decode(paths, geometry, range(len(paths)), save, advance)
+    errors = decode(paths, geometry, range(len(paths)), save, advance, found)
     return ArrayStore(faces), errors
 
 
 def read_onto_device(
-    paths: Sequence[str], geometry: Geometry, device: torch.device, advance: Callable[[int], object]
+    paths: Sequence[str],
+    geometry: Geometry,
+    device: torch.device,
+    advance: Callable[[int], object],
+    found: MainFaces = (),
 ) -> tuple[DeviceStore, ReadErrors]:
     """Decodes all images onto a device, a few at a time; the pixels of unreadable images are undefined."""
     faces = torch.empty((len(paths), *face_shape(geometry)), dtype=torch.uint8, device=device)
@@ -122,7 +129,7 @@ def read_onto_device(
     def save(indices: list[int], some: FaceArray) -> None:
         faces[torch.tensor(indices, device=device)] = torch.from_numpy(some).to(device)
 
-    errors = decode(paths, geometry, range(len(paths)), save, advance)
+    errors = decode(paths, geometry, range(len(paths)), save, advance, found)
     return DeviceStore(faces), errors
 
 
@@ -131,8 +138,20 @@ def face_shape(geometry: Geometry) -> tuple[int, int, int]:
     return geometry.image_size, geometry.image_size, 3
 
 
+def read_at(paths: Sequence[str], index: int, geometry: Geometry, found: MainFaces) -> FaceArray:
+    """The face of one image, uint8 (S, S, 3). Raises ImageError if it cannot be read or no face was found in it."""
+    if geometry.detection is None:
+        return read_face(paths[index], geometry)
+    return cut_face(paths[index], found[index], geometry)
+
+
 def decode(
-    paths: Sequence[str], geometry: Geometry, indices: Sequence[int], save: SaveFaces, advance: Callable[[int], object]
+    paths: Sequence[str],
+    geometry: Geometry,
+    indices: Sequence[int],
+    save: SaveFaces,
+    advance: Callable[[int], object],
+    found: MainFaces = (),
 ) -> ReadErrors:
     """Decodes the images at `indices` in parallel and passes them to `save`; returns the errors of unreadable images.
 
@@ -147,7 +166,7 @@ def decode(
         readable: list[int] = []
         for index in chunk:
             try:
-                faces[len(readable)] = read_face(paths[index], geometry)
+                faces[len(readable)] = read_at(paths, index, geometry, found)
             except ImageError as error:
                 errors.append((index, error))
             else:

@@ -19,7 +19,7 @@ from facecls.data.fingerprints import (
     write_fingerprints,
 )
 from facecls.data.listing import Indices, Paths
-from facecls.data.stores.memory import FaceArray, ReadErrors, decode
+from facecls.data.stores.memory import FaceArray, MainFaces, ReadErrors, decode
 from facecls.data.stores.worker import FaceDataset, ReadFailure, configure_worker
 from facecls.device import Device, available_cores
 from facecls.errors import DataError, FaceclsError, ImageError
@@ -33,8 +33,15 @@ class StreamStore:
     start_method: `fork`, `spawn` or `forkserver`; None for the default of the platform.
     """
 
-    def __init__(self, paths: Paths, geometry: Geometry, workers: int | None = None, start_method: str | None = None) -> None:
-        self._dataset = FaceDataset(paths, geometry)
+    def __init__(
+        self,
+        paths: Paths,
+        geometry: Geometry,
+        workers: int | None = None,
+        start_method: str | None = None,
+        found: MainFaces = (),
+    ) -> None:
+        self._dataset = FaceDataset(paths, geometry, found)
         self._workers = workers or available_cores()
         self._start_method = start_method
         self.image_size = geometry.image_size
@@ -49,8 +56,9 @@ class StreamStore:
         return _require_faces(self._dataset.__getitems__(indices)).numpy()
 
     def take(self, indices: Indices) -> "StreamStore":
-        paths = self._dataset.paths.take(indices)
-        return StreamStore(paths, self._dataset.geometry, self._workers, self._start_method)
+        paths, found = self._dataset.paths.take(indices), self._dataset.found
+        taken = [found[index] for index in indices.tolist()] if found else ()
+        return StreamStore(paths, self._dataset.geometry, self._workers, self._start_method, taken)
 
     def batches(self, plan: Sequence[Indices], device: Device) -> Iterator[Tensor]:
         """As `Store.batches`; only one plan at a time: a second call ends the first.
@@ -83,7 +91,12 @@ def _require_faces(batch: Tensor | ReadFailure) -> Tensor:
 
 
 def open_stream(
-    paths: Paths, geometry: Geometry, root: Path, cache_dir: Path | None, advance: Callable[[int], object]
+    paths: Paths,
+    geometry: Geometry,
+    root: Path,
+    cache_dir: Path | None,
+    advance: Callable[[int], object],
+    found: MainFaces = (),
 ) -> tuple[StreamStore, ReadErrors]:
     """A stream of all images; each is decoded once beforehand, so that unreadable images are reported at the start.
 
@@ -97,9 +110,9 @@ def open_stream(
     held = read_fingerprints(file) if file is not None else wanted[:0]
     unknown = np.flatnonzero(find_fingerprints(wanted, held) < 0)
     advance(len(paths) - len(unknown))
-    errors = decode(paths, geometry, unknown.tolist(), lambda *_: None, advance)
+    errors = decode(paths, geometry, unknown.tolist(), lambda *_: None, advance, found)
     readable = np.setdiff1d(unknown, [index for index, _ in errors])
     if file is not None and len(readable):
         with contextlib.suppress(FaceclsError):  # the next run then decodes them again
             write_fingerprints(file, np.concatenate([held, wanted[readable]]))
-    return StreamStore(paths, geometry), errors
+    return StreamStore(paths, geometry, found=found), errors

@@ -83,7 +83,7 @@ def test_records_of_another_version_are_deleted(tmp_path: Path, monkeypatch: pyt
         compute_image_stats(paths, cache_dir=tmp_path)
     assert compute_image_stats(paths[:1], cache_dir=tmp_path).reasons == {}
     with contextlib.closing(sqlite3.connect(tmp_path / "image_stats.sqlite")) as database:
-        ((version,),) = database.execute("SELECT version FROM image_stats").fetchall()
+        ((version,),) = database.execute("SELECT version FROM records").fetchall()
     assert version.startswith(f"{VERSION}:")
 
 
@@ -93,7 +93,7 @@ def test_a_damaged_cache_is_replaced(tmp_path: Path) -> None:
     first = compute_image_stats([path], cache_dir=tmp_path)
     assert first.table["readable"].all()
     with contextlib.closing(sqlite3.connect(tmp_path / "image_stats.sqlite")) as database:
-        assert database.execute("SELECT count(*) FROM image_stats").fetchone() == (1,)
+        assert database.execute("SELECT count(*) FROM records").fetchone() == (1,)
 
 
 def test_without_a_writable_cache_statistics_are_computed(tmp_path: Path) -> None:

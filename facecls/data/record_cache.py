@@ -1,32 +1,36 @@
-"""The cache of image statistics: an SQLite database in the user's cache folder. It is optional."""
+"""Caches of what is computed from image files: SQLite databases in the user's cache folder. They are optional."""
 
 import contextlib
 import os
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from facecls.files import FileState, cache_folder
+from facecls.device import available_cores
+from facecls.errors import ImageError
+from facecls.files import FileState, cache_folder, file_state
 
-_FILE = "image_stats.sqlite"
+_CHUNK = 8  # images per task of the thread pool
+_SAVE_SECONDS = 2.0  # between writes: the work that a killed process loses
 _EXPIRY_DAYS = 180  # after which an unused record is deleted
 _PATHS_PER_QUERY = 500  # the limit of older SQLite versions is 999 parameters
 
 
-class ImageStatsCache:
+class RecordCache:
     """Binary records of one `version` by path and file state; records of other versions are deleted.
 
     Safe for concurrent processes. As every record can be computed again, a damaged database is replaced, and after any
     other database error (no permission, full disk) the run continues without the cache.
     """
 
-    def __init__(self, folder: Path | None, version: str) -> None:
-        self.path = cache_folder(folder) / _FILE
+    def __init__(self, folder: Path | None, name: str, version: str) -> None:
+        self.path = cache_folder(folder) / f"{name}.sqlite"
         self.version = version
         self._database: sqlite3.Connection | None = None
 
-    def __enter__(self) -> "ImageStatsCache":
+    def __enter__(self) -> "RecordCache":
         with contextlib.suppress(OSError, sqlite3.Error):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             try:
@@ -46,11 +50,11 @@ class ImageStatsCache:
         try:
             database.execute("PRAGMA synchronous = OFF")  # records lost in a power failure can be computed again
             database.execute(
-                "CREATE TABLE IF NOT EXISTS image_stats "
+                "CREATE TABLE IF NOT EXISTS records "
                 "(path BLOB PRIMARY KEY, version TEXT, size INTEGER, modified INTEGER, used INTEGER, record BLOB) "
                 "WITHOUT ROWID"
             )
-            database.execute("DELETE FROM image_stats WHERE used < ? OR version <> ?", (_day() - _EXPIRY_DAYS, self.version))
+            database.execute("DELETE FROM records WHERE used < ? OR version <> ?", (_day() - _EXPIRY_DAYS, self.version))
         except sqlite3.Error:
             database.close()
             raise
@@ -65,7 +69,7 @@ class ImageStatsCache:
             for start in range(0, len(paths), _PATHS_PER_QUERY):
                 indices = {_key(paths[index]): index for index in range(start, min(start + _PATHS_PER_QUERY, len(paths)))}
                 marks = ",".join("?" * len(indices))
-                query = f"SELECT path, size, modified, record, used FROM image_stats WHERE path IN ({marks})"
+                query = f"SELECT path, size, modified, record, used FROM records WHERE path IN ({marks})"
                 used = []
                 for path, size, modified, record, last_used in self._database.execute(query, list(indices)).fetchall():
                     if states[indices[path]] == (size, modified) and size >= 0:
@@ -73,7 +77,7 @@ class ImageStatsCache:
                         if last_used < today - 1:
                             used.append((today, path))
                 if used:
-                    self._database.executemany("UPDATE image_stats SET used = ? WHERE path = ?", used)
+                    self._database.executemany("UPDATE records SET used = ? WHERE path = ?", used)
         except sqlite3.Error:
             self._close()
 
@@ -85,7 +89,7 @@ class ImageStatsCache:
         rows = ((_key(path), self.version, *state, today, record) for path, state, record in records)
         try:
             self._database.execute("BEGIN IMMEDIATE")
-            self._database.executemany("INSERT OR REPLACE INTO image_stats VALUES (?, ?, ?, ?, ?, ?)", rows)
+            self._database.executemany("INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?, ?, ?)", rows)
             self._database.execute("COMMIT")
         except sqlite3.Error:
             self._close()
@@ -102,3 +106,45 @@ def _key(path: str) -> bytes:
 
 def _day() -> int:
     return int(time.time() // 86400)
+
+
+def compute_records(
+    paths: Sequence[str], compute: Callable[[str], bytes], cache: RecordCache, advance: Callable[[int], object]
+) -> Iterator[tuple[int, bytes | ImageError]]:
+    """Yields (index, record) of each image, cached ones of unchanged files first, the others computed in parallel.
+
+    Yields the ImageError of `compute` for an image that cannot be read; it is not cached, as the cause may lie outside the
+    file (permissions, a missing package). `advance` is called with the number of images done.
+    """
+    states = [file_state(path) for path in paths]
+    cached = set()
+    for index, record in cache.read(paths, states):
+        cached.add(index)
+        yield index, record
+    advance(len(cached))
+    new = [index for index in range(len(paths)) if index not in cached]
+
+    def run(chunk: Sequence[int]) -> list[tuple[int, bytes | ImageError]]:
+        done: list[tuple[int, bytes | ImageError]] = []
+        for index in chunk:
+            try:
+                done.append((index, compute(paths[index])))
+            except ImageError as error:
+                done.append((index, error))
+        return done
+
+    unsaved: list[tuple[str, FileState, bytes]] = []
+    saved = time.perf_counter()
+    with ThreadPoolExecutor(available_cores()) as pool:
+        try:
+            for done in pool.map(run, [new[start : start + _CHUNK] for start in range(0, len(new), _CHUNK)]):
+                unsaved += [(paths[index], states[index], each) for index, each in done if isinstance(each, bytes)]
+                if time.perf_counter() - saved > _SAVE_SECONDS:
+                    cache.write(unsaved)
+                    unsaved.clear()
+                    saved = time.perf_counter()
+                yield from done
+                advance(len(done))
+        finally:
+            pool.shutdown(cancel_futures=True)
+            cache.write(unsaved)
