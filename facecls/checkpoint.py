@@ -25,6 +25,7 @@ from facecls.files import write_atomic
 from facecls.models import build_model
 from facecls.models.classifier import FaceClassifier
 from facecls.open_set.calibration import UNCALIBRATED, Calibration
+from facecls.text import name_list
 
 FORMAT = 1
 
@@ -121,7 +122,9 @@ def read_plain(path: Path) -> dict[str, Any]:
     if not path.exists():
         raise CheckpointError(f"{path}: no such checkpoint", hint=_HINT)
     if path.is_dir():
-        raise CheckpointError(f"{path}: is a folder, not a checkpoint", hint=_HINT)
+        inner = sorted(each.parent.name for each in path.glob("*/best.pt"))
+        hint = f"name one of the runs in it: {name_list(inner)}" if inner else _HINT
+        raise CheckpointError(f"{path}: holds no best.pt", hint=hint)
     try:
         _refuse_other_bytes(path)
         # Windows cannot replace a memory-mapped file, and training replaces last.pt and best.pt.

@@ -301,7 +301,7 @@ def test_evaluate_takes_a_label_file(
 def test_cross_validation_check_and_suggestion_are_those_of_the_command_line(
     tiny: Tiny, faces: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    validation = facecls.cross_validate(tiny(train={"epochs": 1}), 2, out=tmp_path / "folds")
+    validation = facecls.cross_validate(tiny(train={"epochs": 1}), folds=2, out=tmp_path / "folds")
     written = json.loads((tmp_path / "folds" / "summary.json").read_text())
     assert written == json.loads(json.dumps(validation.to_plain()))
     assert (tmp_path / "folds" / "report.html").exists() and repr(validation).startswith("<CrossValidation of 2 folds: ")

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from facecls.api.given import as_path
 from facecls.api.process import unchanged_process
 from facecls.check.check import CheckResult
 from facecls.check.check import check_config as check
@@ -12,6 +13,7 @@ from facecls.check.suggest import suggest_config as yaml_of
 from facecls.check.suggest import summarise_folder
 from facecls.config.load import config_from
 from facecls.config.schema import Config
+from facecls.data.python_data import LabelledImages
 from facecls.errors import ImageError
 from facecls.progress import Reporter, reporter_of
 from facecls.synthetic.write import write_faces
@@ -28,15 +30,24 @@ class SuggestedConfig:
     unreadable: tuple[ImageError, ...]  # those of them that cannot be read
 
 
-def check_config(config: Mapping[str, Any] | Config | str | Path, *, progress: Reporter | bool = False) -> CheckResult:
+def check_config(
+    config: Mapping[str, Any] | Config | str | Path,
+    data: LabelledImages | None = None,
+    *,
+    progress: Reporter | bool = False,
+) -> CheckResult:
     """Checks config, data and model as `facecls check` does, and trains on one batch; changes nothing.
+
+    config, data: as in `train`.
 
     `findings` lists the problems; `to_plain()` has everything as plain values. Raises ConfigError, DataError
     and other FaceclsErrors for what prevents the check.
     """
-    settings = config_from(config)
-    with unchanged_process(settings.threads):
-        return check(settings, reporter_of(progress))
+    reporter = reporter_of(progress)
+    with as_path(data, reporter) as table:
+        settings = config_from(config, {} if table is None else {"data.root": str(table.parent), "data.csv": str(table)})
+        with unchanged_process(settings.threads):
+            return check(settings, reporter)
 
 
 def suggest_config(folder: str | Path) -> SuggestedConfig:

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+from facecls.api.given import RunPath, as_path
 from facecls.api.inference import load
 from facecls.check.audit import audit_run
+from facecls.data.python_data import LabelledImages
 from facecls.errors import RunError
 from facecls.evaluation.comparison import Comparison, compare_evaluations
 from facecls.evaluation.evaluate import Evaluation, evaluate_checkpoint
@@ -33,8 +35,8 @@ class Page:
 
 
 def evaluate(
-    classifier: Classifier | str | Path,
-    data: str | Path | None = None,
+    classifier: Classifier | RunPath,
+    data: str | Path | LabelledImages | None = None,
     *,
     split: AnySplit = None,
     impostors: str | Path | None = None,
@@ -44,32 +46,33 @@ def evaluate(
     """Metrics with confidence intervals, calibration error and rejection rates on labelled images.
 
     classifier: also a path for `load`.
-    data: a folder CLASS/file or {train,val,test}/CLASS/file, or a CSV file of path, label; None: the data of the classifier's
-        own run.
-    split: None: test if there is one, else val, or all images of a folder without splits.
+    data: a folder CLASS/file or {train,val,test}/CLASS/file, a CSV file of path, label, or images as `train` takes them; None:
+        the data of the classifier's own run.
+    split: None: test if there is one, else val, or all images where there are no splits.
     impostors: a folder of images of unknown people, to measure the false accept rate.
     subgroups: a CSV file of path and group, to measure the accuracy of each.
 
     `Evaluation.to_plain()` has everything as plain values. Raises DataError if the images do not fit the classifier.
     """
-    classifier = _loaded(classifier)
-    return evaluate_checkpoint(
-        classifier.checkpoint,
-        classifier.device,
-        reporter_of(progress),
-        data=None if data is None else Path(data),
-        split_file=None if classifier.source is None else run_of(classifier.source).kept_split,
-        split=split,
-        impostors=None if impostors is None else Path(impostors),
-        subgroups=None if subgroups is None else Path(subgroups),
-        mirrored=classifier.mirrored,
-    )
+    classifier, reporter = _loaded(classifier), reporter_of(progress)
+    with as_path(data, reporter) as path:
+        return evaluate_checkpoint(
+            classifier.checkpoint,
+            classifier.device,
+            reporter,
+            data=path,
+            split_file=None if classifier.source is None else run_of(classifier.source).kept_split,
+            split=split,
+            impostors=None if impostors is None else Path(impostors),
+            subgroups=None if subgroups is None else Path(subgroups),
+            mirrored=classifier.mirrored,
+        )
 
 
 def write_report(
-    classifier: Classifier | str | Path,
+    classifier: Classifier | RunPath,
     output: str | Path | None = None,
-    data: str | Path | None = None,
+    data: str | Path | LabelledImages | None = None,
     *,
     split: AnySplit = None,
     impostors: str | Path | None = None,
@@ -90,16 +93,16 @@ def write_report(
     run_data = trained.config.data.model_copy(update={"split_file": run.kept_split or trained.config.data.split_file})
     findings = audit_run(trained, run_data, reporter)
     images = plural(len(evaluation.split), f"{evaluation.split.name} image" if data is None else "image")
-    evaluated_on = images if data is None else f"{images} of {data}"
+    evaluated_on = f"{images} of {data}" if isinstance(data, str | Path) else images
     title = title_of(classifier.source or run.folder)
     write_page(path, render_report(trained, run, evaluation, classifier.device, title, evaluated_on, findings))
     return Page(path, evaluation)
 
 
 def compare(
-    classifiers: Sequence[Classifier | str | Path],
+    classifiers: Sequence[Classifier | RunPath],
     output: str | Path | None = None,
-    data: str | Path | None = None,
+    data: str | Path | LabelledImages | None = None,
     *,
     split: AnySplit = None,
     impostors: str | Path | None = None,
@@ -113,14 +116,15 @@ def compare(
     `Comparison.to_plain()` has everything as plain values. Raises ValueError for fewer than two classifiers, RunError if the
     page cannot be written, and what `evaluate` raises.
     """
-    if len(classifiers) < 2:
-        raise ValueError(f"a comparison takes at least two classifiers, got {len(classifiers)}")
+    if isinstance(classifiers, str) or len(classifiers) < 2:
+        raise ValueError("a comparison takes a list of at least two classifiers")
     if output is not None:
         if len(classifiers) > MOST_RUNS:
             raise RunError(f"a page compares at most {MOST_RUNS} runs, got {len(classifiers)}", hint="name fewer of them")
         check_page_output(Path(output))
     loaded, reporter = [_loaded(each) for each in classifiers], reporter_of(progress)
-    evaluations = [evaluate(each, data, split=split, impostors=impostors, progress=reporter) for each in loaded]
+    with as_path(data, reporter) as path:
+        evaluations = [evaluate(each, path, split=split, impostors=impostors, progress=reporter) for each in loaded]
     runs = [_run_of(each) for each in loaded]
     names = [run.folder.resolve().name for run in runs]
     names = names if len(set(names)) == len(names) else [str(each.source) for each in loaded]
@@ -134,8 +138,8 @@ def compare(
     return comparison
 
 
-def _loaded(classifier: Classifier | str | Path) -> Classifier:
-    return load(classifier) if isinstance(classifier, str | Path) else classifier
+def _loaded(classifier: Classifier | RunPath) -> Classifier:
+    return classifier if isinstance(classifier, Classifier) else load(classifier)
 
 
 def _run_of(classifier: Classifier) -> Run:

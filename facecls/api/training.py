@@ -1,13 +1,15 @@
 """The public API for training: train a classifier, cross-validate."""
 
+import contextlib
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from facecls import checkpoint
 from facecls.api.evaluation import write_report
+from facecls.api.given import given_as_data
 from facecls.api.process import unchanged_process
 from facecls.config.load import config_from
 from facecls.config.schema import Config
@@ -51,9 +53,9 @@ def train(
     """Trains a classifier and writes a run directory, as `facecls train` does.
 
     config: a config file, or its content as a mapping, in which keys may be dotted: `{"data.root": "faces"}`.
-    data: labelled images instead of `data.root` or `data.csv`: a data frame with the columns path, label and, if needed, split
+    data: labelled images instead of the config's own source: a data frame with the columns path, label and, if needed, split
         and group; or a sequence of (image, label), such as a list or a map-style dataset, whose images are paths, bytes, file
-        objects, PIL images or uint8 arrays (H, W, 3). They are listed in the run directory in data/labels.csv; images that are
+        objects, PIL images or uint8 arrays (H, W, 3). Images are listed in the run directory in data/labels.csv; those that are
         not paths are written to data/images. A resumed run takes them from there.
     out: the run directory; None: a new one below runs/.
     resume: continue the run in `out`, if it has a last.pt.
@@ -66,25 +68,13 @@ def train(
     """
     reporter = reporter_of(progress)
     run = _new_run(config, out)
-    if data is None:
-        settings = config_from(config)
-    else:
-        table = run.given_data
-        settings = config_from(config, {"data.root": str(table.parent), "data.csv": str(table)})
-        if not (resume and run.last.exists()):
-            resuming.require_new(run)
-            write_images(data, table, reporter)
+    settings = _with_data(config, data, run, reporter, resume=resume)
 
     def report() -> Path:
         return write_report(run.best, progress=reporter).path
 
-    try:
-        with unchanged_process(settings.threads):
-            result = training.train(settings, run, reporter, resume=resume, callbacks=callbacks, report=report)
-    except Interrupted as error:
-        if error.signal == signal.SIGINT:
-            raise KeyboardInterrupt from error
-        raise
+    with _interrupts(), unchanged_process(settings.threads), given_as_data(run.given_data):
+        result = training.train(settings, run, reporter, resume=resume, callbacks=callbacks, report=report)
     if result is None:
         return None
     warnings = tuple(warnings_about(checkpoint.read(run.best).calibration_for()))
@@ -93,34 +83,34 @@ def train(
 
 def cross_validate(
     config: Mapping[str, Any] | Config | str | Path,
-    folds: int = 5,
+    data: LabelledImages | None = None,
     *,
+    folds: int = 5,
     out: str | Path | None = None,
     resume: bool = False,
     progress: Reporter | bool = False,
 ) -> CrossValidation:
     """Trains without each of `folds` folds of the data in turn and evaluates on it, as `facecls cross-validate` does.
 
-    config: as in `train`.
+    config, data: as in `train`.
+    folds: at least 2.
     out: the directory of the folds, report.html, summary.json and folds.csv; None: a new one below runs/.
     resume: continue the folds in `out`.
 
-    `CrossValidation.to_plain()` has everything as plain values. Raises what `train` raises.
+    `CrossValidation.to_plain()` has everything as plain values. Raises ValueError for fewer than two folds, and what `train`
+    raises.
     """
-    settings, reporter = config_from(config), reporter_of(progress)
-    folder = _new_run(config, out).folder
+    if folds < 2:
+        raise ValueError(f"a cross-validation has at least two folds, got {folds}")
+    run, reporter = _new_run(config, out), reporter_of(progress)
+    settings, folder = _with_data(config, data, run, reporter, resume=resume), run.folder
     device = resolve_device(settings.device, settings.precision)
     page = folder / "report.html"
     if page.exists():
         check_page_output(page)  # before hours of training
-    try:
-        with unchanged_process(settings.threads):
-            trained = train_folds(settings, folds, folder, reporter, resume=resume)
-            validation = evaluate_folds(trained, device, reporter)
-    except Interrupted as error:
-        if error.signal == signal.SIGINT:
-            raise KeyboardInterrupt from error
-        raise
+    with _interrupts(), unchanged_process(settings.threads), given_as_data(run.given_data):
+        trained = train_folds(settings, folds, folder, reporter, resume=resume)
+        validation = evaluate_folds(trained, device, reporter)
     write_page(page, render_cross_validation(validation, settings, device, folder.resolve().name))
     write_summary(folder, validation)
     return validation
@@ -129,3 +119,29 @@ def cross_validate(
 def _new_run(config: Mapping[str, Any] | Config | str | Path, out: str | Path | None) -> Run:
     name = Path(config) if isinstance(config, str | Path) else Path("python.yaml")
     return new_run(None if out is None else Path(out), name)
+
+
+def _with_data(
+    config: Mapping[str, Any] | Config | str | Path, data: LabelledImages | None, run: Run, progress: Reporter, *, resume: bool
+) -> Config:
+    """The config, with the label file of images given in Python, which is written into the run directory if it is not there."""
+    if data is None:
+        return config_from(config)
+    table = run.given_data
+    settings = config_from(config, {"data.root": str(table.parent), "data.csv": str(table)})
+    if not resume:
+        resuming.require_new(run)
+    if not (resume and table.exists()):
+        write_images(data, table, progress)
+    return settings
+
+
+@contextlib.contextmanager
+def _interrupts() -> Iterator[None]:
+    """In a `with`: Ctrl-C, after which training has saved, raises KeyboardInterrupt as elsewhere in Python."""
+    try:
+        yield
+    except Interrupted as error:
+        if error.signal == signal.SIGINT:
+            raise KeyboardInterrupt from error
+        raise

@@ -13,7 +13,7 @@ from facecls.text import plural
 _SEPARATE = {
     "folders": "remove them from one of the folders: images that were trained on must not be evaluated on",
     "file": "give them one split in `data.split_file`: images that were trained on must not be evaluated on",
-    "groups": "change `split.by_name` so that they are in one split: images that were trained on must not be evaluated on",
+    "groups": "give them one split (`split.by_name`, column `split`): images that were trained on must not be evaluated on",
     "images": "keep them in one split: --set split.group=near_duplicates",
 }
 _KEEP_ONE = {

@@ -81,7 +81,7 @@ def cross_validate(
     progress = Progress(epochs=sys.stderr)
     command = ["cross-validate", str(config), "--folds", str(folds)]
     with _resumable(command, set_ or [], folder, folder):
-        validation = validate(settings, folds, out=folder, resume=resume, progress=progress)
+        validation = validate(settings, folds=folds, out=folder, resume=resume, progress=progress)
     path = folder / "report.html"
     if format_ == "json":
         print(json.dumps(validation.to_plain() | {"report": str(path)}, indent=2))

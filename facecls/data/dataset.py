@@ -164,7 +164,7 @@ def require_two_classes(classes: Sequence[str], where: Path) -> None:
     if len(classes) < 2:
         raise DataError(
             f"{where}: has only one class (`{classes[0]}`), a classifier needs at least two",
-            hint="put the images of each class into its own folder",
+            hint="put the images of each class into its own folder" if where.is_dir() else "label the images of another one",
         )
 
 
@@ -187,9 +187,14 @@ def _check_split_keys(folders: dict[str, Path], split: SplitConfig, root: Path) 
     configured: dict[str, str] = {f"by_name.{name}": name for name in split.by_name}
     configured |= {"folds": "val"} if split.folds is not None else {}
     configured |= {"test": "test"} if split.test > 0 else {}
-    problems = [f"split.{key}: {folders[name]} already is {name}" for key, name in configured.items() if name in folders]
+    problems = [
+        f"split.{key}: "
+        + (f"{folders[name]} already is {name}" if root.is_dir() else f"{root}: its column `split` names {name}")
+        for key, name in configured.items()
+        if name in folders
+    ]
     if problems:
-        hint = "remove the key" + (f", or set `data.root` to {root / 'train'}" if root.is_dir() else "")
+        hint = f"remove the key, or set `data.root` to {root / 'train'}" if root.is_dir() else "remove the column or the key"
         raise DataError(*problems, hint=hint)
 
 

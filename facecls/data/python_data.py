@@ -52,15 +52,15 @@ def write_images(data: LabelledImages, table: Path, progress: Reporter) -> None:
     images = table.parent / "images"
     try:
         shutil.rmtree(images, ignore_errors=True)  # of a training that has not begun
-        images.mkdir(parents=True)
+        table.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise write_error(images, error) from error
+        raise write_error(table, error) from error
     if isinstance(data, DataFrame):
         columns = [str(name) for name in data.columns]
-        if unknown := [name for name in columns if name not in _COLUMNS]:
-            raise DataError(
-                *(f"data: `{name}` is not a column" for name in unknown), hint=f"its columns are {', '.join(_COLUMNS)}"
-            )
+        problems = [f"data: has no column `{name}`" for name in _COLUMNS[:2] if name not in columns]
+        problems += [f"data: has a column `{name}`" for name in columns if name not in _COLUMNS]
+        if problems:
+            raise DataError(*problems, hint="give the columns path and label, and if needed split and group, and no others")
         rows = [dict(zip(columns, map(_text, row), strict=True)) for row in data.itertuples(index=False)]
         lines = [csv_line(columns), *(csv_line([_absolute(row, name) for name in columns]) for row in rows)]
     else:
@@ -116,6 +116,7 @@ def _path(number: int, image: Any, folder: Path) -> str:
         return str(Path(image).absolute())
     path = folder / f"{number:06d}.png"
     try:
+        folder.mkdir(exist_ok=True)
         if isinstance(image, np.ndarray | Image.Image):
             pixels = array_image(image) if isinstance(image, np.ndarray) else upright_rgb(image)
             pixels.save(path, compress_level=1)

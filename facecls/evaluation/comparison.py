@@ -54,7 +54,11 @@ class Comparison:
         shares = [
             f"{name} {each.closed_set.metrics.accuracy:.1%}" for name, each in zip(self.names, self.evaluations, strict=True)
         ]
-        p_values = [f"{self.names[test.first]} and {self.names[test.second]} p={test.p_adjusted:.3g}" for test in self.tests]
+        p_values = [
+            f"{self.names[test.first]} and {self.names[test.second]} "
+            + (f"p={test.p_adjusted:.3g}" if test.n else "have no common images")
+            for test in self.tests
+        ]
         return f"<Comparison: accuracy {', '.join(shares)}; {', '.join(p_values)}>"
 
     def to_plain(self) -> dict[str, Any]:

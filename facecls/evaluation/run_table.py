@@ -20,7 +20,7 @@ from facecls.text import csv_line, duration, printable
 State: TypeAlias = Literal["running", "finished", "interrupted", "failed"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RunSummary:
     """One run; figures are those of the best epoch, None where there are none yet."""
 
@@ -32,6 +32,17 @@ class RunSummary:
     seconds: float | None  # of training
     environment: dict[str, Any]
     config: dict[str, Any]  # dotted keys
+    folder: Path
+
+    def __repr__(self) -> str:
+        accuracy = "" if self.best is None else f", accuracy {self.best.val_accuracy:.1%}"
+        return f"<Run {self.folder}: {self.state}{accuracy}>"
+
+    @property
+    def epochs_text(self) -> str:
+        """The number of epochs, of those planned if training stopped before."""
+        planned = self.config.get("train.epochs", self.epochs)
+        return str(self.epochs) if planned == self.epochs else f"{self.epochs} of {planned}"
 
     def to_plain(self, differing: Sequence[str]) -> dict[str, Any]:
         """Plain values for JSON, with the config keys `differing`."""
@@ -80,7 +91,11 @@ def summarise_run(run: Run, name: str) -> RunSummary:
     best = calibrated[-1] if calibrated else max(rows, key=lambda row: (row.image_size, row.val_accuracy), default=None)
     environment = json.loads(run.environment.read_text(encoding="utf-8"))
     config = flatten(read_document(run.config).values)
-    return RunSummary(name, state, len(rows), best, _validated(run), rows[-1].seconds if rows else None, environment, config)
+    if run.given_data.exists():  # each run of images given in Python has its own copy
+        config |= dict.fromkeys(("data.root", "data.csv"), "given in Python")
+    return RunSummary(
+        name, state, len(rows), best, _validated(run), rows[-1].seconds if rows else None, environment, config, run.folder
+    )
 
 
 def _validated(run: Run) -> int:
@@ -102,8 +117,8 @@ def sort_runs(runs: Sequence[RunSummary], key: str) -> list[RunSummary]:
 
 
 def differing_keys(runs: Sequence[RunSummary]) -> list[str]:
-    """The config keys that do not have the same value in all runs."""
-    keys = sorted({key for run in runs for key in run.config})
+    """The config keys that do not have the same value in all runs, but for those without an effect on the result."""
+    keys = sorted({key for run in runs for key in run.config} - {"train.tracker", "train.save_minutes"})
     return [key for key in keys if len({repr(run.config.get(key)) for run in runs}) > 1]
 
 
@@ -132,7 +147,7 @@ def print_runs(runs: Sequence[RunSummary]) -> None:
             _percent(plain["val_macro_f1"]),
             "-" if plain["val_ece_calibrated"] is None else f"{plain['val_ece_calibrated']:.3f}",
             _percent(plain["val_identification_rate"]),
-            str(run.epochs),
+            run.epochs_text,
             "-" if run.seconds is None else duration(run.seconds),
             str(plain["device"]),
         )

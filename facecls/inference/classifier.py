@@ -2,7 +2,7 @@
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -241,6 +241,8 @@ def _use_one_thread() -> None:
 
 def _listed(images: Any) -> Iterable[ImageSource]:
     """The images as an iterable: one image is an iterable, too, of its letters, bytes, lines or rows."""
+    if isinstance(images, Mapping) or hasattr(images, "itertuples"):  # whose iterators are of keys and column names
+        raise TypeError(f"images are given one by one or in a list, not in a {type(images).__name__}")
     single = isinstance(images, str | os.PathLike | bytes | Image.Image) or hasattr(images, "read")
     if single or (isinstance(images, np.ndarray) and images.ndim <= 3) or not isinstance(images, Iterable):
         return [images]

@@ -71,7 +71,7 @@ def _figures(comparison: Comparison, number: int, run: ComparedRun) -> dict[str,
         "ece": closed_set.ece[1],
         "dir": open_set.identification_rate,
         "far": open_set.false_accept_rate,
-        "epochs": run.summary.epochs,
+        "epochs": run.summary.epochs_text,
         "time": "-" if run.summary.seconds is None else duration(run.summary.seconds),
         "device": environment.get("device", "-"),
         "commit": (environment.get("git_commit") or "-")[:9],
@@ -100,17 +100,27 @@ def _p_text(p_value: float) -> str:
     return "below 0.0001" if p_value < 1e-4 else f"{p_value:.4f}"
 
 
-def _examples(
-    comparison: Comparison, test: PairedTest, images: Sequence[ExampleImages]
-) -> list[tuple[str, str, list[tuple[Example, Example]]]]:
-    """For both runs of a pair: (the run that is right, the other, the images with both predictions)."""
+@dataclass(frozen=True)
+class _OnlyRight:
+    """Images that one run classifies correctly and another does not, the most confident mistakes first."""
+
+    right: str
+    wrong: str
+    shown: Sequence[tuple[Example, Example]]  # with the prediction of either run
+    count: int
+
+
+def _examples(comparison: Comparison, test: PairedTest, images: Sequence[ExampleImages]) -> list[_OnlyRight]:
     groups = []
     for right, wrong, indices in ((test.first, test.second, test.only_first), (test.second, test.first, test.only_second)):
-        shown = images[right].examples(indices[:_EXAMPLES].tolist())
         number_of = {path: number for number, path in enumerate(images[wrong].evaluation.split.image_list.paths)}
-        others = [images[wrong].examples([number_of[each.path]])[0] for each in shown if each.path in number_of]
-        if len(others) == len(shown) > 0:
-            groups.append((comparison.names[right], comparison.names[wrong], list(zip(shown, others, strict=True))))
+        paths = images[right].evaluation.split.image_list.paths
+        pairs = [(index, number_of[paths[index]]) for index in indices.tolist() if paths[index] in number_of]
+        pairs.sort(key=lambda pair: -images[wrong].confidence[pair[1]])
+        if chosen := pairs[:_EXAMPLES]:
+            ones, others = zip(*chosen, strict=True)
+            shown = list(zip(images[right].examples(ones), images[wrong].examples(others), strict=True))
+            groups.append(_OnlyRight(comparison.names[right], comparison.names[wrong], shown, len(indices)))
     return groups
 
 

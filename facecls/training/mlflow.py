@@ -23,8 +23,8 @@ _BATCH = 100  # parameters in a request, the most that MLflow takes
 class MlflowTracker:
     """Logs the config as parameters, metrics by epoch, and config, split, metrics, report and best.pt as artifacts.
 
-    They go to the store that MLFLOW_TRACKING_URI and MLFLOW_EXPERIMENT_NAME name, by default MLflow's own; into the active
-    MLflow run if there is one, else into a new one. A resumed run continues its MLflow run. A store that fails during training
+    They go to the store and experiment that MLflow is set to, by its environment variables or functions; into the active MLflow
+    run if there is one, else into a new one. A resumed run continues its MLflow run. A store that fails during training
     does not stop it.
 
     Raises InstallError if mlflow is not installed, RunError if the store cannot be used.
@@ -35,22 +35,27 @@ class MlflowTracker:
         self._failures: tuple[type[Exception], ...] = (self._mlflow.exceptions.MlflowException, OSError)
         with self._reaching_the_store():
             self._client = self._mlflow.MlflowClient()
-            name = os.environ.get("MLFLOW_EXPERIMENT_NAME", "Default")
-            found = self._client.get_experiment_by_name(name)
-            self._experiment = self._client.create_experiment(name) if found is None else found.experiment_id
+            self._experiment = os.environ.get("MLFLOW_EXPERIMENT_ID")  # which mlflow.set_experiment sets
+            if self._experiment is None:
+                name = os.environ.get("MLFLOW_EXPERIMENT_NAME", "Default")
+                found = self._client.get_experiment_by_name(name)
+                self._experiment = self._client.create_experiment(name) if found is None else found.experiment_id
 
     def start(self, run: Run, config: Config, note: Callable[[str], None], *, resumed: bool) -> None:
         self._run, self._note = run, note
         kept, active = run.folder / ".mlflow_run_id", self._mlflow.active_run()
-        self._owned = active is None
         with self._reaching_the_store():
-            if active is not None:
-                self._id = active.info.run_id
-            elif resumed and kept.exists():
+            # Two trainings in one MLflow run would mix their metrics: the second gets a run of its own below it.
+            taken = active is not None and "model.name" in self._client.get_run(active.info.run_id).data.params
+            self._owned = active is None or taken
+            if resumed and kept.exists():
                 self._id = kept.read_text(encoding="utf-8")
                 self._client.update_run(self._id, status="RUNNING")
+            elif active is None or taken:
+                tags = {} if active is None else {"mlflow.parentRunId": active.info.run_id}
+                self._id = self._client.create_run(self._experiment, run_name=run.folder.name, tags=tags).info.run_id
             else:
-                self._id = self._client.create_run(self._experiment, run_name=run.folder.name).info.run_id
+                self._id = active.info.run_id
             known = self._client.get_run(self._id).data.params  # a parameter cannot be changed
         kept.write_text(self._id, encoding="utf-8")
         entities = self._mlflow.entities
@@ -65,7 +70,9 @@ class MlflowTracker:
         self._log_metrics(figures_of(row), row.epoch)
 
     def finish(self, best: EpochMetrics, report: Callable[[], Path | None]) -> None:
-        self._log_metrics({f"best_{name}": value for name, value in figures_of(best).items()}, best.epoch)
+        self._log_metrics(
+            {f"best_{name}": value for name, value in figures_of(best).items()} | {"best_epoch": best.epoch}, best.epoch
+        )
         run = self._run
         for path in (run.config, run.split, run.metrics, run.environment, run.best, report()):
             if path is not None:

@@ -68,10 +68,10 @@ def test_the_columns_split_and_group_are_followed(noise: Noise, tmp_path: Path) 
     groups = {split: {row[3] for row in rows if row[0] in members} for split, members in got.items()}
     assert not groups["train"] & groups["val"]
     assert "(column group); each group stays in one split" in found.notes[0]
-    problem = f"split.test: {tmp_path / 'labels.csv'} already is test"
+    problem = f"split.test: {tmp_path / 'labels.csv'}: its column `split` names test"
     with pytest.raises(DataError) as raised:
         index(tmp_path / "labels.csv", "split.test=0.2")
-    assert (raised.value.problems, raised.value.hint) == ((problem,), "remove the key")
+    assert (raised.value.problems, raised.value.hint) == ((problem,), "remove the column or the key")
 
 
 def test_all_mistakes_of_a_label_file_are_listed(noise: Noise, tmp_path: Path) -> None:

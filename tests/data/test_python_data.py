@@ -100,8 +100,8 @@ def test_a_data_frame_may_name_splits_and_groups(tmp_path: Path, monkeypatch: py
     with pytest.raises(DataError) as raised:
         write_images(frame.rename(columns={"label": "name"}), tmp_path / "labels.csv", SilentProgress())
     assert (str(raised.value), raised.value.hint) == (
-        "data: `name` is not a column",
-        "its columns are path, label, split, group",
+        "data: has no column `label`\ndata: has a column `name`",
+        "give the columns path and label, and if needed split and group, and no others",
     )
 
 
@@ -121,3 +121,30 @@ def test_an_item_that_is_no_labelled_image_is_named(tmp_path: Path, item: Any, p
         write_images([("b.jpg", "b"), item], tmp_path / "labels.csv", SilentProgress())
     assert str(raised.value) == problem
     assert not (tmp_path / "labels.csv").exists()
+
+
+def test_all_functions_take_images_given_in_python_and_name_their_items(faces: Path, tmp_path: Path) -> None:
+    pairs = paths_of(faces)
+    run = facecls.train(CONFIG, pairs, out=tmp_path / "run")
+    assert run is not None
+    assert facecls.evaluate(run, pairs[:20]).to_plain()["n"] == 20
+    arrays = [(np.asarray(open_image(path)), label) for path, label in pairs]
+    assert facecls.evaluate(run, arrays).to_plain()["accuracy"] == facecls.evaluate(run, pairs).to_plain()["accuracy"]
+    assert facecls.check_config(CONFIG, pairs).dataset.classes == facecls.load(run).classes
+    validation = facecls.cross_validate(CONFIG, pairs, folds=2, out=tmp_path / "folds")
+    assert sum(fold.n for fold in validation.folds) == len(pairs)
+    again = facecls.cross_validate(CONFIG, pairs, folds=2, out=tmp_path / "folds", resume=True)
+    assert again.spread("accuracy") == validation.spread("accuracy")
+    (test,) = facecls.compare([run, validation.folds[0].run.folder], data=pairs).tests
+    assert test.n == len(pairs)
+    with pytest.raises(DataError) as raised:
+        facecls.train(CONFIG, [*pairs, ("none.jpg", "ari")], out=tmp_path / "missing")
+    assert str(raised.value) == f"data[48]: {Path('none.jpg').absolute()}: no such file"
+    assert raised.value.hint == (
+        "images are pairs of image and label, or a data frame with the columns path and label, and if needed split and group"
+    )
+    with pytest.raises(DataError) as raised:
+        facecls.train(CONFIG, [pair for pair in pairs if pair[1] == "ari"], out=tmp_path / "one")
+    assert str(raised.value) == "data: has only one class (`ari`), a classifier needs at least two"
+    with pytest.raises(TypeError, match="images are given one by one or in a list, not in a dict"):
+        facecls.load(run).predict(dict(pairs))

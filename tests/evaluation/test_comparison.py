@@ -122,5 +122,5 @@ def test_mistakes_of_a_comparison_are_named(
 def test_a_page_compares_eight_runs_at_most(facecls: Facecls, runs: list[Path]) -> None:
     result = facecls("report", *runs * 5)
     assert result.code == 1 and result.err == "error: a page compares at most 8 runs, got 10\n\nhint: name fewer of them\n"
-    with pytest.raises(ValueError, match="at least two classifiers, got 1"):
+    with pytest.raises(ValueError, match="a comparison takes a list of at least two classifiers"):
         api.compare(runs[:1])

@@ -29,6 +29,8 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "faces")
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", "")  # so that the one that mlflow.set_experiment sets is removed afterwards
+    monkeypatch.delenv("MLFLOW_EXPERIMENT_ID")
     mlflow.set_tracking_uri(None)  # type: ignore[arg-type]  # forgets that of another test
     return mlflow.MlflowClient(uri)
 
@@ -74,8 +76,10 @@ def test_an_active_mlflow_run_is_used_and_stays_open(tiny: Tiny, tmp_path: Path,
     with mlflow.start_run() as active:
         facecls.train(load_config(tiny(), ["train.tracker=mlflow", "train.epochs=1"]), out=tmp_path / "run")
         assert store.get_run(active.info.run_id).info.status == "RUNNING"
-    (run,) = runs_of(store)
+        facecls.train(load_config(tiny(), ["train.tracker=mlflow", "train.epochs=1"]), out=tmp_path / "second")
+    below, run = runs_of(store)
     assert run.info.run_id == active.info.run_id and "best_val_loss" in run.data.metrics
+    assert (below.info.run_name, below.data.tags["mlflow.parentRunId"]) == ("second", run.info.run_id)
 
 
 @needs_mlflow
