@@ -117,12 +117,12 @@ def _boxed(image: Image.Image, faces: Sequence[tuple[tuple[float, float, float, 
         draw.rectangle((x, y, x + width, y + height), outline=colour, width=line)
     for (x, y, width, height), prediction in faces:  # above all boxes
         text = printable(f"{prediction.nearest} {prediction.probability:.0%}") if prediction.known else UNKNOWN
-        size = max(11, round(max(image.size) / 80), min(round(width / 6), round(max(image.size) / 40)))
+        size = max(11, round(max(image.size) / 120), min(round(width / 6), round(max(image.size) / 40)))
         while size > 8 and _font(size).getlength(text) > image.width:
             size -= 1
         pad = size // 4
         wide, high = _font(size).getlength(text) + 2 * pad, size * 1.25 + 2 * pad
-        left = min(max(0.0, x), max(0.0, image.width - wide))
+        left = min(max(0.0, x + (width - wide) / 2), max(0.0, image.width - wide))
         top = y + height + line if y + height + line + high <= image.height else max(0.0, y - line - high)
         colour = _BOX_COLOUR if prediction.known else _UNKNOWN_COLOUR
         draw.rectangle((left, top, left + wide, top + high), fill=_BAND_COLOUR)
