@@ -1,4 +1,4 @@
-"""Atomic writes, checks of output paths, the state of files, and the cache directory."""
+"""Atomic writes, locks, checks of output paths, the state of files, and the cache directory."""
 
 import contextlib
 import errno
@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+import filelock
 from platformdirs import user_cache_path
 
 from facecls.errors import RunError
@@ -23,21 +24,22 @@ _HINTS = {
 }
 
 
-def write_atomic(path: Path, content: bytes | memoryview) -> None:
+def write_atomic(path: Path, content: bytes | memoryview, temporary: Path | None = None) -> None:
     """Writes `content` to `path` through `atomic_file`; raises RunError before writing if the disk has too little space."""
     if free_disk(path.parent) < len(content):
         raise write_error(path, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
-    with atomic_file(path) as file:
+    with atomic_file(path, temporary) as file:
         file.write(content)
 
 
 @contextlib.contextmanager
-def atomic_file(path: Path) -> Iterator[BinaryIO]:
-    """A temporary file in the same folder, synced and renamed to `path` when the block ends, removed if it raises.
+def atomic_file(path: Path, temporary: Path | None = None) -> Iterator[BinaryIO]:
+    """A temporary file, synced and renamed to `path` when the block ends, removed if it raises.
 
-    Readers see the old file or the complete new one. Raises RunError if the file cannot be written.
+    Readers see the old file or the complete new one. `temporary` is on the same disk, by default in the same folder. Raises
+    RunError if the file cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = temporary or path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with temporary.open("wb") as file:
             yield file
@@ -69,6 +71,26 @@ def free_disk(folder: Path) -> float:
     existing = next(each for each in (folder, *folder.absolute().parents) if each.exists())
     usage = shutil.disk_usage(existing)
     return float(usage.free) if usage.total else math.inf
+
+
+def lock_folder(folder: Path, in_use: str, option: str) -> filelock.BaseFileLock:
+    """Locks a folder by its file `.lock` until the lock is released or this process ends.
+
+    Raises RunError if another process holds it, which does `in_use`, or if it cannot be locked; `option` is where the user
+    names the folder.
+    """
+    lock = filelock.FileLock(folder / ".lock")
+    try:
+        lock.acquire(blocking=False)
+    except filelock.Timeout:
+        raise RunError(f"{folder}: another process {in_use} this directory", hint=f"name another {option}") from None
+    except (OSError, NotImplementedError) as error:
+        reason = getattr(error, "strerror", None) or "its file system has no locks"
+        raise RunError(
+            f"{folder}: cannot be locked: {reason}",
+            hint=f"some network file systems have no locks: name a directory on another disk {option}",
+        ) from error
+    return lock
 
 
 def prepare_output(path: Path, kind: str, signature: bytes) -> None:

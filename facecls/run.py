@@ -21,7 +21,7 @@ import filelock
 from facecls import __version__
 from facecls.config.yaml import to_yaml
 from facecls.errors import RunError
-from facecls.files import write_atomic, write_error
+from facecls.files import lock_folder, write_atomic, write_error
 from facecls.processor import processor
 
 RUNS = Path("runs")
@@ -102,17 +102,7 @@ class Run:
 
     def lock(self) -> filelock.BaseFileLock:
         """Locks the directory until this process ends. Raises RunError if another process holds it or it cannot be locked."""
-        lock = filelock.FileLock(self.folder / ".lock")
-        try:
-            lock.acquire(blocking=False)
-        except filelock.Timeout:
-            raise RunError(f"{self.folder}: another process trains in this directory", hint="name another with --out") from None
-        except (OSError, NotImplementedError) as error:
-            reason = getattr(error, "strerror", None) or "its file system has no locks"
-            raise RunError(
-                f"{self.folder}: cannot be locked: {reason}",
-                hint="some network file systems have no locks: name a directory on another disk with --out",
-            ) from error
+        lock = lock_folder(self.folder, "trains in", "with --out")
         for own in (self.config, self.split, self.metrics, self.environment, self.best, self.last):
             for path in self.folder.glob(f".{own.name}.*"):
                 if path.suffix[1:].isdigit():  # the temporary file of a killed process

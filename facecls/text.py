@@ -1,8 +1,8 @@
-"""Text for people: counts, name lists, byte sizes, durations, unprintable characters and CSV lines."""
+"""Text for people: counts, name lists, byte sizes, durations, unprintable characters and CSV."""
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 
@@ -46,3 +46,27 @@ def csv_line(values: Sequence[Any]) -> str:
     line = io.StringIO()
     csv.writer(line, lineterminator="\r\n").writerow(values)
     return line.getvalue().removesuffix("\r\n") + "\n"
+
+
+def complete_csv_rows(content: bytes) -> tuple[list[list[str]], int]:
+    """The complete rows of a CSV file and their length in bytes; raises csv.Error if the content is not CSV.
+
+    File names may contain line breaks, so the ends of rows are found by the CSV reader.
+    """
+    rows, end, read = [], 0, 0
+
+    def lines() -> Iterator[str]:
+        nonlocal read
+        for line in io.BytesIO(content):
+            read += len(line)
+            yield line.decode("utf-8", "surrogateescape")
+
+    try:
+        for row in csv.reader(lines(), strict=True):
+            if content[read - 1] == ord("\n"):
+                rows.append(row)
+                end = read
+    except csv.Error:
+        if read < len(content):  # else the last row is incomplete
+            raise
+    return rows, end

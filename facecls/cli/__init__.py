@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from facecls.cli import data, evaluate, models, predict, runs, train
+from facecls.cli import data, evaluate, faces, models, predict, runs, train
 from facecls.cli.options import ConfigCommand
 from facecls.errors import FaceclsError
 
@@ -41,6 +41,7 @@ def _options(
 
 
 app.command()(data.init)
+app.command()(faces.prepare)
 app.command(cls=ConfigCommand)(data.check)
 app.command(cls=ConfigCommand)(train.train)
 app.command("cross-validate", cls=ConfigCommand)(train.cross_validate)

@@ -14,20 +14,21 @@ def models(
     classes: Annotated[int, typer.Option(min=2, help="Number of classes.")] = 10,
     format_: Format = "table",
 ) -> None:
-    """List the models with parameters and multiply-adds."""
+    """List the models with parameters and multiply-adds, and the face detectors with weights, licence and source."""
     from facecls.config.load import load_config
     from facecls.config.schema import HeadConfig, ModelConfig
-    from facecls.models.catalogue import list_models, models_to_json, print_models
+    from facecls.models.catalogue import list_detectors, list_models, models_to_json, print_models
 
     model, head = ModelConfig(), HeadConfig()
     if config is not None:
         settings = load_config(config)
         model, head, image_size = settings.model, settings.head, settings.data.image_size
     listed = list_models(model, head, image_size=image_size, classes=classes)
+    detectors = list_detectors()
     if format_ == "json":
-        print(models_to_json(listed))
+        print(models_to_json(listed, detectors))
     else:
-        print_models(listed, image_size=image_size, classes=classes)
+        print_models(listed, detectors, image_size=image_size, classes=classes)
 
 
 def config_schema() -> None:

@@ -55,6 +55,11 @@ def align(image: Pixels, face: DetectedFace, size: int, margin: float = 0.0, tem
     return _warp(image, to_image[:2], size)
 
 
+def aligned_side(face: DetectedFace, margin: float = 0.0, template: str = "face150") -> float:
+    """The side of the square that `align` resamples, in pixels of the image."""
+    return float((1 + 2 * margin) / np.hypot(*face_transform(face, template)[:, 0]))
+
+
 def face_transform(face: DetectedFace, template: str = "face150") -> Matrix:
     """(2, 3): the similarity transform from pixels of the image to the template's square, [0, 1) x [0, 1).
 

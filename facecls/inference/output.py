@@ -1,7 +1,6 @@
 """Output of predictions: rows as a table, JSON, JSON lines or CSV, and a CSV file that later calls append to."""
 
 import csv
-import io
 import json
 import os
 from collections.abc import Iterable, Iterator
@@ -14,7 +13,7 @@ from facecls.config.schema import UNKNOWN
 from facecls.errors import RunError
 from facecls.faces.photograph import NO_FACE
 from facecls.inference.classifier import Prediction
-from facecls.text import csv_line, printable
+from facecls.text import complete_csv_rows, csv_line, printable
 
 RowFormat = Literal["table", "json", "jsonl", "csv"]
 
@@ -119,7 +118,7 @@ class PredictionFile:
         header = csv_line(columns).encode()
         content = self.path.read_bytes() if self.path.exists() else b""
         try:
-            rows, end = _complete_rows(content)
+            rows, end = complete_csv_rows(content)
         except csv.Error:
             rows, end = [[""]], 0  # differs from the header, so RunError is raised below
         if rows[0] != columns if rows else not header.startswith(content):
@@ -183,27 +182,3 @@ class PredictionFile:
 
     def _not_written(self, error: OSError) -> RunError:
         return RunError(f"{self.path}: cannot be written: {error.strerror}", hint=_HINT)
-
-
-def _complete_rows(content: bytes) -> tuple[list[list[str]], int]:
-    """Returns the complete rows of a CSV file and their length in bytes; raises csv.Error if the content is not CSV.
-
-    File names may contain line breaks, so the ends of rows are found by the CSV reader.
-    """
-    rows, end, read = [], 0, 0
-
-    def lines() -> Iterator[str]:
-        nonlocal read
-        for line in io.BytesIO(content):
-            read += len(line)
-            yield line.decode("utf-8", "surrogateescape")
-
-    try:
-        for row in csv.reader(lines(), strict=True):
-            if content[read - 1] == ord("\n"):
-                rows.append(row)
-                end = read
-    except csv.Error:
-        if read < len(content):  # else the last row is incomplete
-            raise
-    return rows, end
