@@ -148,11 +148,17 @@ def test_predict_does_not_import_torchvision_or_scikit_learn(trained: Path, face
     assert imported == "[]"
 
 
-def test_models_are_listed_with_their_size(facecls: Facecls) -> None:
+def test_models_are_listed_with_their_size_and_detectors_with_their_weights(facecls: Facecls) -> None:
     rows = {row["name"]: row for row in json.loads(facecls("models", "--classes", "1000", "--format", "json").out)}
     assert rows["resnet18"]["parameters"] == 11_689_512
     assert rows["linear"]["multiply_adds"] == 3 * 112 * 112 * 1000
-    assert "resnet18" in facecls("models").out
+    assert rows["yunet"] | {"file": None, "error": None} == {
+        **{"name": "yunet", "kind": "detector", "weights": "YuNet 2023mar", "licence": "MIT", "file": None, "error": None},
+        "source": "https://github.com/opencv/opencv_zoo/tree/main/models/face_detection_yunet",
+    }
+    assert (rows["yunet"]["file"] is None) != (rows["yunet"]["error"] is None)
+    out = facecls("models").out
+    assert "resnet18" in out and "yunet  YuNet 2023mar, MIT licence\n" in out
 
 
 def test_the_schema_file_of_configs_is_the_printed_schema(facecls: Facecls) -> None:

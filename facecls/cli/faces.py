@@ -20,19 +20,20 @@ def prepare(
     every_face: Annotated[
         bool, typer.Option("--all", help="Write every face, the others as name.2.jpg, name.3.jpg...")
     ] = False,
-    rotate: Annotated[bool, typer.Option("--rotate", help="Where no face is found, try the other quarter turns.")] = False,
+    rotate: Annotated[bool, typer.Option("--rotate", help="Turn images whose faces are sideways or inverted.")] = False,
 ) -> None:
     """Cut the faces out of photographs, to look at, correct and share.
 
     Writes the main face of each image (the largest, of equally large ones the most central), aligned, as
-    DST/SUBFOLDER/name.jpg: eyes, nose and mouth are put onto a template, whose square without a margin ends below the mouth.
+    DST/SUBFOLDER/name.jpg: eyes, nose and mouth are put onto a template, whose square shows a face from forehead to chin.
     Where names differ only in their suffix (a.png, a.jpg), or one is that of a second face (a.jpg, a.2.jpg), it stays:
     a.png.jpg, a.jpg.jpg.
 
     DST/faces.csv lists each face with its box and landmarks (pixels of the upright image; left is left in the image), score,
     turn (degrees clockwise that made it upright) and the number of faces in the image; and each image without a crop with
-    the reason. Images listed there are skipped, so an interrupted command continues when it is run again. Other files are not
-    overwritten. The exit code is 1 if an image cannot be read.
+    the reason: no face was found, the faces seem sideways or inverted (see --rotate), or it cannot be read. Images listed
+    there are skipped, unless they could not be read, so an interrupted command continues when it is run again. Other files are
+    not overwritten. The exit code is 1 if an image cannot be read.
     """
     from facecls.data.prepare import PrepareOptions, prepare_faces
     from facecls.device import configure_process
@@ -43,7 +44,11 @@ def prepare(
     require_opencv().setNumThreads(1)  # several images are searched at a time
     configure_process(None)
     counts = prepare_faces(source, target, PrepareOptions(size, margin, every_face, rotate), Progress())
-    images = f"{counts.without_face:,} without a face, {counts.several_faces:,} with several, {counts.unreadable:,} unreadable"
+    turned = f"{counts.turned:,} turned (see --rotate), " if counts.turned else ""
+    images = (
+        f"{counts.without_face:,} without a face, {turned}{counts.several_faces:,} with several, "
+        f"{counts.unreadable:,} unreadable"
+    )
     print(f"{plural(counts.images, 'image')}, {plural(counts.faces, 'face')} written; images: {images}", file=sys.stderr)
     print(target)
     if counts.unreadable:

@@ -15,6 +15,7 @@ from facecls.text import complete_csv_rows, csv_line
 
 FACES_CSV = "faces.csv"
 NO_FACE = "no face found"
+TURNED = "the faces seem turned: see --rotate"
 
 _LANDMARKS = [f"{name}_{axis}" for name in ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth") for axis in "xy"]
 _BOX = ["x", "y", "width", "height"]
@@ -31,7 +32,7 @@ class PreparedImage:
     crops: for each crop its path, relative to the folder of crops, and the face in pixels of the upright image.
     faces: number of faces in the image.
     turn: degrees by which the image was turned clockwise to make the faces upright.
-    reason: why there are no crops: NO_FACE, or why the image cannot be read; else empty.
+    reason: why there are no crops: NO_FACE, TURNED, or why the image cannot be read; else empty.
     """
 
     source: str
@@ -49,6 +50,7 @@ class FaceCounts:
     images: int = 0
     faces: int = 0
     without_face: int = 0
+    turned: int = 0
     several_faces: int = 0
     unreadable: int = 0
 
@@ -138,8 +140,9 @@ class FaceTable:
         self.counts.images += 1
         self.counts.faces += sum(row[_OUTPUT] != "" for row in rows)
         self.counts.without_face += reason == NO_FACE
+        self.counts.turned += reason == TURNED
         self.counts.several_faces += faces > 1
-        self.counts.unreadable += _is_unreadable(rows)
+        self.counts.unreadable += is_unreadable(reason)
 
     def _read(self) -> None:
         content = self.path.read_bytes() if self.path.exists() else b""
@@ -166,7 +169,7 @@ class FaceTable:
             if len(images[last]) < int(images[last][0][_FACES]):
                 del images[last]
         for image in images.values():
-            if not _is_unreadable(image):
+            if not is_unreadable(image[0][_REASON]):
                 self._count(image)
         if content != self._content():
             self._rewrite()
@@ -178,8 +181,9 @@ class FaceTable:
         write_atomic(self.path, self._content(), self.path.with_name(f".{FACES_CSV}"))
 
 
-def _is_unreadable(rows: list[list[str]]) -> bool:
-    return rows[0][_REASON] not in ("", NO_FACE)
+def is_unreadable(reason: str) -> bool:
+    """Whether the `reason` of an image says why it cannot be read."""
+    return reason not in ("", NO_FACE, TURNED)
 
 
 def _has_numbers(row: list[str]) -> bool:
