@@ -9,7 +9,7 @@ import importlib
 __version__ = "0.1.0"
 
 _PUBLIC = {
-    "data": ("SuggestedConfig", "check_config", "suggest_config", "write_faces"),
+    "data": ("FaceCounts", "SuggestedConfig", "check_config", "prepare_faces", "suggest_config", "write_faces"),
     "evaluation": ("Comparison", "Evaluation", "Page", "compare", "evaluate", "write_report"),
     "inference": ("Classifier", "Prediction", "load"),
     "training": ("CrossValidation", "TrainedRun", "cross_validate", "train"),

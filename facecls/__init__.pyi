@@ -1,5 +1,7 @@
+from facecls.api.data import FaceCounts as FaceCounts
 from facecls.api.data import SuggestedConfig as SuggestedConfig
 from facecls.api.data import check_config as check_config
+from facecls.api.data import prepare_faces as prepare_faces
 from facecls.api.data import suggest_config as suggest_config
 from facecls.api.data import write_faces as write_faces
 from facecls.api.evaluation import Comparison as Comparison

@@ -103,10 +103,12 @@ def _tf32() -> Iterator[None]:
 
 
 def configure_process(threads: int | None) -> None:
-    """Sets what belongs to the process, for one that facecls runs alone: torch's threads, malloc and warning filters.
+    """Sets what belongs to the process, for one that facecls runs alone: threads of torch and OpenCV, malloc, warning filters.
 
-    The Python API does not call it. `threads` is that of `limit_threads`.
+    The Python API does not call it. `threads` is that of `limit_threads`. It must come before OpenCV is first used, which gets
+    one thread, as several images are searched for faces at a time.
     """
+    os.environ.setdefault("OPENCV_FOR_THREADS_NUM", "1")
     limit_threads(threads)
     _keep_freed_memory()
     ignore_image_warnings()

@@ -13,12 +13,15 @@ from facecls.check.suggest import suggest_config as yaml_of
 from facecls.check.suggest import summarise_folder
 from facecls.config.load import config_from
 from facecls.config.schema import Config
+from facecls.data.face_table import FaceCounts
+from facecls.data.prepare import PrepareOptions
+from facecls.data.prepare import prepare_faces as prepare
 from facecls.data.python_data import LabelledImages
 from facecls.errors import ImageError
 from facecls.progress import Reporter, reporter_of
 from facecls.synthetic.write import write_faces
 
-__all__ = ["SuggestedConfig", "check_config", "suggest_config", "write_faces"]
+__all__ = ["FaceCounts", "SuggestedConfig", "check_config", "prepare_faces", "suggest_config", "write_faces"]
 
 
 @dataclass(frozen=True)
@@ -57,3 +60,26 @@ def suggest_config(folder: str | Path) -> SuggestedConfig:
     """
     summary = summarise_folder(Path(folder))
     return SuggestedConfig(yaml_of(summary), summary.sampled, summary.unreadable)
+
+
+def prepare_faces(
+    source: str | Path,
+    target: str | Path,
+    *,
+    size: int = 224,
+    margin: float = 0.25,
+    every_face: bool = False,
+    rotate: bool = False,
+    progress: Reporter | bool = False,
+) -> FaceCounts:
+    """Cuts the faces out of the images of a folder tree, as `facecls prepare` does, and lists them in `target`/faces.csv.
+
+    size: side of the crops, pixels.
+    margin: what is shown around the template's square, on each of its sides, as a share of its side.
+    every_face: all faces of an image, not only the main one.
+    rotate: turn images whose faces are sideways or inverted; else they get no crop.
+
+    Images that are listed already are skipped. Returns the numbers of images and faces. Raises DataError and RunError for
+    folders that cannot be used, InstallError without the extra `faces`.
+    """
+    return prepare(Path(source), Path(target), PrepareOptions(size, margin, every_face, rotate), reporter_of(progress))

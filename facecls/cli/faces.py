@@ -35,15 +35,13 @@ def prepare(
     there are skipped, unless they could not be read, so an interrupted command continues when it is run again. Other files are
     not overwritten. The exit code is 1 if an image cannot be read.
     """
-    from facecls.data.prepare import PrepareOptions, prepare_faces
+    from facecls.api.data import prepare_faces
     from facecls.device import configure_process
-    from facecls.faces.detect import require_opencv
     from facecls.progress import Progress
     from facecls.text import plural
 
-    require_opencv().setNumThreads(1)  # several images are searched at a time
     configure_process(None)
-    counts = prepare_faces(source, target, PrepareOptions(size, margin, every_face, rotate), Progress())
+    counts = prepare_faces(source, target, size=size, margin=margin, every_face=every_face, rotate=rotate, progress=Progress())
     turned = f"{counts.turned:,} turned (see --rotate), " if counts.turned else ""
     images = (
         f"{counts.without_face:,} without a face, {turned}{counts.several_faces:,} with several, "

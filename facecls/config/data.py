@@ -43,7 +43,7 @@ class DataConfig(Section):
         "image", description="image: each image is one face, whole; detect: the faces in it are found and aligned"
     )
     margin: float = Field(
-        0.25, gt=-0.5, le=2, description="detect: shown around eyes, nose and mouth on each side, as a share of their square"
+        0.0, gt=-0.5, le=2, description="detect: shown around eyes, nose and mouth on each side, as a share of their square"
     )
     on_no_face: Literal["error", "skip", "whole"] = Field(
         "error", description="detect: an image without a face stops the run, is left out, or is used as a whole"

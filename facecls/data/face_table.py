@@ -10,11 +10,11 @@ from pathlib import Path
 
 from facecls.errors import RunError
 from facecls.faces.detect import DetectedFace
+from facecls.faces.photograph import NO_FACE
 from facecls.files import lock_folder, write_atomic, write_error
 from facecls.text import complete_csv_rows, csv_line
 
 FACES_CSV = "faces.csv"
-NO_FACE = "no face found"
 TURNED = "the faces seem turned: see --rotate"
 
 _LANDMARKS = [f"{name}_{axis}" for name in ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth") for axis in "xy"]

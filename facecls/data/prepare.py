@@ -1,32 +1,27 @@
 """Cuts the faces out of a folder tree of images: aligned crops in the same subfolders, listed in `faces.csv`."""
 
 import io
-import math
 import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
-import numpy as np
 from PIL import Image
 
-from facecls.data.face_table import FACES_CSV, NO_FACE, TURNED, FaceCounts, FaceTable, PreparedImage, is_unreadable
+from facecls.data.face_table import FACES_CSV, TURNED, FaceCounts, FaceTable, PreparedImage, is_unreadable
 from facecls.data.listing import images_below, require_folder
 from facecls.device import available_cores
 from facecls.errors import DataError, ImageError, RunError
-from facecls.faces.align import align, aligned_side
-from facecls.faces.decode import open_with_header
-from facecls.faces.detect import DetectedFace, Detector, DetectorOptions, Pixels, Point, build_detector, main_face
+from facecls.faces.detect import DetectedFace, Detector, DetectorOptions, Pixels, Point, build_detector
+from facecls.faces.photograph import NO_FACE, Photograph
 from facecls.files import file_state, write_atomic, write_error
 from facecls.prefetch import map_in_threads
-from facecls.progress import Progress
+from facecls.progress import Reporter
 from facecls.text import plural, printable
 
 _QUALITY = 95  # of the JPEG files
-_MOST_ENLARGED = 2  # a crop is resampled from a JPEG decoded at a smaller size if it is enlarged by at most this factor
 
 # YuNet also finds sideways and inverted faces, with landmarks as if they were upright, and lower scores. Of 903 upright images
 # of LFW, ORL and MASK600 this rule takes 6 for turned, all of masked faces. Of the same images turned by 90 or 270 degrees it
@@ -58,7 +53,7 @@ class PrepareOptions:
         return f"--size {self.size} --margin {self.margin}{flags}"
 
 
-def prepare_faces(source: Path, target: Path, options: PrepareOptions, progress: Progress) -> FaceCounts:
+def prepare_faces(source: Path, target: Path, options: PrepareOptions, progress: Reporter) -> FaceCounts:
     """Writes the crops of all images below `source` into `target`, skips the images listed there, and counts both.
 
     OpenCV should use one thread. Raises DataError if `source` has no images or its images have changed since they were
@@ -84,12 +79,13 @@ def prepare_faces(source: Path, target: Path, options: PrepareOptions, progress:
             except ImageError as error:
                 return PreparedImage(name, file_state(str(path))[0], reason=error.reason)
 
-        images = map_in_threads(prepare, pending, available_cores())
         try:
-            for image in progress.follow(images, total=len(pending), unit="image", desc="prepared"):
-                table.append(image)
-                if is_unreadable(image.reason):
-                    progress.note(printable(f"skipped: {source / image.source}: {image.reason}"))
+            with progress.bar(total=len(pending), desc="preparing", unit="image") as bar:
+                for image in map_in_threads(prepare, pending, available_cores()):
+                    table.append(image)
+                    bar.update()
+                    if is_unreadable(image.reason):
+                        progress.note(printable(f"skipped: {source / image.source}: {image.reason}"))
             table.sort(names)
         except KeyboardInterrupt:
             listed = plural(table.counts.images, "image")
@@ -156,72 +152,55 @@ def _prepare_image(
 ) -> PreparedImage:
     """Finds the faces of an image and writes their crops; raises ImageError if it cannot be read."""
     size = file_state(str(path))[0]
-    pixels, scale = _decode(path, max(DetectorOptions().sizes))
-    faces, turn = _find_faces(pixels, detect, rotate=options.rotate)
+    photograph, faces, turn = _find_faces(path, detect, rotate=options.rotate)
     if not faces:
         return PreparedImage(name, size, reason=NO_FACE)
     if turn and not options.rotate:
         return PreparedImage(name, size, reason=TURNED)
-    pixels = _turned(pixels, turn)
-    main = main_face(faces, pixels.shape[1], pixels.shape[0])
-    chosen = [main, *(face for face in faces if face is not main)] if options.every_face else [main]
-    enlarged = max(options.size / aligned_side(face, options.margin) for face in chosen)
-    if scale > 1 and enlarged > _MOST_ENLARGED:
-        with suppress(ImageError):  # if it has more pixels than are decoded at full size
-            larger, larger_scale = _decode(path, math.ceil(min(pixels.shape[:2]) * enlarged))
-            pixels = _turned(larger, turn)
-            chosen = [_moved(face, scale / larger_scale) for face in chosen]
-            scale = larger_scale
     crops = []
-    for number, face in enumerate(chosen, 1):
+    for number, face in enumerate(faces if options.every_face else faces[:1], 1):
         output = f"{stem}.jpg" if number == 1 else f"{stem}.{number}.jpg"
-        _write_crop(target / output, align(pixels, face, options.size, options.margin), table)
-        crops.append((output, _moved(face, scale, turn, pixels)))
+        _write_crop(target / output, photograph.cut(face, options.size, options.margin), table)
+        crops.append((output, _before(face, turn, *photograph.full)))
     return PreparedImage(name, size, tuple(crops), len(faces), turn)
 
 
-def _decode(path: Path, at_least: int) -> tuple[Pixels, float]:
-    """The image, (H, W, 3), and how many times larger it is in the file; for `at_least` see `open_image`."""
-    image, header = open_with_header(path, at_least)
-    # A JPEG is decoded at 1, 1/2, 1/4 or 1/8 of its size, rounded up; other formats at their size.
-    return np.asarray(image), round(max(header.width, header.height) / max(image.size))
-
-
-def _find_faces(pixels: Pixels, detect: Detector, *, rotate: bool) -> tuple[list[DetectedFace], int]:
-    """The faces, and the turn of the image in whose pixels they are.
+def _find_faces(path: Path, detect: Detector, *, rotate: bool) -> tuple[Photograph, list[DetectedFace], int]:
+    """The image, turned so that its faces are upright, its faces, and the turn.
 
     The other three quarter turns are searched if the score is low, and, with `rotate`, if there are no faces.
     """
-    faces = detect(pixels)
+    photograph = Photograph(path, DetectorOptions())
+    faces = photograph.faces(detect)
     score = _best_score(faces)
     if score > _UPRIGHT_SCORE or not (faces or rotate):
-        return faces, 0
-    found = {turn: detect(_turned(pixels, turn)) for turn in (90, 180, 270)}
-    best = max(found, key=lambda turn: _best_score(found[turn]))
-    return (found[best], best) if _best_score(found[best]) > score + _TURNED_LEAD else (faces, 0)
+        return photograph, faces, 0
+    best = (photograph, faces, 0)
+    for turn in (90, 180, 270):
+        turned = Photograph(path, DetectorOptions(), turn)
+        found = turned.faces(detect)
+        if _best_score(found) > max(score + _TURNED_LEAD, _best_score(best[1])):
+            best = turned, found, turn
+    return best
 
 
 def _best_score(faces: Sequence[DetectedFace]) -> float:
     return max((face.score for face in faces), default=0)
 
 
-def _turned(pixels: Pixels, turn: int) -> Pixels:
-    """A view of the image, turned clockwise by `turn` degrees."""
-    return np.rot90(pixels, -(turn // 90))
-
-
-def _moved(face: DetectedFace, scale: float, turn: int = 0, turned: Pixels | None = None) -> DetectedFace:
-    """The face in pixels of an image `scale` times as large, and before `turned` was turned clockwise by `turn` degrees."""
-    height, width = (0, 0) if turned is None else turned.shape[:2]
+def _before(face: DetectedFace, turn: int, width: int, height: int) -> DetectedFace:
+    """The face in pixels of the image before it was turned clockwise by `turn` degrees to `width` x `height` pixels."""
+    if not turn:
+        return face
     centre = complex(width, height) / 2
     centre_before = complex(height, width) / 2 if turn % 180 else centre
 
     def move(point: Point) -> Point:
-        moved = ((complex(*point) - centre) * (-1j) ** (turn // 90) + centre_before) * scale
+        moved = (complex(*point) - centre) * (-1j) ** (turn // 90) + centre_before
         return moved.real, moved.imag
 
-    x, y, width, height = face.box
-    (x, y), (x_end, y_end) = move((x, y)), move((x + width, y + height))
+    x, y, wide, high = face.box
+    (x, y), (x_end, y_end) = move((x, y)), move((x + wide, y + high))
     eye, other_eye, nose, mouth, other_mouth = map(move, face.landmarks)
     return DetectedFace(
         (min(x, x_end), min(y, y_end), abs(x_end - x), abs(y_end - y)), (eye, other_eye, nose, mouth, other_mouth), face.score

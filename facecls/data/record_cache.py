@@ -5,12 +5,12 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from facecls.device import available_cores
 from facecls.errors import ImageError
 from facecls.files import FileState, cache_folder, file_state
+from facecls.prefetch import map_in_threads
 
 _CHUNK = 8  # images per task of the thread pool
 _SAVE_SECONDS = 2.0  # between writes: the work that a killed process loses
@@ -135,16 +135,15 @@ def compute_records(
 
     unsaved: list[tuple[str, FileState, bytes]] = []
     saved = time.perf_counter()
-    with ThreadPoolExecutor(available_cores()) as pool:
-        try:
-            for done in pool.map(run, [new[start : start + _CHUNK] for start in range(0, len(new), _CHUNK)]):
-                unsaved += [(paths[index], states[index], each) for index, each in done if isinstance(each, bytes)]
-                if time.perf_counter() - saved > _SAVE_SECONDS:
-                    cache.write(unsaved)
-                    unsaved.clear()
-                    saved = time.perf_counter()
-                yield from done
-                advance(len(done))
-        finally:
-            pool.shutdown(cancel_futures=True)
-            cache.write(unsaved)
+    chunks = (new[start : start + _CHUNK] for start in range(0, len(new), _CHUNK))
+    try:
+        for done in map_in_threads(run, chunks, available_cores()):
+            unsaved += [(paths[index], states[index], each) for index, each in done if isinstance(each, bytes)]
+            if time.perf_counter() - saved > _SAVE_SECONDS:
+                cache.write(unsaved)
+                unsaved.clear()
+                saved = time.perf_counter()
+            yield from done
+            advance(len(done))
+    finally:
+        cache.write(unsaved)

@@ -34,7 +34,7 @@ class Detection:
 
     detector: str = "yunet"
     options: DetectorOptions = field(default_factory=DetectorOptions)
-    margin: float = 0.25
+    margin: float = 0.0
     whole_if_none: bool = False
 
 

@@ -1,5 +1,6 @@
 """From a photograph to the faces in it: found, aligned, cut out. Training, evaluation and prediction share it."""
 
+import contextlib
 import functools
 import os
 from dataclasses import dataclass, replace
@@ -9,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from facecls.errors import ImageError
-from facecls.faces.align import align, face_transform
+from facecls.faces.align import align, aligned_side
 from facecls.faces.decode import open_with_header, upright_rgb
 from facecls.faces.detect import DetectedFace, Detector, DetectorOptions, Pixels, Point, build_detector, main_face
 from facecls.faces.geometry import Detection, Geometry, ImageSource, array_image
@@ -17,6 +18,9 @@ from facecls.faces.geometry import Detection, Geometry, ImageSource, array_image
 NO_FACE = "no face found"
 
 _LARGEST_ENLARGEMENT = 2.0  # of a face, from which on the file is decoded at its full size, if it has more pixels
+
+
+_TURNS = {90: Image.Transpose.ROTATE_270, 180: Image.Transpose.ROTATE_180, 270: Image.Transpose.ROTATE_90}
 
 
 class NoFaceError(ImageError):
@@ -32,9 +36,51 @@ class FoundFaces:
     faces: tuple[DetectedFace, ...]
 
 
+class Photograph:
+    """An image in which faces are sought: a JPEG is decoded at a fraction of its size, and again where a face is small.
+
+    `turn`: by how many degrees the image is turned clockwise, a multiple of 90. Raises ImageError if it cannot be read.
+    """
+
+    def __init__(self, source: ImageSource, options: DetectorOptions, turn: int = 0) -> None:
+        if hasattr(source, "read") and not isinstance(source, Image.Image):
+            source = source.read()  # a file object can be read once
+        self._source, self._turn = source, turn
+        self._largest: Pixels | None = None
+        self.name = os.fspath(source) if isinstance(source, str | os.PathLike) else "image"
+        self.image, self.full = _open(source, max(options.sizes), turn)
+
+    def faces(self, detector: Detector) -> list[DetectedFace]:
+        """The faces in pixels of the image at full size: the main face first, then the largest."""
+        faces = detector(np.asarray(self.image))
+        if faces:
+            main = main_face(faces, *self.image.size)
+            faces = [main, *(face for face in faces if face is not main)]
+        return [_scaled(face, *self._scale) for face in faces]
+
+    def cut(self, face: DetectedFace, size: int, margin: float) -> Pixels:
+        """A face, in pixels of the image at full size, as `align` cuts it out: uint8 (S, S, 3)."""
+        x, y = self._scale
+        decoded = _scaled(face, 1 / x, 1 / y)
+        if (x, y) == (1, 1) or aligned_side(decoded, margin) * _LARGEST_ENLARGEMENT >= size:
+            return align(np.asarray(self.image), decoded, size, margin)
+        if self._largest is None:
+            with contextlib.suppress(ImageError):  # if it has more pixels than are decoded at full size
+                self._largest = np.asarray(_open(self._source, None, self._turn)[0])
+        if self._largest is None:
+            return align(np.asarray(self.image), decoded, size, margin)
+        return align(self._largest, face, size, margin)
+
+    @property
+    def _scale(self) -> Point:
+        """Full size by decoded size, in x and y."""
+        return self.full[0] / self.image.width, self.full[1] / self.image.height
+
+
 def find_faces(source: ImageSource, detection: Detection) -> FoundFaces:
     """The faces in an image. Raises ImageError if it cannot be read, and as `build_detector` does."""
-    return _find(_Photograph(_rereadable(source), detection), detection)
+    photograph = Photograph(source, detection.options)
+    return FoundFaces(*photograph.full, tuple(photograph.faces(_detector(detection.detector, detection.options))))
 
 
 def cut_face(source: ImageSource, face: DetectedFace | None, geometry: Geometry) -> Pixels:
@@ -43,10 +89,10 @@ def cut_face(source: ImageSource, face: DetectedFace | None, geometry: Geometry)
     Raises ImageError if the image cannot be read.
     """
     assert geometry.detection is not None
-    photograph = _Photograph(_rereadable(source), geometry.detection)
-    if face is not None:
-        return photograph.cut(face, geometry)
-    return _whole(photograph, geometry)
+    photograph = Photograph(source, geometry.detection.options)
+    if face is None:
+        return _whole(photograph, geometry)
+    return photograph.cut(face, geometry.image_size, geometry.detection.margin)
 
 
 def read_faces(source: ImageSource, geometry: Geometry) -> list[tuple[DetectedFace | None, Pixels]]:
@@ -54,50 +100,16 @@ def read_faces(source: ImageSource, geometry: Geometry) -> list[tuple[DetectedFa
 
     An image without a face is one whole, with None, or raises NoFaceError.
     """
-    assert geometry.detection is not None
-    photograph = _Photograph(_rereadable(source), geometry.detection)
-    found = _find(photograph, geometry.detection).faces
+    detection = geometry.detection
+    assert detection is not None
+    photograph = Photograph(source, detection.options)
+    found = photograph.faces(_detector(detection.detector, detection.options))
     if not found:
         return [(None, _whole(photograph, geometry))]
-    return [(face, photograph.cut(face, geometry)) for face in found]
+    return [(face, photograph.cut(face, geometry.image_size, detection.margin)) for face in found]
 
 
-class _Photograph:
-    """An image, decoded at the size in which faces are sought; JPEGs in a fraction of their full size."""
-
-    def __init__(self, source: ImageSource, detection: Detection) -> None:
-        self._source = source
-        self.name = os.fspath(source) if isinstance(source, str | os.PathLike) else "image"
-        self.image, self.full = _open(source, max(detection.options.sizes))
-        self._largest: Pixels | None = None
-
-    def scale(self) -> Point:
-        """Full size by decoded size, in x and y."""
-        return self.full[0] / self.image.width, self.full[1] / self.image.height
-
-    def cut(self, face: DetectedFace, geometry: Geometry) -> Pixels:
-        assert geometry.detection is not None
-        margin = geometry.detection.margin
-        x, y = self.scale()
-        decoded = _scaled(face, 1 / x, 1 / y)
-        side = (1 + 2 * margin) / float(np.hypot(*face_transform(decoded)[:, 0]))  # of the cut, decoded pixels
-        if side * _LARGEST_ENLARGEMENT >= geometry.image_size or (x, y) == (1, 1):
-            return align(np.asarray(self.image), decoded, geometry.image_size, margin)
-        if self._largest is None:
-            self._largest = np.asarray(_open(self._source, None)[0])
-        return align(self._largest, face, geometry.image_size, margin)
-
-
-def _find(photograph: _Photograph, detection: Detection) -> FoundFaces:
-    pixels = np.asarray(photograph.image)
-    faces = _detector(detection.detector, detection.options)(pixels)
-    if faces:
-        main = main_face(faces, *photograph.image.size)
-        faces = [main, *(face for face in faces if face is not main)]
-    return FoundFaces(*photograph.full, tuple(_scaled(face, *photograph.scale()) for face in faces))
-
-
-def _whole(photograph: _Photograph, geometry: Geometry) -> Pixels:
+def _whole(photograph: Photograph, geometry: Geometry) -> Pixels:
     assert geometry.detection is not None
     if not geometry.detection.whole_if_none:
         raise NoFaceError(photograph.name, NO_FACE)
@@ -117,17 +129,17 @@ def _scaled(face: DetectedFace, x: float, y: float) -> DetectedFace:
     return replace(face, box=(left * x, top * y, width * x, height * y), landmarks=points)
 
 
-def _rereadable(source: ImageSource) -> ImageSource:
-    """The content of a file object, which can be read once."""
-    return source.read() if hasattr(source, "read") and not isinstance(source, Image.Image) else source
-
-
-def _open(source: ImageSource, at_least: int | None) -> tuple[Image.Image, tuple[int, int]]:
-    """The upright RGB image, and its width and height at full size; `at_least` as in `open_image`."""
+def _open(source: ImageSource, at_least: int | None, turn: int) -> tuple[Image.Image, tuple[int, int]]:
+    """The RGB image, and its width and height at full size; `at_least` as in `open_image`."""
     if isinstance(source, np.ndarray | Image.Image):
         image = array_image(source) if isinstance(source, np.ndarray) else upright_rgb(source)
-        return image, image.size
-    image, header = open_with_header(source, at_least)
-    width, height = header.width, header.height  # before it is turned upright
-    turned = abs(image.width * width - image.height * height) < abs(image.width * height - image.height * width)
-    return image, (height, width) if turned else (width, height)
+        width, height = image.size
+    else:
+        image, header = open_with_header(source, at_least)
+        width, height = header.width, header.height  # before it is turned upright by its EXIF orientation
+        if abs(image.width * width - image.height * height) < abs(image.width * height - image.height * width):
+            width, height = height, width
+    if turn:
+        image = image.transpose(_TURNS[turn])
+        width, height = (height, width) if turn % 180 else (width, height)
+    return image, (width, height)
