@@ -3,10 +3,11 @@
 import csv
 import shutil
 import threading
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from io import FileIO
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from facecls.errors import RunError
 from facecls.faces.detect import DetectedFace
@@ -179,6 +180,24 @@ class FaceTable:
 
     def _rewrite(self) -> None:
         write_atomic(self.path, self._content(), self.path.with_name(f".{FACES_CSV}"))
+
+
+def photographs_of(folder: Path) -> dict[str, str]:
+    """The source of each crop that the `faces.csv` of a folder lists, by the crop's path; empty if there is no such file.
+
+    Crops whose names are unique are also listed by name, as they may have been moved to other subfolders.
+    """
+    path = folder / FACES_CSV
+    if not path.is_file():
+        return {}
+    with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+        reader = csv.reader(file)
+        if next(reader, None) != _COLUMNS:
+            return {}
+        rows = [row for row in reader if len(row) == len(_COLUMNS) and row[_OUTPUT]]
+    names = Counter(PurePosixPath(row[_OUTPUT]).name for row in rows)
+    unique = {name: row[0] for row in rows if names[name := PurePosixPath(row[_OUTPUT]).name] == 1}
+    return unique | {row[_OUTPUT]: row[0] for row in rows}
 
 
 def is_unreadable(reason: str) -> bool:

@@ -49,10 +49,11 @@ class Photograph:
         self._largest: Pixels | None = None
         self.name = os.fspath(source) if isinstance(source, str | os.PathLike) else "image"
         self.image, self.full = _open(source, max(options.sizes), turn)
+        self._pixels = np.asarray(self.image)
 
     def faces(self, detector: Detector) -> list[DetectedFace]:
         """The faces in pixels of the image at full size: the main face first, then the largest."""
-        faces = detector(np.asarray(self.image))
+        faces = detector(self._pixels)
         if faces:
             main = main_face(faces, *self.image.size)
             faces = [main, *(face for face in faces if face is not main)]
@@ -63,12 +64,12 @@ class Photograph:
         x, y = self._scale
         decoded = _scaled(face, 1 / x, 1 / y)
         if (x, y) == (1, 1) or aligned_side(decoded, margin) * _LARGEST_ENLARGEMENT >= size:
-            return align(np.asarray(self.image), decoded, size, margin)
+            return align(self._pixels, decoded, size, margin)
         if self._largest is None:
             with contextlib.suppress(ImageError):  # if it has more pixels than are decoded at full size
                 self._largest = np.asarray(_open(self._source, None, self._turn)[0])
         if self._largest is None:
-            return align(np.asarray(self.image), decoded, size, margin)
+            return align(self._pixels, decoded, size, margin)
         return align(self._largest, face, size, margin)
 
     @property

@@ -15,10 +15,10 @@ from facecls.config.load import load_config
 from facecls.data.detections import detect_all
 from facecls.data.load import geometry_of
 from facecls.errors import DataError, InstallError
-from facecls.faces.decode import open_image
 from facecls.faces.geometry import Detection
 from facecls.faces.photograph import NO_FACE, FoundFaces, find_faces
 from facecls.progress import no_progress
+from tests.photographs import write_photographs
 
 pytest.importorskip("cv2")
 Tiny = Callable[..., Path]
@@ -26,18 +26,8 @@ Tiny = Callable[..., Path]
 
 @pytest.fixture(scope="module")
 def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two people with eight photographs each: a drawn face at another place of a larger grey image."""
-    drawn, root = tmp_path_factory.mktemp("drawn") / "faces", tmp_path_factory.mktemp("photographs")
-    random = np.random.default_rng(0)
-    for person in (4, 8):  # whose faces the detector finds
-        for number, path in enumerate(facecls.write_faces(drawn / str(person), people=1, each=8, first_person=person)):
-            face = open_image(path).resize((150, 150))
-            image = Image.new("RGB", (480, 360), (120, 130, 140))
-            image.paste(face, tuple(random.integers(20, 190, 2).tolist()))
-            target = root / f"person{person}" / f"{number}.png"
-            target.parent.mkdir(exist_ok=True)
-            image.save(target)
-    return root
+    """Two people with eight photographs each."""
+    return write_photographs(tmp_path_factory.mktemp("photographs"))
 
 
 @pytest.fixture

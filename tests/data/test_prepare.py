@@ -16,12 +16,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from facecls.config.schema import DataConfig, SplitConfig
+from facecls.data.dataset import index_dataset
 from facecls.data.prepare import crop_stems
 from facecls.faces.align import align
 from facecls.faces.detect import Pixels, build_detector, main_face
-from facecls.synthetic.draw import draw_face
-from facecls.synthetic.people import random_person, random_photograph
+from facecls.progress import no_progress
 from tests.conftest import Result
+from tests.photographs import face, paste_faces
 
 pytest.importorskip("cv2")
 
@@ -33,13 +35,13 @@ OPTIONS = "--size 224 --margin 0.25"
 
 def drawn(person: int = 4, number: int = 0, side: int = 200) -> Image.Image:
     """A face that the detector finds upright, for people 4 and 8."""
-    return draw_face(random_person(0, person), random_photograph(0, person, number)).convert("RGB").resize((side, side))
+    return face(person, number, side)
 
 
 def scene(size: tuple[int, int], *faces: tuple[Image.Image, int, int]) -> Image.Image:
     image = Image.new("RGB", size, (90, 90, 90))
-    for face, x, y in faces:
-        image.paste(face, (x, y))
+    for each, x, y in faces:
+        image.paste(each, (x, y))
     return image
 
 
@@ -377,3 +379,19 @@ def test_names_of_any_bytes_are_listed(facecls: Facecls, tmp_path: Path) -> None
     assert row_of(facecls, tmp_path, drawn(4), name)["source"] == name
     assert facecls("prepare", tmp_path / "src", tmp_path / "dst").code == 0
     assert len(rows(tmp_path / "dst")) == 1
+
+
+def test_crops_of_one_photograph_stay_in_one_split(facecls: Facecls, tmp_path: Path) -> None:
+    for number in range(6):
+        path = tmp_path / "src" / "party" / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        paste_faces(path, (700, 300), [(20 + number, 30, 200), (400 - number, 60, 200)])
+    assert facecls("prepare", tmp_path / "src", tmp_path / "dst", "--all", "--size", "64").code == 0
+    for crop in sorted((tmp_path / "dst" / "party").iterdir()):  # the user sorts them; the table still names the old places
+        if crop.name.endswith(".2.jpg"):
+            (tmp_path / "dst" / "other").mkdir(exist_ok=True)
+            crop.rename(tmp_path / "dst" / "other" / crop.name)
+    index = index_dataset(DataConfig(root=tmp_path / "dst"), SplitConfig(val=0.34, group="name", pattern="(.+)"), no_progress)
+    val = {Path(path).name.split(".")[0] for path in index.splits["val"].paths}
+    train = {Path(path).name.split(".")[0] for path in index.splits["train"].paths}
+    assert val and not val & train
