@@ -8,16 +8,19 @@ import numpy as np
 
 from facecls.check.classes import few_images, imbalance, numeric_names, similar_names
 from facecls.check.copies import copies
+from facecls.check.faces import check_faces
 from facecls.check.findings import SEVERITIES, AuditedImages, Finding, SplitsFrom
 from facecls.check.images import black, blurred, colour_and_grey, flat, oblong, tiny, unreadable
 from facecls.check.shortcut import shortcut
 from facecls.checkpoint import Checkpoint
 from facecls.config.schema import DataConfig, SplitConfig
 from facecls.data.dataset import DatasetIndex, index_dataset
+from facecls.data.detections import detect_all
 from facecls.data.duplicates.image_stats import compute_image_stats
 from facecls.data.listing import has_train_folder
+from facecls.data.load import geometry_of
 from facecls.errors import DataError
-from facecls.progress import ProgressBar, Reporter
+from facecls.progress import ProgressBar, Reporter, no_progress
 from facecls.report.report import FindingSummary
 
 CHECKS: tuple[Callable[[AuditedImages], Iterator[Finding]], ...] = (
@@ -55,12 +58,14 @@ def audit(
 ) -> Audit:
     """Runs all checks on the images of all splits.
 
-    Image statistics are cached by path, size and modification time in `cache_dir` (None: the user's cache directory), which
-    makes a second audit of the same files much faster.
+    Image statistics and detected faces are cached by path, size and modification time in `cache_dir` (None: the user's cache
+    directory), which makes a second audit of the same files much faster. Raises InstallError and ModelError as
+    `build_detector` does, with `data.faces: detect`.
     """
     image_lists = dataset.splits.values()
     paths = [path for image_list in image_lists for path in image_list.paths]
     sizes = [len(image_list.labels) for image_list in image_lists]
+    detection = geometry_of(data).detection
     images = AuditedImages(
         root=data.root,
         paths=paths,
@@ -70,8 +75,12 @@ def audit(
         splits_from=splits_from,
         classes=dataset.classes,
         stats=compute_image_stats(paths, progress, cache_dir),
+        detections=None
+        if detection is None
+        else detect_all(paths, detection, progress or no_progress, "finding faces", cache_dir),
     )
-    findings = [*(finding for check in CHECKS for finding in check(images)), *tiny(images, data)]
+    findings = [finding for check in CHECKS for finding in check(images)]
+    findings += [*tiny(images, data), *check_faces(images, data, cache_dir)]
     return Audit(images, tuple(sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity))))
 
 

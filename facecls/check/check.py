@@ -161,6 +161,10 @@ def summary_rows(result: CheckResult) -> list[tuple[str, str]]:
             f"{_images_per_step(counts['train'], train)} images per step, {config.data.image_size} pixels",
         ),
     ]
+    detections = result.audit.images.detections
+    if detections is not None:
+        one, several, none = detections.one_several_none()
+        rows.append(("faces", f"one in {plural(one, 'image')}, several in {several:,}, none in {none:,}"))
     if dry_run is None:
         return rows
     start, last = min(dry_run.step_seconds), max(dry_run.step_seconds)

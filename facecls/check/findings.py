@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from facecls.data.detections import Detections
 from facecls.data.duplicates.image_stats import ImageStats
 from facecls.text import printable
 
@@ -50,6 +51,7 @@ class AuditedImages:
     splits_from: SplitsFrom
     classes: tuple[str, ...]
     stats: ImageStats
+    detections: Detections | None = None  # with `data.faces: detect`
 
     def __len__(self) -> int:
         return len(self.paths)

@@ -4,20 +4,22 @@ import json
 import re
 import statistics
 from collections.abc import Container, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from facecls.config.schema import UNKNOWN
+from facecls.check.photographs import FaceSample, sample, sample_of, search
+from facecls.config.schema import UNKNOWN, DataConfig
 from facecls.data.dataset import check_nesting, require_two_classes
 from facecls.data.label_file import read_label_file
 from facecls.data.listing import Paths, split_folders
 from facecls.errors import ImageError
+from facecls.faces.align import aligned_side
 from facecls.faces.decode import open_image
 from facecls.text import plural
 
-_MEASURED = 64  # images whose size is measured
+_MARGIN = DataConfig.model_fields["margin"].default
 _IMAGES_SEEN = 90_000  # over all epochs: some seven minutes on two processor cores at 96 pixels
 _SIDES = {"left", "right"}  # words in class names that a horizontal flip swaps
 
@@ -33,6 +35,8 @@ class FolderSummary:
     has_val: bool
     sampled: int = 0  # images opened to measure it
     unreadable: tuple[ImageError, ...] = ()  # those of them that cannot be opened
+    faces: FaceSample | None = None  # what was found in them; None without a detector
+    face_side: int = 0  # median of the squares that would be cut out of them, pixels
 
     @property
     def images(self) -> int:
@@ -40,7 +44,7 @@ class FolderSummary:
 
 
 def summarise_folder(root: Path) -> FolderSummary:
-    """Counts classes and images and samples image sizes, of a folder or a label file.
+    """Counts classes and images and samples image sizes and faces, of a folder or a label file.
 
     Raises DataError as FaceFolder and `read_label_file` do, and for a single class.
     """
@@ -59,15 +63,14 @@ def summarise_folder(root: Path) -> FolderSummary:
         classes, image_list = tuple(train.classes), train.image_list
     require_two_classes(classes, root)
     counts = np.bincount(image_list.labels, minlength=len(classes)).tolist()
-    sides, unreadable = _sample_sides(image_list.paths)
-    side = round(statistics.median(sides)) if sides else 112
-    sampled = len(sides) + len(unreadable)
-    return FolderSummary(root, classes, counts, side, "val" in splits, sampled, tuple(unreadable))
+    return _with_sample(FolderSummary(root, classes, counts, 112, "val" in splits), image_list.paths)
 
 
 def suggest_config(summary: FolderSummary) -> str:
     """The config as YAML text."""
-    size = next((size for size in (96, 80, 64, 48) if summary.side >= size), 32)
+    detect = summary.faces if summary.faces is not None and summary.faces.photographs else None
+    side, what = (summary.face_side, "faces") if detect else (summary.side, "images")
+    size = next((size for size in (96, 80, 64, 48) if side >= size), 32)
     epochs, batch = max(20, min(120, round(_IMAGES_SEEN / summary.images))), 32 if summary.images < 1000 else 64
     smallest, largest = min(summary.counts), max(summary.counts)
     steps = epochs * max(1, round(summary.images / batch))
@@ -79,9 +82,13 @@ def suggest_config(summary: FolderSummary) -> str:
         "",
         "data:",
         f"  {'csv' if summary.root.is_file() else 'root'}: {_quoted(str(summary.root))}",
-        f"  image_size: {size}  # {_why_size(summary, size)}",
-        "  crop: 1.0  # lower it if the face fills only the middle: 0.5 keeps the central half of each side",
+        f"  image_size: {size}  # {_why_size(side, size, what)}",
+        f"  faces: {'detect' if detect else 'image'}  # {_why_faces(summary.faces)}",
     ]
+    if not detect:
+        lines.append("  crop: 1.0  # lower it if the face fills only the middle: 0.5 keeps the central half of each side")
+    elif missed := detect.images - len(detect.shares):
+        lines.append(f"  on_no_face: skip  # no face was found in {plural(missed, 'sampled image')}; `whole` would use them")
     if _flip_changes_class(summary.classes):
         lines.append("  flip_changes_class: true  # class names contain left and right: a mirrored image is of another class")
     if not summary.has_val:
@@ -120,23 +127,42 @@ def _flip_changes_class(classes: Sequence[str]) -> bool:
     return all({side} in sides for side in _SIDES)
 
 
-def _sample_sides(paths: Paths) -> tuple[list[int], list[ImageError]]:
-    """The shorter sides of some images, pixels, and the errors of those that cannot be opened."""
+def _with_sample(summary: FolderSummary, paths: Paths) -> FolderSummary:
+    """The summary with the sizes of some images and the faces in them."""
+    sampled = sample(paths)
+    found = search(sampled)
     sides, errors = [], []
-    for index in np.linspace(0, len(paths) - 1, min(_MEASURED, len(paths))).astype(int).tolist():
+    for path, each in zip(sampled, found or [None] * len(sampled), strict=True):
+        if each is not None:
+            sides.append(min(each.width, each.height))
+            continue
         try:
-            sides.append(min(open_image(paths[index]).size))
+            sides.append(min(open_image(path).size))
         except ImageError as error:
             errors.append(error)
-    return sides, errors
+    cut = [aligned_side(each.faces[0], _MARGIN) for each in found or () if each is not None and each.faces]
+    return replace(
+        summary,
+        side=round(statistics.median(sides)) if sides else summary.side,
+        sampled=len(sampled),
+        unreadable=tuple(errors),
+        faces=None if found is None else sample_of(found),
+        face_side=round(statistics.median(cut)) if cut else 0,
+    )
 
 
-def _why_size(summary: FolderSummary, size: int) -> str:
-    if summary.side >= 112:
+def _why_faces(faces: FaceSample | None) -> str:
+    if faces is None:
+        return "each image is one face; to find faces in photographs: pip install 'facecls[faces]'"
+    return faces.reason if faces.images else "each image is one face"
+
+
+def _why_size(side: int, size: int, what: str) -> str:
+    if side >= 112:
         return "pixels: enough for a face; at 112 an epoch takes a third longer"
-    if summary.side > size:
-        return "pixels: the largest of 96, 80, 64, 48 and 32 that the images have"
-    return "pixels, the size of the images" if summary.side == size else "pixels, more than the images have"
+    if side > size:
+        return f"pixels: the largest of 96, 80, 64, 48 and 32 that the {what} have"
+    return f"pixels, the size of the {what}" if side == size else f"pixels, more than the {what} have"
 
 
 def _why_epochs(epochs: int) -> str:

@@ -47,10 +47,14 @@ class Detections:
         """The number of faces in each image; -1 for images that cannot be read."""
         return np.array([-1 if each is None else len(each.faces) for each in self.found], np.int64)
 
+    def one_several_none(self) -> tuple[int, int, int]:
+        """The numbers of images with one face, with several, and without one."""
+        counts = self.counts()
+        return int((counts == 1).sum()), int((counts > 1).sum()), int((counts == 0).sum())
+
     def coverage(self, name: str) -> str:
         """For the user: how many images of the split `name` have how many faces."""
-        counts = self.counts()
-        one, several, none = (int(each.sum()) for each in (counts == 1, counts > 1, counts == 0))
+        one, several, none = self.one_several_none()
         return f"{name}: one face in {plural(one, 'image')}, several in {several:,} (the largest is used), none in {none:,}"
 
 
