@@ -16,6 +16,7 @@ import yaml
 from PIL import Image
 
 from facecls.synthetic.write import write_faces
+from tests.photographs import write_photographs
 
 torch.set_num_threads(1)  # with more threads than idle cores torch is far slower
 
@@ -60,6 +61,12 @@ def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for _ in write_faces(folder, people=4, each=12, seed=0):
         pass
     return folder
+
+
+@pytest.fixture(scope="session")
+def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two people with eight photographs each, in which the detector finds a face."""
+    return write_photographs(tmp_path_factory.mktemp("photographs"))
 
 
 @pytest.fixture(scope="session")

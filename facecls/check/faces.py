@@ -84,7 +84,7 @@ def _no_face(images: AuditedImages, counts: NDArray[np.int64], data: DataConfig)
     found = counts == 0
     fix = "turn those upright that lie on their side, and remove the others"
     if data.on_no_face == "error":
-        fix += ", leave them out with --set data.on_no_face=skip, or use them as a whole with `whole`"
+        fix += ", leave them out with --set data.on_no_face=skip, or use them as a whole with --set data.on_no_face=whole"
     if 2 * found.sum() > (counts >= 0).sum():
         fix = "these do not look like photographs: if each image is one face, use it as it is: --set data.faces=image"
     yield from _of_images(
@@ -94,9 +94,7 @@ def _no_face(images: AuditedImages, counts: NDArray[np.int64], data: DataConfig)
         ["" if none else None for none in found],
         "no face was found",
         fix,
-        {"error": ", which stop training", "skip": ", which are left out", "whole": ", which are used as a whole"}[
-            data.on_no_face
-        ],
+        {"error": " (stops training)", "skip": " (left out)", "whole": " (used as a whole)"}[data.on_no_face],
     )
 
 

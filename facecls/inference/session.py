@@ -1,5 +1,6 @@
 """`predict_images`: one call of `facecls predict`, from the image paths to the written rows and annotated images."""
 
+import math
 import os
 import sys
 import time
@@ -8,8 +9,10 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
-from facecls.errors import RunError
-from facecls.faces.photograph import NO_FACE
+from facecls.errors import ImageError, InstallError, RunError
+from facecls.faces.detect import DetectorOptions
+from facecls.faces.geometry import Detection
+from facecls.faces.photograph import NO_FACE, find_faces
 from facecls.inference.annotate import annotate_images, explain_images
 from facecls.inference.classifier import Classifier, Prediction
 from facecls.inference.output import PredictionFile, RowFormat, write_predictions
@@ -19,6 +22,12 @@ from facecls.progress import Progress
 from facecls.text import plural
 
 STDIN = "-"
+
+# A face whose side is less than a third of the image's is one in a photograph. The sizes and the retry of `detect` would take
+# longer, and find faces that are smaller or fill the image.
+_SMALL = 1 / 3
+_SEARCHED = 8  # images, so that it takes a fraction of a second
+_SEARCH = Detection(options=DetectorOptions(sizes=(640,), retry=False))
 
 
 @dataclass(frozen=True)
@@ -59,6 +68,8 @@ def predict_images(classifier: Classifier, options: PredictOptions, progress: Pr
                 yield image
 
     predictions = predict()
+    if not detected:
+        predictions = _warn_of_photographs(predictions, classifier.geometry.crop, progress)
     if options.annotate is not None:
         predictions = annotate_images(predictions, options.annotate)
     if options.explain is not None:
@@ -93,6 +104,35 @@ def predict_images(classifier: Classifier, options: PredictOptions, progress: Pr
     failed += f"; no face was found in {without:,}" if without else ""
     progress.note(f"{plural(file.appended, 'image')} added to {file.path} in {seconds:.1f} s{before}{failed}")
     return unreadable
+
+
+def _warn_of_photographs(
+    predictions: Iterator[list[Prediction]], crop: float, progress: Progress
+) -> Iterator[list[Prediction]]:
+    """Warns once if one of the first images shows a small face, although it was classified as a whole.
+
+    `crop` is the share of each side that is classified. Without a detector there is no warning.
+    """
+    left = _SEARCHED
+    for image in predictions:
+        if left and image[0].error is None:
+            left -= 1
+            try:
+                found = find_faces(image[0].path, _SEARCH)
+            except ImageError:  # the file was removed
+                found = None
+            except InstallError:
+                left, found = 0, None
+            if found and found.faces:
+                _, _, width, height = found.faces[0].box
+                if math.sqrt(width * height) < _SMALL * crop * min(found.width, found.height):
+                    left = 0
+                    progress.note(
+                        f"warning: {image[0].path}: looks like a whole photograph, with a face of {width:.0f} x {height:.0f} "
+                        f"in {found.width} x {found.height} pixels, but this checkpoint takes each image as one face; "
+                        "train with `--set data.faces=detect` to find the faces first"
+                    )
+        yield image
 
 
 def _check_folders(options: PredictOptions) -> None:

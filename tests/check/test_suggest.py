@@ -1,6 +1,9 @@
 """Configs suggested for a folder of faces."""
 
 import os
+import re
+import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -158,3 +161,31 @@ def test_a_label_file_gets_a_config_that_trains(
     (tmp_path / "labels.csv").write_text("path,name\n")
     assert facecls("init", "labels.csv", "-o", "b.yaml").err.startswith("error: labels.csv: has no column `label`\n")
     assert facecls("init", "labels.yaml").err.startswith("error: labels.yaml: ")
+
+
+def test_photographs_get_detection_and_face_crops_do_not(
+    facecls: Facecls, faces: Path, photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("cv2")
+
+    def suggested(folder: Path) -> str:
+        path = tmp_path / f"{len(list(tmp_path.glob('*.yaml')))}.yaml"
+        result = facecls("init", folder, "-o", path)
+        assert result.code == 0 and load_config(path)
+        return path.read_text()
+
+    text = suggested(photographs)
+    assert "  faces: detect  # in 16 of 16 sampled images the face covers 2 to 4 % of the area\n" in text
+    assert "crop:" not in text and "on_no_face" not in text and "pixels 360\n" not in text
+    assert "  image_size: 64  # pixels: the largest of 96, 80, 64, 48 and 32 that the faces have" in text
+    mixed = Path(shutil.copytree(photographs, tmp_path / "mixed"))
+    Image.new("RGB", (300, 200), "white").save(mixed / "person4" / "empty.png")
+    assert "  on_no_face: skip  # no face was found in 1 sampled image; `whole` would use them\n" in suggested(mixed)
+    assert re.search(
+        r"  faces: image  # in \d+ of 48 sampled images the face covers \d+ to \d+ % of the area\n", suggested(faces)
+    )
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    assert (
+        "  faces: image  # each image is one face; to find faces in photographs: pip install 'facecls[faces]'\n"
+        in suggested(photographs)
+    )

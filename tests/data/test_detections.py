@@ -18,16 +18,9 @@ from facecls.errors import DataError, InstallError
 from facecls.faces.geometry import Detection
 from facecls.faces.photograph import NO_FACE, FoundFaces, find_faces
 from facecls.progress import no_progress
-from tests.photographs import write_photographs
 
 pytest.importorskip("cv2")
 Tiny = Callable[..., Path]
-
-
-@pytest.fixture(scope="module")
-def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two people with eight photographs each."""
-    return write_photographs(tmp_path_factory.mktemp("photographs"))
 
 
 @pytest.fixture

@@ -28,6 +28,7 @@ from facecls.errors import DataError, RunError
 from facecls.evaluation.evaluate import evaluate_checkpoint
 from facecls.evaluation.infer import batch_size
 from facecls.faces.decode import open_image
+from facecls.faces.detect import build_detector
 from facecls.inference.annotate import annotate_images, annotated_path, caption, explain_images
 from facecls.inference.classifier import Classifier, Prediction
 from facecls.inference.output import PredictionFile
@@ -540,3 +541,23 @@ def test_heat_maps_do_not_depend_on_concurrent_predictions(trained: Path, faces:
         list(explain_images(predictor.by_image([path]), tmp_path / "alone", predictor))
     for overlay in (tmp_path / "alone").rglob("*.jpg"):
         assert overlay.read_bytes() == (tmp_path / "together" / overlay.relative_to(tmp_path / "alone")).read_bytes()
+
+
+def test_an_image_that_looks_like_a_photograph_gets_one_warning(
+    facecls: Facecls, trained: Path, faces: Path, photographs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("cv2")
+    command = ("predict", "--checkpoint", trained, "--format", "csv")
+    paths = sorted(photographs.rglob("*.png"))[:3]
+    (warning,) = [line for line in facecls(*command, *paths).err.splitlines() if "photograph" in line]
+    assert re.fullmatch(
+        f"warning: {re.escape(str(paths[0]))}: looks like a whole photograph, with a face of \\d+ x \\d+ in 480 x 360 "
+        "pixels, but this checkpoint takes each image as one face; train with `--set data\\.faces=detect` to find the faces "
+        "first",
+        warning,
+    )
+    assert "photograph" not in facecls(*command, *first_images(faces, 9), paths[0]).err  # only the first images are searched
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    monkeypatch.setattr("facecls.faces.photograph._detector", build_detector)  # without its cache
+    result = facecls(*command, *paths)
+    assert result.code == 0 and "photograph" not in result.err
