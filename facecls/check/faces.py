@@ -10,12 +10,10 @@ from numpy.typing import NDArray
 from facecls.check.findings import AuditedImages, Finding, Item, Severity
 from facecls.check.photographs import sample, sample_of, search
 from facecls.config.schema import DataConfig
+from facecls.data.detections import DOUBTFUL
 from facecls.faces.align import aligned_side
 from facecls.faces.detect import DetectedFace
 from facecls.text import plural
-
-DOUBTFUL = 0.8
-"""Score below which a face is listed: none of the main faces in LFW, one in twelve in images of people with masks."""
 
 PROFILE = 0.35
 """Distance of the nose tip from the middle of the eyes along their line, by their distance, above which a face is turned.

@@ -17,7 +17,9 @@ def predict(
     format_: Annotated[Literal["table", "json", "jsonl", "csv"], typer.Option("--format", help="Output format.")] = "table",
     output: Annotated[Path | None, typer.Option(help="Append rows to this CSV file; skip images classified in it.")] = None,
     watch: Annotated[Path | None, typer.Option(help="Classify images as they are added to this folder, until Ctrl-C.")] = None,
-    annotate: Annotated[Path | None, typer.Option(help="Folder for copies of the images captioned with their class.")] = None,
+    annotate: Annotated[
+        Path | None, typer.Option(help="Folder for copies of the images with the class, and box, of each face.")
+    ] = None,
     explain: Annotated[
         Path | None, typer.Option(help="Folder for Grad-CAM overlays: regions that determine the class.")
     ] = None,
@@ -26,10 +28,10 @@ def predict(
     device: Device = "auto",
     precision: Precision = None,
 ) -> None:
-    """Classify face crops with a trained checkpoint.
+    """Classify faces with a trained checkpoint: a row for each face.
 
-    Faces are not detected: each image is taken for one face, also if it shows several or none.
-    An image that cannot be read gets a row with the reason, and the exit code is 1.
+    Trained with `data.faces: detect`, it finds the faces in photographs. Otherwise each image is taken for one face, also if it
+    shows several or none. An image that cannot be read gets a row with the reason, and the exit code is 1.
     """
     if (watch is None) == (not paths):
         raise typer.BadParameter("pass images, or a folder with --watch")

@@ -15,9 +15,9 @@ from facecls.cli.options import ConfigDevice, ConfigFile, Format, Out, Resume, S
 
 
 def train(config: ConfigFile, set_: Set = None, out: Out = None, resume: Resume = False, device: ConfigDevice = None) -> None:
-    """Train a classifier of face crops and save it as best.pt.
+    """Train a classifier of faces and save it as best.pt.
 
-    Faces are not detected: each image is taken for one face.
+    Each image is one face, or with `data.faces: detect` a photograph, in which the largest face is found and aligned.
     Ctrl-C saves and prints the command that resumes. With --out, --resume starts anew if there is no last.pt.
     """
     from facecls.config.load import load_config

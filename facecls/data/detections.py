@@ -23,6 +23,9 @@ from facecls.weights import read_weights
 VERSION = 1
 """Increment it if a change of the code changes what is found: cached results of other versions are not used."""
 
+DOUBTFUL = 0.8
+"""Score below which a face is listed: none of the main faces in LFW, one in twelve in images of people with masks."""
+
 _SIZES = struct.Struct("<2i")  # width and height; 15 float64 for each face follow
 
 
@@ -55,7 +58,11 @@ class Detections:
     def coverage(self, name: str) -> str:
         """For the user: how many images of the split `name` have how many faces."""
         one, several, none = self.one_several_none()
-        return f"{name}: one face in {plural(one, 'image')}, several in {several:,} (the largest is used), none in {none:,}"
+        doubtful = sum(face is not None and face.score < DOUBTFUL for face in self.main_faces())
+        return (
+            f"{name}: one face in {plural(one, 'image')}, several in {several:,} (the largest is used), none in {none:,}; "
+            f"a score below {DOUBTFUL:g} in {doubtful:,}"
+        )
 
 
 def detect_all(

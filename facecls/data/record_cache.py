@@ -13,7 +13,7 @@ from facecls.files import FileState, cache_folder, file_state
 from facecls.prefetch import map_in_threads
 
 _CHUNK = 8  # images per task of the thread pool
-_SAVE_SECONDS = 2.0  # between writes: the work that a killed process loses
+_SAVE_SECONDS = 0.25  # between writes: the work that a killed process loses
 _EXPIRY_DAYS = 180  # after which an unused record is deleted
 _PATHS_PER_QUERY = 500  # the limit of older SQLite versions is 999 parameters
 

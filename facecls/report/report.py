@@ -140,9 +140,16 @@ def run_summary(
     head = checkpoint.head.name + (f", margin {checkpoint.head.margin:g}" if checkpoint.head.name != "linear" else "")
     geometry = checkpoint.geometry
     crop = "the whole image" if geometry.crop == 1 else f"the central {geometry.crop:.0%} of an image"
+    side = f"{geometry.image_size} x {geometry.image_size} pixels"
+    detection = geometry.detection
+    taken = (
+        f"{crop} at {side}, taken for one face: none is detected"
+        if detection is None
+        else f"the main face of an image, found by {detection.detector} and aligned, at {side}, margin {detection.margin:g}"
+    )
     summary += [
         ("model", f"{checkpoint.model.name}, {count_parameters(model):,} parameters, head {head}"),
-        ("input", f"{crop} at {geometry.image_size} x {geometry.image_size} pixels, taken for one face: none is detected"),
+        ("input", taken),
     ]
     if rows:
         best = f", best epoch {checkpoint.metrics['epoch'] + 1}" if "epoch" in checkpoint.metrics else ""
