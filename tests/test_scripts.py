@@ -151,7 +151,7 @@ def test_the_baseline_runs_in_the_environment_of_the_benchmark(tmp_path: Path, m
 def test_bench_lists_the_benchmarks() -> None:
     done = subprocess.run([ROOT / "scripts" / "bench"], capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
-    names = "data detection gpu index precision predict train unknown"
+    names = "collages data detection gpu index photographs precision predict train unknown"
     assert done.stderr == f"usage: scripts/bench NAME [ARGUMENTS], NAME one of: {names} \n"
 
 
