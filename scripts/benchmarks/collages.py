@@ -1,11 +1,11 @@
-"""Faces in collages: how many `facecls predict` finds, by their width, and how many it names as on the single images.
+"""Faces in collages: how many `facecls predict` finds, by their width, and how many it classifies correctly.
 
     scripts/bench collages FACES --checkpoint runs/people/best.pt [--faces 10 30 60] [--count 6] [--seed 0] [--keep FOLDER]
 
 FACES holds CLASS/file with one face in the middle of each image, about 0.38 of its side wide, as in LFW. A collage is
 2560 x 1920 pixels; each image is resized to a random side from 90 pixels to that of its cell. Prints JSON: for each number
-of faces, the faces found by their width on the detector's copy of 1280 pixels, the share named right in the collage and on
-the single images (n of both: the faces found), and the faces found elsewhere, such as people in the background.
+of faces, the faces found by their width on the detector's copy of 1280 pixels, the share classified correctly in the collage
+and on the single images (n of both: the faces found), and the faces found elsewhere, such as people in the background.
 """
 
 import argparse
@@ -110,8 +110,8 @@ def measured(classifier: Classifier, folder: Path, number: int, collages: list[l
     return {
         "found": {width: [found[width], count] for width, count in sorted(placed.items())},
         "n": n,
-        "named right in collages": right / n,
-        "named right alone": right_alone / n,
+        "correct in collages": right / n,
+        "correct alone": right_alone / n,
         "found elsewhere": elsewhere,
     }
 
