@@ -89,13 +89,14 @@ def write_report(
     trained, run = classifier.checkpoint, _run_of(classifier)
     path = run.folder / "report.html" if output is None else Path(output)
     check_page_output(path)  # before the evaluation
-    evaluation = evaluate(classifier, data, split=split, impostors=impostors, subgroups=subgroups, progress=reporter)
     run_data = trained.config.data.model_copy(update={"split_file": run.kept_split or trained.config.data.split_file})
-    findings = audit_run(trained, run_data, reporter)
-    images = plural(len(evaluation.split), f"{evaluation.split.name} image" if data is None else "image")
-    evaluated_on = f"{images} of {data}" if isinstance(data, str | Path) else images
-    title = title_of(classifier.source or run.folder)
-    write_page(path, render_report(trained, run, evaluation, classifier.device, title, evaluated_on, findings))
+    with as_path(data, reporter) as given:
+        evaluation = evaluate(classifier, given, split=split, impostors=impostors, subgroups=subgroups, progress=reporter)
+        findings = audit_run(trained, run_data, reporter)
+        images = plural(len(evaluation.split), f"{evaluation.split.name} image" if data is None else "image")
+        evaluated_on = f"{images} of {data}" if isinstance(data, str | Path) else images
+        title = title_of(classifier.source or run.folder)
+        write_page(path, render_report(trained, run, evaluation, classifier.device, title, evaluated_on, findings))
     return Page(path, evaluation)
 
 
@@ -123,18 +124,18 @@ def compare(
             raise RunError(f"a page compares at most {MOST_RUNS} runs, got {len(classifiers)}", hint="name fewer of them")
         check_page_output(Path(output))
     loaded, reporter = [_loaded(each) for each in classifiers], reporter_of(progress)
-    with as_path(data, reporter) as path:
-        evaluations = [evaluate(each, path, split=split, impostors=impostors, progress=reporter) for each in loaded]
     runs = [_run_of(each) for each in loaded]
     names = [run.folder.resolve().name for run in runs]
     names = names if len(set(names)) == len(names) else [str(each.source) for each in loaded]
-    comparison = compare_evaluations(names, evaluations)
-    if output is not None:
-        compared = [
-            ComparedRun(summarise_run(run, name), each.checkpoint, run.rows())
-            for run, name, each in zip(runs, names, loaded, strict=True)
-        ]
-        write_page(Path(output), render_comparison(comparison, compared))
+    with as_path(data, reporter) as given:
+        evaluations = [evaluate(each, given, split=split, impostors=impostors, progress=reporter) for each in loaded]
+        comparison = compare_evaluations(names, evaluations)
+        if output is not None:
+            compared = [
+                ComparedRun(summarise_run(run, name), each.checkpoint, run.rows())
+                for run, name, each in zip(runs, names, loaded, strict=True)
+            ]
+            write_page(Path(output), render_comparison(comparison, compared))
     return comparison
 
 

@@ -74,7 +74,7 @@ def detect_all(
     """
     build_detector(detection.detector, detection.options)  # its errors at once, once
     found: list[FoundFaces | None] = [None] * len(paths)
-    key = _key(detection)
+    key = detection_key(detection)
     with (
         RecordCache(cache_dir, f"detections-{key[:16]}", key) as cache,
         progress_bar(total=len(paths), desc=desc, unit="image") as bar,
@@ -84,7 +84,7 @@ def detect_all(
     return Detections(tuple(found))
 
 
-def _key(detection: Detection) -> str:
+def detection_key(detection: Detection) -> str:
     """A hash of all that determines what is found in an image."""
     options = detection.options
     weights = read_weights(detection.detector, options.weights)

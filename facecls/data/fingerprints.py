@@ -8,6 +8,7 @@ import numpy as np
 import PIL
 from numpy.typing import NDArray
 
+from facecls.data.detections import detection_key
 from facecls.data.listing import Indices, Paths
 from facecls.errors import DataError
 from facecls.faces.geometry import Geometry
@@ -22,10 +23,12 @@ _FORMAT = 1  # of the files in a cache folder
 def decoded_cache_folder(cache_dir: Path | None, root: Path, geometry: Geometry) -> Path:
     """Creates and returns the cache folder for the images of a data root, decoded with one geometry.
 
-    Each version of Pillow has its own folder, as it may decode to other pixels. Raises DataError if it cannot be created.
+    Each version of Pillow has its own folder, as it may decode to other pixels, and so has each detector. Raises DataError if it
+    cannot be created.
     """
     root = root.absolute()
-    key = hash_of([str(root), repr(geometry), PIL.__version__, str(_FORMAT)])
+    found_by = "" if geometry.detection is None else detection_key(geometry.detection)
+    key = hash_of([str(root), repr(geometry), found_by, PIL.__version__, str(_FORMAT)])
     folder = cache_folder(cache_dir) / "faces" / f"{root.name[:40]}-{geometry.image_size}-{key[:16]}"
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -86,7 +86,8 @@ def evaluate_checkpoint(
     """
     # As in predict. A run that stopped during progressive resizing has a smaller size than its config.
     size = checkpoint.geometry.image_size
-    settings = checkpoint.config.data.model_copy(update={"on_bad_image": "skip", "image_size": size})
+    skipping = {"on_bad_image": "skip", "on_no_face": "whole" if checkpoint.config.data.on_no_face == "whole" else "skip"}
+    settings = checkpoint.config.data.model_copy(update=skipping | {"image_size": size})
     mirrored = flip_allowed(mirrored, settings, progress)
     if data is None:
         own = settings.model_copy(update={"split_file": split_file or settings.split_file})

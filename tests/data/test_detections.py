@@ -81,7 +81,9 @@ def test_images_without_a_face_stop_training_or_are_left_out_or_taken_whole(
         "`facecls check` shows which they are"
     )
     facecls.train(config(root, "data.on_no_face=skip"), out=tmp_path / "skip")
-    assert f"{NO_FACE}" in (tmp_path / "skip" / "split.csv").read_text()
+    assert NO_FACE in (tmp_path / "skip" / "split.csv").read_text()
+    evaluation = facecls.evaluate(tmp_path / "skip", with_empty)
+    assert [str(error) for error in evaluation.skipped] == [f"{empty}: {NO_FACE}"] and evaluation.to_plain()["n"] == 16
     (prediction,) = facecls.load(tmp_path / "skip").predict(empty)
     assert (prediction.label, prediction.error, prediction.face, prediction.box) == (None, NO_FACE, None, None)
     facecls.train(config(root, "data.on_no_face=whole"), out=tmp_path / "whole")
