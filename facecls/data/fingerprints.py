@@ -23,8 +23,8 @@ _FORMAT = 1  # of the files in a cache folder
 def decoded_cache_folder(cache_dir: Path | None, root: Path, geometry: Geometry) -> Path:
     """Creates and returns the cache folder for the images of a data root, decoded with one geometry.
 
-    Each version of Pillow has its own folder, as it may decode to other pixels, and so has each detector. Raises DataError if it
-    cannot be created.
+    Each version of Pillow has its own folder, as it may decode to other pixels, and so has each detector.
+    Raises DataError if it cannot be created.
     """
     root = root.absolute()
     found_by = "" if geometry.detection is None else detection_key(geometry.detection)
