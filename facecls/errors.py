@@ -55,6 +55,10 @@ class ImageError(DataError):
         return type(self), (self.path, self.reason, self.hint)
 
 
+class NoFaceError(ImageError):
+    """Raised for an image in which no face was found."""
+
+
 class ModelError(FaceclsError):
     """Raised for a model that is not in the registry or cannot be built."""
 

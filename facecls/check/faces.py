@@ -12,7 +12,7 @@ from facecls.check.photographs import sample, sample_of, search
 from facecls.config.schema import DataConfig
 from facecls.data.detections import DOUBTFUL
 from facecls.faces.align import aligned_side
-from facecls.faces.detect import DetectedFace
+from facecls.faces.detect import DetectedFace, DetectorOptions
 from facecls.text import plural
 
 PROFILE = 0.35
@@ -22,7 +22,8 @@ PROFILE = 0.35
 """
 
 THUMBNAILS: dict[str, Literal["boxes", "cut"]] = {
-    "several faces": "boxes",
+    "several faces": "cut",
+    "turned": "boxes",
     "doubtful faces": "cut",
     "small faces": "cut",
     "profiles": "cut",
@@ -48,6 +49,14 @@ def check_faces(images: AuditedImages, data: DataConfig, cache_dir: Path | None 
         [None if face is None or face.score >= DOUBTFUL else f"score {face.score:.2f}" for face in faces],
         f"the score of the face is below {DOUBTFUL:g}",
         "look whether each is a face; raise data.min_score to leave out those that are not",
+    )
+    yield from _of_images(
+        images,
+        "turned",
+        "warning",
+        [f"turn it by {each.turn} degrees clockwise" if each and each.turn else None for each in images.detections.found],
+        "the faces seem sideways or inverted",
+        "turn these images; `facecls prepare --rotate` writes upright crops",
     )
     sides = [np.inf if face is None else aligned_side(face, data.margin) for face in faces]
     least = data.image_size / 2
@@ -84,7 +93,11 @@ def _no_face(images: AuditedImages, counts: NDArray[np.int64], data: DataConfig)
     if data.on_no_face == "error":
         fix += ", leave them out with --set data.on_no_face=skip, or use them as a whole with --set data.on_no_face=whole"
     if 2 * found.sum() > (counts >= 0).sum():
-        fix = "these do not look like photographs: if each image is one face, use it as it is: --set data.faces=image"
+        fix = (
+            "if each image is one face, use it as it is: --set data.faces=image; if they are photographs, lower data.min_score"
+            if data.min_score > DetectorOptions().min_score
+            else "these do not look like photographs: if each image is one face, use it as it is: --set data.faces=image"
+        )
     yield from _of_images(
         images,
         "no face",
@@ -110,7 +123,7 @@ def _several(images: AuditedImages, counts: NDArray[np.int64]) -> Iterator[Findi
             "warning",
             f"{plural(len(most), 'class')} with several faces in more than half of the images: the largest face, which is "
             "used, may be another person's",
-            "look whether the marked face is the person's, and crop those images in which it is not",
+            "look whether the face shown is the person's, and crop those images in which it is not",
             tuple(
                 Item(
                     tuple(np.flatnonzero(found & (images.labels == number)).tolist()),
@@ -125,7 +138,7 @@ def _several(images: AuditedImages, counts: NDArray[np.int64]) -> Iterator[Findi
         "info",
         [f"{count} faces" if count > 1 else None for count in counts],
         "several faces, of which the largest is used,",
-        "look whether the marked face is the person's, and crop those images in which it is not",
+        "look whether the face shown is the person's, and crop those images in which it is not",
     )
 
 

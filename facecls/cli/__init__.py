@@ -1,6 +1,7 @@
 """The command line: one small function per command, with heavy imports inside; errors are printed in `main`."""
 
 import codecs
+import signal
 import sys
 from io import TextIOWrapper
 from typing import Annotated
@@ -79,4 +80,5 @@ def main() -> None:
                 print(f"hint: {line}" if line else "", file=sys.stderr)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # while the interpreter waits for threads: it would abort the process
         sys.exit(130)

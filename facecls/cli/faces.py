@@ -29,11 +29,11 @@ def prepare(
     Where names differ only in their suffix (a.png, a.jpg), or one is that of a second face (a.jpg, a.2.jpg), it stays:
     a.png.jpg, a.jpg.jpg.
 
-    DST/faces.csv lists each face with its box and landmarks (pixels of the upright image; left is left in the image), score,
-    turn (degrees clockwise that made it upright) and the number of faces in the image; and each image without a crop with
-    the reason: no face was found, the faces seem sideways or inverted (see --rotate), or it cannot be read. Images listed
-    there are skipped, unless they could not be read, so an interrupted command continues when it is run again. Other files are
-    not overwritten. The exit code is 1 if an image cannot be read.
+    DST/faces.csv lists each face with its box and landmarks (pixels of the image before its turn; left is left of the upright
+    face), score, turn (degrees clockwise that made it upright) and the number of faces in the image; and each image without a
+    crop with the reason: no face was found, the faces seem sideways or inverted (see --rotate), or it cannot be read. Images
+    listed there are skipped, unless they could not be read, so an interrupted command continues when it is run again. Other
+    files are not overwritten. The exit code is 1 if an image cannot be read.
     """
     from facecls.api.data import prepare_faces
     from facecls.device import configure_process
@@ -47,7 +47,7 @@ def prepare(
         f"{counts.without_face:,} without a face, {turned}{counts.several_faces:,} with several, "
         f"{counts.unreadable:,} unreadable"
     )
-    print(f"{plural(counts.images, 'image')}, {plural(counts.faces, 'face')} written; images: {images}", file=sys.stderr)
+    print(f"{plural(counts.images, 'image')}, {plural(counts.faces, 'crop')} listed; images: {images}", file=sys.stderr)
     print(target)
     if counts.unreadable:
         raise typer.Exit(1)

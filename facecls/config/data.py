@@ -53,7 +53,7 @@ class DataConfig(Section):
         None, description="detect: weight file of the detector; null: that of the installed package"
     )
     detect_sizes: tuple[Annotated[int, Field(ge=64, le=4096)], ...] = Field(
-        (640, 1280), min_length=1, description="detect: longest sides of the copies that are searched, pixels"
+        (640, 1280), min_length=1, description="detect: longest sides of the copies that are searched, pixels, 64 to 4096 each"
     )
     min_score: float = Field(0.6, gt=0, lt=1, description="detect: lowest score of a face, in (0, 1)")
     flip_changes_class: bool = Field(False, description="true if mirroring changes the class; disables horizontal flips")
@@ -64,6 +64,16 @@ class DataConfig(Section):
         if isinstance(values, dict) and "root" not in values and isinstance(values.get("csv"), str | Path):
             return {"root": Path(values["csv"]).parent, **values}
         return values
+
+    @field_validator("detect_sizes", mode="wrap")
+    @classmethod
+    def detect_sizes_are_a_list(cls, value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
+        try:
+            return validate(value)
+        except ValidationError:  # with the words of tuples
+            raise ValueError(
+                f"input should be a list of whole numbers from 64 to 4096, as in [640, 1280], got {value!r}"
+            ) from None
 
     @field_validator("balance", mode="wrap")
     @classmethod

@@ -20,13 +20,13 @@ from facecls.run import hash_of
 from facecls.text import plural
 from facecls.weights import read_weights
 
-VERSION = 1
+VERSION = 2
 """Increment it if a change of the code changes what is found: cached results of other versions are not used."""
 
 DOUBTFUL = 0.8
 """Score below which a face is listed: none of the main faces in LFW, one in twelve in images of people with masks."""
 
-_SIZES = struct.Struct("<2i")  # width and height; 15 float64 for each face follow
+_SIZES = struct.Struct("<3i")  # width, height and turn; 15 float64 for each face follow
 
 
 @dataclass(frozen=True)
@@ -55,13 +55,17 @@ class Detections:
         counts = self.counts()
         return int((counts == 1).sum()), int((counts > 1).sum()), int((counts == 0).sum())
 
+    def turned(self) -> int:
+        """The number of images whose faces seem sideways or inverted."""
+        return sum(each is not None and each.turn > 0 for each in self.found)
+
     def coverage(self, name: str) -> str:
         """For the user: how many images of the split `name` have how many faces."""
         one, several, none = self.one_several_none()
         doubtful = sum(face is not None and face.score < DOUBTFUL for face in self.main_faces())
         return (
             f"{name}: one face in {plural(one, 'image')}, several in {several:,} (the largest is used), none in {none:,}; "
-            f"a score below {DOUBTFUL:g} in {doubtful:,}"
+            f"a score below {DOUBTFUL:g} in {doubtful:,}, faces that seem sideways or inverted in {self.turned():,}"
         )
 
 
@@ -94,7 +98,7 @@ def detection_key(detection: Detection) -> str:
 
 def _to_record(found: FoundFaces) -> bytes:
     rows = [(*face.box, *(value for point in face.landmarks for value in point), face.score) for face in found.faces]
-    return _SIZES.pack(found.width, found.height) + np.array(rows, "<f8").tobytes()
+    return _SIZES.pack(found.width, found.height, found.turn) + np.array(rows, "<f8").tobytes()
 
 
 def _from_record(record: bytes) -> FoundFaces:
@@ -103,5 +107,5 @@ def _from_record(record: bytes) -> FoundFaces:
     for row in rows:
         points: Any = tuple(zip(row[4:14:2], row[5:14:2], strict=True))
         faces.append(DetectedFace(tuple(row[:4]), points, row[14]))
-    width, height = _SIZES.unpack_from(record)
-    return FoundFaces(width, height, tuple(faces))
+    width, height, turn = _SIZES.unpack_from(record)
+    return FoundFaces(width, height, tuple(faces), turn)

@@ -15,10 +15,9 @@ from facecls.data.stores.choose import StoreKind, choose_store, measure_availabl
 from facecls.data.stores.disk import read_through_cache
 from facecls.data.stores.memory import ReadErrors, Store, face_shape, read_into_memory, read_onto_device
 from facecls.data.stores.stream import open_stream
-from facecls.errors import DataError, ImageError
+from facecls.errors import DataError, ImageError, NoFaceError
 from facecls.faces.detect import DetectorOptions
 from facecls.faces.geometry import Detection, Geometry
-from facecls.faces.photograph import NoFaceError
 from facecls.progress import ProgressBar
 from facecls.text import plural
 

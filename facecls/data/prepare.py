@@ -15,19 +15,13 @@ from facecls.data.listing import images_below, require_folder
 from facecls.device import available_cores
 from facecls.errors import DataError, ImageError, RunError
 from facecls.faces.detect import DetectedFace, Detector, DetectorOptions, Pixels, Point, build_detector
-from facecls.faces.photograph import NO_FACE, Photograph
+from facecls.faces.photograph import NO_FACE, find_upright
 from facecls.files import file_state, write_atomic, write_error
 from facecls.prefetch import map_in_threads
 from facecls.progress import Reporter
 from facecls.text import plural, printable
 
 _QUALITY = 95  # of the JPEG files
-
-# YuNet also finds sideways and inverted faces, with landmarks as if they were upright, and lower scores. Of 903 upright images
-# of LFW, ORL and MASK600 this rule takes 6 for turned, all of masked faces. Of the same images turned by 90 or 270 degrees it
-# takes 1.1 % for upright, turned by 180 degrees 15 % (of both most are masked faces).
-_UPRIGHT_SCORE = 0.9  # with a higher score the other turns are not searched
-_TURNED_LEAD = 0.05  # by which the score in another turn must be higher
 
 _LISTED = 20  # problems listed in an error; of the others only the number is reported
 
@@ -152,7 +146,7 @@ def _prepare_image(
 ) -> PreparedImage:
     """Finds the faces of an image and writes their crops; raises ImageError if it cannot be read."""
     size = file_state(str(path))[0]
-    photograph, faces, turn = _find_faces(path, detect, rotate=options.rotate)
+    *_, photograph, faces, turn = find_upright(path, DetectorOptions(), detect, always=options.rotate)
     if not faces:
         return PreparedImage(name, size, reason=NO_FACE)
     if turn and not options.rotate:
@@ -163,29 +157,6 @@ def _prepare_image(
         _write_crop(target / output, photograph.cut(face, options.size, options.margin), table)
         crops.append((output, _before(face, turn, *photograph.full)))
     return PreparedImage(name, size, tuple(crops), len(faces), turn)
-
-
-def _find_faces(path: Path, detect: Detector, *, rotate: bool) -> tuple[Photograph, list[DetectedFace], int]:
-    """The image, turned so that its faces are upright, its faces, and the turn.
-
-    The other three quarter turns are searched if the score is low, and, with `rotate`, if there are no faces.
-    """
-    photograph = Photograph(path, DetectorOptions())
-    faces = photograph.faces(detect)
-    score = _best_score(faces)
-    if score > _UPRIGHT_SCORE or not (faces or rotate):
-        return photograph, faces, 0
-    best = (photograph, faces, 0)
-    for turn in (90, 180, 270):
-        turned = Photograph(path, DetectorOptions(), turn)
-        found = turned.faces(detect)
-        if _best_score(found) > max(score + _TURNED_LEAD, _best_score(best[1])):
-            best = turned, found, turn
-    return best
-
-
-def _best_score(faces: Sequence[DetectedFace]) -> float:
-    return max((face.score for face in faces), default=0)
 
 
 def _before(face: DetectedFace, turn: int, width: int, height: int) -> DetectedFace:

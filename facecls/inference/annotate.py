@@ -14,6 +14,7 @@ from facecls.config.schema import UNKNOWN
 from facecls.errors import ImageError, RunError
 from facecls.evaluation.gradcam import GradCam, overlay
 from facecls.faces.decode import open_image
+from facecls.faces.photograph import NO_FACE
 from facecls.inference.classifier import Classifier, Prediction
 from facecls.text import printable
 
@@ -34,24 +35,24 @@ def annotate_images(predictions: Iterable[list[Prediction]], folder: Path) -> It
     """
     for image in predictions:
         with suppress(ImageError):  # deleted or changed since it was classified
-            if image[0].error is None:
+            if image[0].error in (None, NO_FACE):
                 path = _output_path(image[0].path, folder)
                 opened = open_image(image[0].path)
                 faces = [(each.box, each) for each in image if each.box is not None]
-                _save(_boxed(opened, faces) if faces else _captioned(opened, caption(image[0])), path)
+                _save(_boxed(opened, faces) if faces else _captioned(opened, image[0].error or caption(image[0])), path)
         yield image
 
 
 def explain_images(predictions: Iterable[list[Prediction]], folder: Path, classifier: Classifier) -> Iterator[list[Prediction]]:
     """Yields each image's predictions after writing each model input below `folder` beside its Grad-CAM overlay.
 
-    Overlays are for the nearest class. Of several faces in an image the numbers are appended to the file name.
+    Overlays are for the nearest class. That of the second face in `name.jpg` is `name.2.jpg`, as in `facecls prepare`.
     Raises ModelError if the network has no feature map, RunError as `annotate_images` does.
     """
     cam = GradCam(classifier.model, classifier.device, classifier.geometry.image_size, classifier.checkpoint.model.name)
     for image in predictions:
         with suppress(ImageError):
-            faces = [face for _, face in classifier.read_one(image[0].path).faces] if image[0].error is None else []
+            faces = [face.pixels for face in classifier.read_one(image[0].path).faces] if image[0].error is None else []
             for prediction, pixels in zip(image, faces, strict=False):
                 assert prediction.nearest is not None
                 face = pixels[None]  # (1, S, S, 3)
@@ -60,7 +61,7 @@ def explain_images(predictions: Iterable[list[Prediction]], folder: Path, classi
                 scale = max(1, -(-_MIN_SIDE // both.height))
                 both = both.resize((both.width * scale, both.height * scale), Image.Resampling.BICUBIC)
                 path = _output_path(prediction.path, folder)
-                path = path.with_stem(f"{path.stem}.{prediction.face}") if len(image) > 1 else path
+                path = path.with_stem(f"{path.stem}.{prediction.face + 1}") if prediction.face else path
                 _save(_captioned(both, caption(prediction)), path)
         yield image
 
@@ -117,7 +118,7 @@ def _boxed(image: Image.Image, faces: Sequence[tuple[tuple[float, float, float, 
         draw.rectangle((x, y, x + width, y + height), outline=colour, width=line)
     for (x, y, width, height), prediction in faces:  # above all boxes
         text = printable(f"{prediction.nearest} {prediction.probability:.0%}") if prediction.known else UNKNOWN
-        size = max(11, round(max(image.size) / 120), min(round(width / 6), round(max(image.size) / 40)))
+        size = max(11, round(max(image.size) / 110), min(round(width / 5), round(max(image.size) / 40)))
         while size > 8 and _font(size).getlength(text) > image.width:
             size -= 1
         pad = size // 4

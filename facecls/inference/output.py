@@ -22,7 +22,7 @@ _HINT = "choose another file with --output"
 
 Predictions: TypeAlias = Iterable[list[Prediction]]  # the list of each image's predictions
 
-_OF_FACES = ("face", "box")  # only where faces are detected
+_OF_FACES = ("face", "box", "turn")  # only where faces are detected
 
 
 def write_predictions(
@@ -31,8 +31,8 @@ def write_predictions(
     """Writes one row per face, each as soon as it is computed; `json` is one list of images, written at the end.
 
     `fingerprint` is the column `checkpoint` of CSV. `detected` says whether faces are detected: an image may then have several,
-    and rows have the columns `face` and `box`. Non-ASCII characters are escaped in JSON, because file names may not be valid
-    Unicode.
+    and rows have the columns `face`, `box` and `turn`. Non-ASCII characters are escaped in JSON, because file names may not be
+    valid Unicode.
     """
     if form == "json":
         images = [_json_image(each) if detected else to_plain(each[0], detected=False) for each in predictions]
@@ -72,7 +72,7 @@ def _table_row(prediction: Prediction) -> str:
 
 def _csv_columns(top_k: int, detected: bool) -> list[str]:
     further = [f"{column}_{rank}" for rank in range(2, top_k + 1) for column in ("label", "probability")]
-    faces = ["face", "faces", "box"] if detected else []
+    faces = ["face", "faces", "box", "turn"] if detected else []
     return ["path", *faces, "label", "probability", "nearest", *further, "error", "checkpoint"]
 
 
@@ -81,7 +81,7 @@ def _csv_row(prediction: Prediction, faces: int, top_k: int, fingerprint: str, d
     further = [value for pair in prediction.top[1:] for value in pair]
     blank = [None] * (2 * (top_k - 1) - len(further))
     box = None if prediction.box is None else " ".join(f"{value:.1f}" for value in prediction.box)
-    place = [prediction.face, faces if prediction.error is None else 0, box] if detected else []
+    place = [prediction.face, faces if prediction.error is None else 0, box, prediction.turn] if detected else []
     first = [prediction.path, *place, prediction.label, prediction.probability, prediction.nearest]
     return csv_line([*first, *further, *blank, prediction.error, fingerprint])
 

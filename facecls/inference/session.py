@@ -57,14 +57,15 @@ def predict_images(classifier: Classifier, options: PredictOptions, progress: Pr
         else PredictionFile(options.output, options.top_k, classifier.fingerprint, detected=detected)
     )
     chunks, total = _chunks(options, file.done if file else set())
-    unreadable, without = 0, 0
+    unreadable, without, turned = 0, 0, 0
 
     def predict() -> Iterator[list[Prediction]]:
-        nonlocal unreadable, without
+        nonlocal unreadable, without, turned
         for chunk in chunks:
             for image in classifier.by_image(chunk, options.top_k):
                 unreadable += image[0].error not in (None, NO_FACE)
                 without += image[0].error == NO_FACE
+                turned += bool(image[0].turn)
                 yield image
 
     predictions = predict()
@@ -87,6 +88,7 @@ def predict_images(classifier: Classifier, options: PredictOptions, progress: Pr
             write_predictions(predictions, options.form, options.top_k, fingerprint, sys.stdout, detected=detected)
             if without:
                 progress.note(f"no face was found in {plural(without, 'image')}")
+            _warn_of_turned(turned, progress)
             return unreadable
         for _ in progress.follow(file.append(predictions), total=total, unit="image", desc="classified"):
             pass
@@ -102,8 +104,17 @@ def predict_images(classifier: Classifier, options: PredictOptions, progress: Pr
     before = f"; {count_before:,} were already there" if count_before else ""
     failed = f"; {unreadable:,} could not be read, see column `error`" if unreadable else ""
     failed += f"; no face was found in {without:,}" if without else ""
+    _warn_of_turned(turned, progress)
     progress.note(f"{plural(file.appended, 'image')} added to {file.path} in {seconds:.1f} s{before}{failed}")
     return unreadable
+
+
+def _warn_of_turned(count: int, progress: Progress) -> None:
+    if count:
+        progress.note(
+            f"warning: the faces in {plural(count, 'image')} seem sideways or inverted, see `turn`: their predictions are "
+            "unreliable; `facecls prepare --rotate` turns such images"
+        )
 
 
 def _warn_of_photographs(

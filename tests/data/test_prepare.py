@@ -91,7 +91,7 @@ def test_the_main_face_of_each_image_is_written_and_each_image_is_listed(
     assert (result.code, result.out) == (1, f"{tmp_path / 'dst'}\n")
     assert result.err == (
         f"skipped: {photographs / 'ada' / 'broken.jpg'}: is empty\n"
-        "4 images, 2 faces written; images: 1 without a face, 1 with several, 1 unreadable\n"
+        "4 images, 2 crops listed; images: 1 without a face, 1 with several, 1 unreadable\n"
     )
     assert files(tmp_path / "dst").keys() == {"ada/two.jpg", "train/bob/one.jpg", "faces.csv", ".lock"}
     broken, none, two, one = rows(tmp_path / "dst")
@@ -143,7 +143,7 @@ def test_a_second_run_detects_nothing_again_and_adds_new_images_in_their_place(
     save(drawn(8, 2), photographs / "ada" / "early.png")
     result = facecls("prepare", photographs, tmp_path / "dst")
     assert result.code == 0
-    assert result.err == "5 images, 4 faces written; images: 1 without a face, 1 with several, 0 unreadable\n"
+    assert result.err == "5 images, 4 crops listed; images: 1 without a face, 1 with several, 0 unreadable\n"
     assert not (tmp_path / "dst" / "ada" / "two.jpg").exists()
     facecls("prepare", photographs, tmp_path / "unbroken")
     assert rows(tmp_path / "dst") == rows(tmp_path / "unbroken")

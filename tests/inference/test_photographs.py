@@ -72,7 +72,7 @@ def test_json_groups_faces_by_image_and_jsonl_has_a_line_for_each(facecls: Facec
         ("portrait.jpg", None, 1),
         ("text.jpg", "is not an image that can be read", 0),
     ]
-    assert set(images[0]["faces"][0]) == {"label", "probability", "top", "nearest", "known", "face", "box"}
+    assert set(images[0]["faces"][0]) == {"label", "probability", "top", "nearest", "known", "face", "box", "turn"}
     lines = [
         json.loads(line) for line in facecls("predict", folder, "--checkpoint", trained, "--format", "jsonl").out.splitlines()
     ]
@@ -130,7 +130,7 @@ def test_heat_maps_of_several_faces_have_names_of_their_own(
     images = ("group.png", "portrait.jpg", "none.png")
     assert facecls("predict", *images, "--checkpoint", trained, "--explain", tmp_path / "heat").code == 0
     names = sorted(path.name for path in (tmp_path / "heat").iterdir())
-    assert names == ["group.0.png", "group.1.png", "group.2.png", "portrait.jpg"]
+    assert names == ["group.2.png", "group.3.png", "group.png", "portrait.jpg"]
 
 
 def test_the_api_gives_a_prediction_for_each_face(trained: Path, folder: Path) -> None:
@@ -150,3 +150,23 @@ def test_a_large_jpeg_is_cut_from_enough_pixels(trained: Path, tmp_path: Path) -
     classifier = api.load(trained)
     one, other = (classifier.predict(tmp_path / name) for name in ("small.jpg", "cut.png"))
     assert len(one) == len(other) == 1 and one[0].box == pytest.approx(other[0].box, abs=12)
+
+
+def test_sideways_faces_are_reported_and_not_turned(facecls: Facecls, trained: Path, tmp_path: Path) -> None:
+    paste_faces(tmp_path / "upright.png", (300, 300), [(50, 40, 200)])
+    open_image(tmp_path / "upright.png").transpose(Image.Transpose.ROTATE_180).save(tmp_path / "inverted.png")
+    result = facecls(
+        "predict", tmp_path / "upright.png", tmp_path / "inverted.png", "--checkpoint", trained, "--format", "jsonl"
+    )
+    upright, inverted = map(json.loads, result.out.splitlines())
+    assert (upright["turn"], inverted["turn"]) == (0, 180)
+    assert (
+        "warning: the faces in 1 image seem sideways or inverted, see `turn`: their predictions are unreliable; "
+        "`facecls prepare --rotate` turns such images\n"
+    ) in result.err
+
+
+def test_an_annotated_image_without_a_face_says_so(facecls: Facecls, trained: Path, folder: Path, tmp_path: Path) -> None:
+    facecls("predict", folder / "none.png", "--checkpoint", trained, "--annotate", tmp_path / "out")
+    (path,) = (tmp_path / "out").rglob("*.png")
+    assert open_image(path).height > open_image(folder / "none.png").height
