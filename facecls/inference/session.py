@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
+import numpy as np
+
 from facecls.errors import ImageError, InstallError, RunError
 from facecls.faces.detect import DetectorOptions
 from facecls.faces.geometry import Detection
@@ -70,7 +72,9 @@ def predict_images(classifier: Classifier, options: PredictOptions, progress: Pr
 
     predictions = predict()
     if not detected:
-        predictions = _warn_of_photographs(predictions, classifier.geometry.crop, progress)
+        known = chunks[0] if total is not None and isinstance(chunks, list) else []
+        sample = {known[index] for index in np.linspace(0, len(known) - 1, min(_SEARCHED, len(known))).astype(int)}
+        predictions = _warn_of_photographs(predictions, sample, classifier.geometry.crop, progress)
     if options.annotate is not None:
         predictions = annotate_images(predictions, options.annotate)
     if options.explain is not None:
@@ -118,15 +122,15 @@ def _warn_of_turned(count: int, progress: Progress) -> None:
 
 
 def _warn_of_photographs(
-    predictions: Iterator[list[Prediction]], crop: float, progress: Progress
+    predictions: Iterator[list[Prediction]], sample: set[str], crop: float, progress: Progress
 ) -> Iterator[list[Prediction]]:
-    """Warns once if one of the first images shows a small face, although it was classified as a whole.
+    """Warns once if an image of the sample, or if that is empty one of the first, shows a small face, but was taken whole.
 
     `crop` is the share of each side that is classified. Without a detector there is no warning.
     """
     left = _SEARCHED
     for image in predictions:
-        if left and image[0].error is None:
+        if left and image[0].error is None and (not sample or image[0].path in sample):
             left -= 1
             try:
                 found = find_faces(image[0].path, _SEARCH)
@@ -141,7 +145,7 @@ def _warn_of_photographs(
                     progress.note(
                         f"warning: {image[0].path}: looks like a whole photograph, with a face of {width:.0f} x {height:.0f} "
                         f"in {found.width} x {found.height} pixels, but this checkpoint takes each image as one face; "
-                        "train with `--set data.faces=detect` to find the faces first"
+                        "train with `--set data.faces=detect`, or cut the faces out with `facecls prepare`"
                     )
         yield image
 

@@ -104,10 +104,11 @@ def test_training_notes_how_many_images_have_how_many_faces(
     config: Callable[..., Any], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     facecls.train(config(), out=tmp_path / "run", progress=True)
-    assert (
-        "train: one face in 12 images, several in 0 (the largest is used), none in 0; a score below 0.8 in 0, faces that seem sideways or inverted in 0\n"
-        in capfd.readouterr().err
+    note = (
+        "train: one face in 12 images, several in 0 (the largest is used), none in 0; a score below 0.8 in 0, "
+        "faces that seem sideways or inverted in 0\n"
     )
+    assert note in capfd.readouterr().err
 
 
 def test_without_opencv_training_says_what_to_install(
