@@ -552,11 +552,12 @@ def test_an_image_that_looks_like_a_photograph_gets_one_warning(
     (warning,) = [line for line in facecls(*command, *paths).err.splitlines() if "photograph" in line]
     assert re.fullmatch(
         f"warning: {re.escape(str(paths[0]))}: looks like a whole photograph, with a face of \\d+ x \\d+ in 480 x 360 "
-        "pixels, but this checkpoint takes each image as one face; train with `--set data\\.faces=detect` to find the faces "
-        "first",
+        "pixels, but this checkpoint takes each image as one face; train with `--set data\\.faces=detect`, or cut the faces "
+        "out with `facecls prepare`",
         warning,
     )
-    assert "photograph" not in facecls(*command, *first_images(faces, 9), paths[0]).err  # only the first images are searched
+    assert "photograph" in facecls(*command, *first_images(faces, 9), paths[0]).err  # a sample of all images is searched
+    assert "photograph" not in facecls(*command, *first_images(faces, 9)).err
     monkeypatch.setitem(sys.modules, "cv2", None)
     monkeypatch.setattr("facecls.faces.photograph._detector", build_detector)  # without its cache
     result = facecls(*command, *paths)
