@@ -83,7 +83,11 @@ def detect_all(
         RecordCache(cache_dir, f"detections-{key[:16]}", key) as cache,
         progress_bar(total=len(paths), desc=desc, unit="image") as bar,
     ):
-        for index, record in compute_records(paths, lambda path: _to_record(find_faces(path, detection)), cache, bar.update):
+
+        def search(path: str) -> bytes:
+            return _to_record(find_faces(path, detection))
+
+        for index, record in compute_records(paths, search, cache, bar.update, slow=True):
             found[index] = None if isinstance(record, ImageError) else _from_record(record)
     return Detections(tuple(found))
 

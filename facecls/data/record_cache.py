@@ -13,7 +13,7 @@ from facecls.files import FileState, cache_folder, file_state
 from facecls.prefetch import map_in_threads
 
 _CHUNK = 8  # images per task of the thread pool
-_SAVE_SECONDS = 0.25  # between writes: the work that a killed process loses
+_SAVE_SECONDS = 2.0  # between writes: the work that a killed process loses
 _EXPIRY_DAYS = 180  # after which an unused record is deleted
 _PATHS_PER_QUERY = 500  # the limit of older SQLite versions is 999 parameters
 
@@ -109,12 +109,18 @@ def _day() -> int:
 
 
 def compute_records(
-    paths: Sequence[str], compute: Callable[[str], bytes], cache: RecordCache, advance: Callable[[int], object]
+    paths: Sequence[str],
+    compute: Callable[[str], bytes],
+    cache: RecordCache,
+    advance: Callable[[int], object],
+    *,
+    slow: bool = False,
 ) -> Iterator[tuple[int, bytes | ImageError]]:
     """Yields (index, record) of each image, cached ones of unchanged files first, the others computed in parallel.
 
     Yields the ImageError of `compute` for an image that cannot be read; it is not cached, as the cause may lie outside the
-    file (permissions, a missing package). `advance` is called with the number of images done.
+    file (permissions, a missing package). `advance` is called with the number of images done. If `compute` is `slow`, each
+    record is saved at once, so that a killed process loses only those that are being computed.
     """
     states = [file_state(path) for path in paths]
     cached = set()
@@ -135,11 +141,12 @@ def compute_records(
 
     unsaved: list[tuple[str, FileState, bytes]] = []
     saved = time.perf_counter()
-    chunks = (new[start : start + _CHUNK] for start in range(0, len(new), _CHUNK))
+    size = 1 if slow else _CHUNK
+    chunks = (new[start : start + size] for start in range(0, len(new), size))
     try:
         for done in map_in_threads(run, chunks, available_cores()):
             unsaved += [(paths[index], states[index], each) for index, each in done if isinstance(each, bytes)]
-            if time.perf_counter() - saved > _SAVE_SECONDS:
+            if slow or time.perf_counter() - saved > _SAVE_SECONDS:
                 cache.write(unsaved)
                 unsaved.clear()
                 saved = time.perf_counter()
