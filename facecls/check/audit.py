@@ -8,10 +8,11 @@ import numpy as np
 
 from facecls.check.classes import few_images, imbalance, numeric_names, similar_names
 from facecls.check.copies import copies
-from facecls.check.faces import check_faces
+from facecls.check.faces import THUMBNAILS, check_faces
 from facecls.check.findings import SEVERITIES, AuditedImages, Finding, SplitsFrom
 from facecls.check.images import black, blurred, colour_and_grey, flat, oblong, tiny, unreadable
 from facecls.check.shortcut import shortcut
+from facecls.check.thumbnails import thumbnail_geometry, thumbnail_url
 from facecls.checkpoint import Checkpoint
 from facecls.config.schema import DataConfig, SplitConfig
 from facecls.data.dataset import DatasetIndex, index_dataset
@@ -39,6 +40,7 @@ CHECKS: tuple[Callable[[AuditedImages], Iterator[Finding]], ...] = (
 )
 
 _SUMMARY_ITEMS = 3  # items shown in a finding's summary
+_SUMMARY_THUMBNAILS = 12  # of each finding about faces
 
 
 @dataclass(frozen=True)
@@ -101,14 +103,22 @@ def audit_run(checkpoint: Checkpoint, data: DataConfig, progress: Reporter) -> l
     except DataError:
         return None
     result = audit(dataset, data, splits_of(checkpoint.config.data, checkpoint.config.split), progress.bar, data.cache_dir)
-    return [
-        FindingSummary(
-            finding.kind,
-            finding.severity,
-            finding.message,
-            finding.fix,
-            tuple(result.images.item_text(item) for item in finding.items[:_SUMMARY_ITEMS]),
-            max(0, len(finding.items) - _SUMMARY_ITEMS),
-        )
-        for finding in result.findings
-    ]
+    return [_summary(finding, result.images, data) for finding in result.findings]
+
+
+def _summary(finding: Finding, images: AuditedImages, data: DataConfig) -> FindingSummary:
+    thumbnails = _thumbnails(finding, images, data)
+    shown = len(thumbnails) or _SUMMARY_ITEMS
+    examples = tuple(images.item_text(item) for item in finding.items[:shown])
+    more = max(0, len(finding.items) - shown)
+    return FindingSummary(finding.kind, finding.severity, finding.message, finding.fix, examples, more, thumbnails)
+
+
+def _thumbnails(finding: Finding, images: AuditedImages, data: DataConfig) -> tuple[tuple[str, str], ...]:
+    """Thumbnails of the first images of a finding about faces."""
+    kind = THUMBNAILS.get(finding.kind)
+    if kind is None:
+        return ()
+    shown = [item.images[0] for item in finding.items[:_SUMMARY_THUMBNAILS] if item.images]
+    urls = [(thumbnail_url(images, index, kind, thumbnail_geometry(data)), images.path_of(index)) for index in shown]
+    return tuple(pair for pair in urls if pair[0])

@@ -42,6 +42,7 @@ class FindingSummary:
     fix: str
     examples: tuple[str, ...]  # image paths relative to the data root, or class names
     more: int  # items that `examples` leaves out
+    thumbnails: tuple[tuple[str, str], ...] = ()  # `data:` URL and image path of some of the images concerned
 
 
 def render_report(

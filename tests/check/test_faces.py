@@ -156,6 +156,7 @@ def test_the_report_of_a_run_has_the_findings(tiny: Tiny, doubtful: Path, tmp_pa
     assert facecls("report", tmp_path / "run").code == 0
     page = (tmp_path / "run" / "report.html").read_text()
     assert "1 class with several faces in more than half of the images" in page
+    assert page.count('<figure class="plain"><img src="data:image/webp') >= 3
 
 
 def face(width: float, landmarks: Any = FRONTAL) -> DetectedFace:
