@@ -1,6 +1,7 @@
 """The processes that train one model: this one alone, or those that torchrun has started (torch.distributed)."""
 
 import contextlib
+import gc
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -72,6 +73,7 @@ class DistributedGroup:
     def __init__(self) -> None:
         self.rank = dist.get_rank()
         self.size = dist.get_world_size()
+        self._network: DistributedDataParallel | None = None
 
     def device(self, name: str) -> str:
         local = int(os.environ.get("LOCAL_RANK", "0"))
@@ -94,11 +96,17 @@ class DistributedGroup:
         return f"cuda:{local}"
 
     def wrap(self, model: nn.Module, device: Device) -> nn.Module:
-        self._network = DistributedDataParallel(model, device_ids=[device.torch_device] if device.type == "cuda" else None)
-        return self._network
+        network = DistributedDataParallel(model, device_ids=[device.torch_device] if device.type == "cuda" else None)
+        self._network = network
+        return network
+
+    def release(self) -> None:
+        """Frees the network: threads of a process group that it still holds when the process exits would abort that."""
+        self._network = None
+        gc.collect()
 
     def no_sync(self, active: bool) -> AbstractContextManager[object]:
-        return self._network.no_sync() if active else contextlib.nullcontext()
+        return self._network.no_sync() if active and self._network is not None else contextlib.nullcontext()
 
     def all_reduce_any(self, flag: Tensor) -> Tensor:
         dist.all_reduce(flag, dist.ReduceOp.MAX)
@@ -134,8 +142,9 @@ def init_distributed() -> Iterator[ProcessGroup]:
         yield SingleProcess()
         return
     dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=_TIMEOUT)
+    group = DistributedGroup()
     try:
-        yield DistributedGroup()
+        yield group
     except RuntimeError as error:
         if not _is_lost_connection(error):
             raise
@@ -144,6 +153,7 @@ def init_distributed() -> Iterator[ProcessGroup]:
             hint="the first error above says why the other rank ended; the same command with --resume continues from last.pt",
         ) from error
     finally:
+        group.release()
         dist.destroy_process_group()
 
 
