@@ -2,8 +2,8 @@
 
     scripts/bench collages FACES --checkpoint runs/people/best.pt [--faces 10 30 60] [--count 6] [--seed 0] [--keep FOLDER]
 
-FACES holds CLASS/file with one face in the middle of each image, about 0.38 of its side wide, as in LFW. A collage is
-2560 x 1920 pixels; each image is resized to a random side from 90 pixels to that of its cell. Prints JSON: for each number
+FACES holds CLASS/file of square images with one face in the middle, as in LFW. A collage is 2560 x 1920 pixels; each image is
+resized to a random side from 90 pixels to that of its cell. Prints JSON: for each number
 of faces, the faces found by their width on the detector's copy of 1280 pixels, the share classified correctly in the collage
 and on the single images (n of both: the faces found), and the faces found elsewhere, such as people in the background.
 """
@@ -28,7 +28,6 @@ from facecls.inference.sources import find_images
 from facecls.run import newest_best
 
 _WIDTH, _HEIGHT, _LEAST_SIDE = 2560, 1920, 90
-_FACE = 0.38  # width of the face, as a share of the side of its image
 _COPY = 1280  # longest side of the largest copy that the detector searches
 
 
@@ -45,9 +44,9 @@ class Place:
     def name(self) -> str:
         return Path(self.path).parent.name
 
-    @property
-    def bin(self) -> str:
-        width = _FACE * self.side * _COPY / _WIDTH
+    def bin(self, share: float) -> str:
+        """The width on the detector's largest copy of a face that takes `share` of the image's width."""
+        width = share * self.side * _COPY / _WIDTH
         return "below 12 px" if width < 12 else "12 to 16 px" if width < 16 else "16 px and more"
 
 
@@ -98,14 +97,17 @@ def measured(classifier: Classifier, folder: Path, number: int, collages: list[l
         faces = [face for face in classifier.predict(folder / f"{number}-{each}.jpg") if face.box is not None]
         elsewhere += len(faces)
         for place in places:
-            placed[place.bin] += 1
+            alone = classifier.predict(place.path)[0]
+            with Image.open(place.path) as image:
+                width = place.bin(0.0 if alone.box is None else alone.box[2] / image.width)
+            placed[width] += 1
             near = [(_distance(face.box, place), face) for face in faces if face.box is not None]
             distance, nearest = min(near, key=lambda pair: pair[0])
             if distance < 0.25 * place.side:
-                found[place.bin] += 1
+                found[width] += 1
                 elsewhere -= 1
                 right += nearest.nearest == place.name
-                right_alone += classifier.predict(place.path)[0].nearest == place.name
+                right_alone += alone.nearest == place.name
     n = sum(found.values())
     return {
         "found": {width: [found[width], count] for width, count in sorted(placed.items())},
