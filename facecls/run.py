@@ -74,7 +74,7 @@ class Run:
         self.environment = self.folder / "environment.json"
         self.best = self.folder / "best.pt"
         self.last = self.folder / "last.pt"
-        self.given_data = self.folder / "data" / "labels.csv"  # of images given in Python
+        self.python_labels = self.folder / "data" / "labels.csv"  # of images given in Python
 
     @property
     def kept_split(self) -> Path | None:

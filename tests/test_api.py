@@ -250,6 +250,9 @@ def test_a_callback_sees_each_epoch_and_ends_training(tiny: Tiny, tmp_path: Path
     assert run is not None and run.stopped == "a callback returned True"
     pruned = facecls.train(tiny(), out=tmp_path / "pruned", callbacks=[lambda _: "pruned"])
     assert pruned is not None and (pruned.stopped, pruned.best.epoch) == ("pruned", 0)
+    answers = [lambda _: 1, lambda row: {"loss": row.val_loss}, lambda _: "", lambda row: np.bool_(row.epoch > 5)]
+    whole = facecls.train(tiny(), out=tmp_path / "whole", callbacks=answers)  # none of them is True or a text
+    assert whole is not None and (whole.stopped, len(Run(tmp_path / "whole").rows())) == ("", 2)
     assert [row.epoch for row in seen] == [0, 1, 2]
     rows = Run(tmp_path / "run").rows()
     assert [row.val_loss for row in rows] == [row.val_loss for row in seen]

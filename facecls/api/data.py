@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from facecls.api.given import as_path
+from facecls.api.arguments import as_path
 from facecls.api.process import unchanged_process
 from facecls.check.check import CheckResult
 from facecls.check.check import check_config as check

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from facecls.api.given import RunPath, as_path
+from facecls.api.arguments import RunPath, as_path
 from facecls.api.inference import load
 from facecls.check.audit import audit_run
 from facecls.data.python_data import LabelledImages

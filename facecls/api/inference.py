@@ -3,7 +3,7 @@
 from typing import Literal
 
 from facecls import checkpoint
-from facecls.api.given import RunPath, path_of
+from facecls.api.arguments import RunPath, path_of
 from facecls.device import resolve_inference_device
 from facecls.evaluation.infer import flip_allowed
 from facecls.inference.classifier import Classifier, Prediction

@@ -1,6 +1,7 @@
 """The public API for training: train a classifier, cross-validate."""
 
 import contextlib
+import os
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from facecls import checkpoint
+from facecls.api.arguments import naming_items
 from facecls.api.evaluation import write_report
-from facecls.api.given import given_as_data
 from facecls.api.process import unchanged_process
 from facecls.config.load import config_from
 from facecls.config.schema import Config
 from facecls.data.python_data import LabelledImages, write_images
 from facecls.device import resolve_device
+from facecls.errors import DataError
 from facecls.evaluation.cross_validation import CrossValidation, evaluate_folds
 from facecls.evaluation.tables import write_summary
 from facecls.open_set.calibration import warnings_about
@@ -73,7 +75,7 @@ def train(
     def report() -> Path:
         return write_report(run.best, progress=reporter).path
 
-    with _interrupts(), unchanged_process(settings.threads), given_as_data(run.given_data):
+    with _interrupts(), unchanged_process(settings.threads), naming_items(run.python_labels):
         result = training.train(settings, run, reporter, resume=resume, callbacks=callbacks, report=report)
     if result is None:
         return None
@@ -108,7 +110,7 @@ def cross_validate(
     page = folder / "report.html"
     if page.exists():
         check_page_output(page)  # before hours of training
-    with _interrupts(), unchanged_process(settings.threads), given_as_data(run.given_data):
+    with _interrupts(), unchanged_process(settings.threads), naming_items(run.python_labels):
         trained = train_folds(settings, folds, folder, reporter, resume=resume)
         validation = evaluate_folds(trained, device, reporter)
     write_page(page, render_cross_validation(validation, settings, device, folder.resolve().name))
@@ -127,8 +129,10 @@ def _with_data(
     """The config, with the label file of images given in Python, which is written into the run directory if it is not there."""
     if data is None:
         return config_from(config)
-    table = run.given_data
+    table = run.python_labels
     settings = config_from(config, {"data.root": str(table.parent), "data.csv": str(table)})
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:  # of torchrun: each process would write the images
+        raise DataError("data: images given in Python are for one process", hint="with torchrun use `data.root` or `data.csv`")
     if not resume:
         resuming.require_new(run)
     if not (resume and table.exists()):

@@ -53,7 +53,7 @@ class DataConfig(Section):
         None, description="detect: weight file of the detector; null: that of the installed package"
     )
     detect_sizes: tuple[Annotated[int, Field(ge=64, le=4096)], ...] = Field(
-        (640, 1280), min_length=1, description="detect: longest sides of the copies that are searched, pixels, 64 to 4096 each"
+        (640, 1280), min_length=1, description="detect: longest sides of the copies that are searched, pixels"
     )
     min_score: float = Field(0.6, gt=0, lt=1, description="detect: lowest score of a face, in (0, 1)")
     flip_changes_class: bool = Field(False, description="true if mirroring changes the class; disables horizontal flips")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from facecls.data.listing import Indices, Paths
+from facecls.data.listing import Paths
 from facecls.data.record_cache import RecordCache, compute_records
 from facecls.errors import ImageError
 from facecls.faces.detect import DetectedFace, build_detector, require_opencv
@@ -34,13 +34,6 @@ class Detections:
     """What was found in N images; None for an image that cannot be read."""
 
     found: tuple[FoundFaces | None, ...]
-
-    def __len__(self) -> int:
-        return len(self.found)
-
-    def take(self, indices: Indices) -> "Detections":
-        """Those of the images at `indices`, in that order."""
-        return Detections(tuple(self.found[index] for index in indices.tolist()))
 
     def main_faces(self) -> list[DetectedFace | None]:
         """The face of each image that is trained on and evaluated; None without one."""

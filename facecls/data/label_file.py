@@ -12,9 +12,9 @@ from facecls.data.listing import SPLITS, ImageList, Indices, Paths, natural_key
 from facecls.errors import DataError
 from facecls.text import name_list, plural
 
-_REQUIRED, _OPTIONAL = ("path", "label"), ("split", "group")
+REQUIRED, OPTIONAL = ("path", "label"), ("split", "group")
 _LISTED = 20  # problems listed in an error; of the others only the number is reported
-_HINT = f"a label file is a CSV with the columns {name_list(_REQUIRED)}, and if needed {name_list(_OPTIONAL)}"
+_HINT = f"a label file is a CSV with the columns {name_list(REQUIRED)}, and if needed {name_list(OPTIONAL)}"
 
 
 @dataclass(frozen=True)
@@ -73,8 +73,8 @@ def _read(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
         with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
             reader = csv.DictReader(file, restkey="", restval="")
             names = list(reader.fieldnames or ())
-            problems = [f"{path}: has no column `{name}`" for name in _REQUIRED if name not in names]
-            problems += [f"{path}: `{name}` is not a column" for name in names if name not in (*_REQUIRED, *_OPTIONAL)]
+            problems = [f"{path}: has no column `{name}`" for name in REQUIRED if name not in names]
+            problems += [f"{path}: `{name}` is not a column" for name in names if name not in (*REQUIRED, *OPTIONAL)]
             if problems:
                 raise DataError(*problems, hint=_HINT)
             return names, [(reader.line_num, row) for row in reader]

@@ -9,11 +9,11 @@ import numpy as np
 import torch
 
 from facecls.config.schema import DataConfig
-from facecls.data.detections import Detections, detect_all
+from facecls.data.detections import detect_all
 from facecls.data.listing import ImageList, Paths, images_below, require_folder
 from facecls.data.stores.choose import StoreKind, choose_store, measure_available, require_space
 from facecls.data.stores.disk import read_through_cache
-from facecls.data.stores.memory import ReadErrors, Store, face_shape, read_into_memory, read_onto_device
+from facecls.data.stores.memory import MainFaces, ReadErrors, Store, face_shape, read_into_memory, read_onto_device
 from facecls.data.stores.stream import open_stream
 from facecls.errors import DataError, ImageError, NoFaceError
 from facecls.faces.detect import DetectorOptions
@@ -38,7 +38,6 @@ class LoadedSplit:
     skipped: tuple[ImageError, ...] = ()  # images that cannot be read or show no face
     skipped_classes: tuple[str, ...] = ()  # the class of each of `skipped`
     notes: tuple[str, ...] = ()  # for the user
-    detections: Detections | None = None  # with `data.faces: detect`
 
     def __len__(self) -> int:
         return len(self.image_list)
@@ -102,18 +101,17 @@ def geometry_of(data: DataConfig) -> Geometry:
 
 @dataclass(frozen=True)
 class _ReadSplit:
-    """The store of a split's images, those that cannot be read, notes for the user, and what was detected."""
+    """The store of a split's images, those that cannot be read, and notes for the user."""
 
     faces: Store
     errors: ReadErrors
     notes: tuple[str, ...]
-    detections: Detections | None
 
 
 def _read(name: str, image_list: ImageList, data: DataConfig, progress_bar: ProgressBar, device: torch.device) -> _ReadSplit:
     geometry, paths = geometry_of(data), image_list.paths
     kind, notes = store_of(name, len(image_list), data, device)
-    detections, found = None, []
+    found: MainFaces = ()
     if geometry.detection is not None:
         detections = detect_all(paths, geometry.detection, progress_bar, f"finding faces in {name}", data.cache_dir)
         found = detections.main_faces()
@@ -129,13 +127,13 @@ def _read(name: str, image_list: ImageList, data: DataConfig, progress_bar: Prog
             faces, errors = read_through_cache(paths, geometry, data.root, data.cache_dir, bar.update, found)
         else:
             faces, errors = open_stream(paths, geometry, data.root, data.cache_dir, bar.update, found)
-    return _ReadSplit(faces, errors, notes, detections)
+    return _ReadSplit(faces, errors, notes)
 
 
 def _without_unreadable(name: str, image_list: ImageList, classes: Sequence[str], read: _ReadSplit) -> LoadedSplit:
     faces, errors = read.faces, read.errors
     if not errors:
-        return LoadedSplit(name, image_list, faces, notes=read.notes, detections=read.detections)
+        return LoadedSplit(name, image_list, faces, notes=read.notes)
     skipped = tuple(error for _, error in errors)
     skipped_classes = tuple(classes[image_list.labels[index]] for index, _ in errors)
     kept = np.setdiff1d(np.arange(len(faces)), [index for index, _ in errors])
@@ -152,7 +150,6 @@ def _without_unreadable(name: str, image_list: ImageList, classes: Sequence[str]
         skipped,
         skipped_classes,
         read.notes + problems,
-        read.detections and read.detections.take(kept),
     )
 
 

@@ -15,7 +15,7 @@ from facecls.data.listing import images_below, require_folder
 from facecls.device import available_cores
 from facecls.errors import DataError, ImageError, RunError
 from facecls.faces.detect import DetectedFace, Detector, DetectorOptions, Pixels, Point, build_detector
-from facecls.faces.photograph import NO_FACE, find_upright
+from facecls.faces.photograph import NO_FACE, Photograph, find_upright
 from facecls.files import file_state, write_atomic, write_error
 from facecls.prefetch import map_in_threads
 from facecls.progress import Reporter
@@ -146,7 +146,8 @@ def _prepare_image(
 ) -> PreparedImage:
     """Finds the faces of an image and writes their crops; raises ImageError if it cannot be read."""
     size = file_state(str(path))[0]
-    *_, photograph, faces, turn = find_upright(path, DetectorOptions(), detect, always=options.rotate)
+    photograph = Photograph(path, DetectorOptions())
+    photograph, faces, turn = find_upright(photograph, photograph.faces(detect), detect, always=options.rotate)
     if not faces:
         return PreparedImage(name, size, reason=NO_FACE)
     if turn and not options.rotate:

@@ -10,14 +10,13 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 import numpy as np
 from PIL import Image
 
+from facecls.data.label_file import OPTIONAL, REQUIRED
 from facecls.errors import DataError, ImageError
 from facecls.faces.decode import upright_rgb
 from facecls.faces.geometry import ImageSource, array_image
 from facecls.files import write_atomic, write_error
 from facecls.progress import Reporter
 from facecls.text import csv_line
-
-_COLUMNS = ("path", "label", "split", "group")
 
 
 @runtime_checkable
@@ -57,14 +56,14 @@ def write_images(data: LabelledImages, table: Path, progress: Reporter) -> None:
         raise write_error(table, error) from error
     if isinstance(data, DataFrame):
         columns = [str(name) for name in data.columns]
-        problems = [f"data: has no column `{name}`" for name in _COLUMNS[:2] if name not in columns]
-        problems += [f"data: has a column `{name}`" for name in columns if name not in _COLUMNS]
+        problems = [f"data: has no column `{name}`" for name in REQUIRED if name not in columns]
+        problems += [f"data: has a column `{name}`" for name in columns if name not in (*REQUIRED, *OPTIONAL)]
         if problems:
             raise DataError(*problems, hint="give the columns path and label, and if needed split and group, and no others")
         rows = [dict(zip(columns, map(_text, row), strict=True)) for row in data.itertuples(index=False)]
         lines = [csv_line(columns), *(csv_line([_absolute(row, name) for name in columns]) for row in rows)]
     else:
-        lines = [csv_line(("path", "label"))]
+        lines = [csv_line(REQUIRED)]
         names = _class_names(data)
         count = len(data) if isinstance(data, Sized) else 0
         with progress.bar(total=count, desc="writing images", unit="image") as bar:

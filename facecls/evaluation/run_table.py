@@ -91,7 +91,7 @@ def summarise_run(run: Run, name: str) -> RunSummary:
     best = calibrated[-1] if calibrated else max(rows, key=lambda row: (row.image_size, row.val_accuracy), default=None)
     environment = json.loads(run.environment.read_text(encoding="utf-8"))
     config = flatten(read_document(run.config).values)
-    if run.given_data.exists():  # each run of images given in Python has its own copy
+    if run.python_labels.exists():  # each run of images given in Python has its own copy
         config |= dict.fromkeys(("data.root", "data.csv"), "given in Python")
     return RunSummary(
         name, state, len(rows), best, _validated(run), rows[-1].seconds if rows else None, environment, config, run.folder

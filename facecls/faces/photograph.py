@@ -1,6 +1,7 @@
 """From a photograph to the faces in it: found, aligned, cut out. Training, evaluation and prediction share it."""
 
 import contextlib
+import copy
 import functools
 import os
 from collections.abc import Sequence
@@ -20,9 +21,9 @@ NO_FACE = "no face found"
 
 _LARGEST_ENLARGEMENT = 2.0  # of a face, from which on the file is decoded at its full size, if it has more pixels
 
-# YuNet also finds sideways and inverted faces, with landmarks as if they were upright, and lower scores. Of 903 upright images
-# of LFW, ORL and MASK600 this rule takes 6 for turned, all of masked faces. Of the same images turned by 90 or 270 degrees it
-# takes 1.1 % for upright, turned by 180 degrees 15 % (of both most are masked faces).
+# YuNet also finds sideways and inverted faces, with landmarks as if they were upright, and lower scores. By this rule no
+# upright image of LFW and ORL is taken for turned, and at most 6 % of turned ones for another turn; of masked faces 2 %, and 6
+# to 35 % (docs/results.md).
 _UPRIGHT_SCORE = 0.9  # with a higher score the other turns are not searched
 _TURNED_LEAD = 0.05  # by which the score in another turn must be higher
 
@@ -45,15 +46,25 @@ class FoundFaces:
 class Photograph:
     """An image in which faces are sought: a JPEG is decoded at a fraction of its size, and again where a face is small.
 
-    `turn`: by how many degrees the image is turned clockwise, a multiple of 90. Raises ImageError if it cannot be read.
+    Raises ImageError if the image cannot be read.
     """
 
-    def __init__(self, source: ImageSource, options: DetectorOptions, turn: int = 0) -> None:
-        self._source, self._turn = source, turn
+    def __init__(self, source: ImageSource, options: DetectorOptions) -> None:
+        self._source = source.read() if hasattr(source, "read") and not isinstance(source, Image.Image) else source
+        self._turn = 0
         self._largest: Pixels | None = None
         self.name = os.fspath(source) if isinstance(source, str | os.PathLike) else "image"
-        self.image, self.full = _open(source, max(options.sizes), turn)
+        self.image, self.full = _open(self._source, max(options.sizes))
         self._pixels = np.asarray(self.image)
+
+    def turned(self, degrees: int) -> "Photograph":
+        """The image turned clockwise by 90, 180 or 270 degrees."""
+        other = copy.copy(self)
+        other._turn, other._largest = degrees, None
+        other.image = self.image.transpose(_TURNS[degrees])
+        other.full = self.full[::-1] if degrees % 180 else self.full
+        other._pixels = np.asarray(other.image)
+        return other
 
     def faces(self, detector: Detector) -> list[DetectedFace]:
         """The faces in pixels of the image at full size: the main face first, then the largest."""
@@ -71,7 +82,8 @@ class Photograph:
             return align(self._pixels, decoded, size, margin)
         if self._largest is None:
             with contextlib.suppress(ImageError):  # if it has more pixels than are decoded at full size
-                self._largest = np.asarray(_open(self._source, None, self._turn)[0])
+                largest = _open(self._source, None)[0]
+                self._largest = np.asarray(largest.transpose(_TURNS[self._turn]) if self._turn else largest)
         if self._largest is None:
             return align(self._pixels, decoded, size, margin)
         return align(self._largest, face, size, margin)
@@ -83,24 +95,21 @@ class Photograph:
 
 
 def find_upright(
-    source: ImageSource, options: DetectorOptions, detector: Detector, *, always: bool = False
-) -> tuple[Photograph, list[DetectedFace], Photograph, list[DetectedFace], int]:
-    """The image and its faces as it is, the same turned so that its faces are upright, and the turn, degrees clockwise.
+    photograph: Photograph, faces: list[DetectedFace], detector: Detector, *, always: bool = False
+) -> tuple[Photograph, list[DetectedFace], int]:
+    """The image turned so that its `faces` are upright, the faces in it, and the turn, degrees clockwise; mostly 0.
 
     The three other quarter turns are searched if the best score is low; with `always` also if there is no face.
     """
-    source = _rereadable(source)
-    photograph = Photograph(source, options)
-    faces = photograph.faces(detector)
     score = _best_score(faces)
     best, upright, turn = photograph, faces, 0
     if score <= _UPRIGHT_SCORE and (faces or always):
-        for other in _TURNS:
-            turned = Photograph(source, options, other)
+        for degrees in _TURNS:
+            turned = photograph.turned(degrees)
             found = turned.faces(detector)
             if _best_score(found) > max(score + _TURNED_LEAD, _best_score(upright)):
-                best, upright, turn = turned, found, other
-    return photograph, faces, best, upright, turn
+                best, upright, turn = turned, found, degrees
+    return best, upright, turn
 
 
 def _best_score(faces: Sequence[DetectedFace]) -> float:
@@ -112,8 +121,16 @@ def find_faces(source: ImageSource, detection: Detection) -> FoundFaces:
 
     Raises ImageError if the image cannot be read, and as `build_detector` does.
     """
-    photograph, faces, *_, turn = find_upright(source, detection.options, _detector(detection.detector, detection.options))
+    photograph, faces, turn = _search(source, detection)
     return FoundFaces(*photograph.full, tuple(faces), turn)
+
+
+def _search(source: ImageSource, detection: Detection) -> tuple[Photograph, list[DetectedFace], int]:
+    """The image, the faces in it as it is, and the turn that would make them upright."""
+    detector = _detector(detection.detector, detection.options)
+    photograph = Photograph(source, detection.options)
+    faces = photograph.faces(detector)
+    return photograph, faces, find_upright(photograph, faces, detector)[2]
 
 
 def cut_face(source: ImageSource, face: DetectedFace | None, geometry: Geometry) -> Pixels:
@@ -122,7 +139,7 @@ def cut_face(source: ImageSource, face: DetectedFace | None, geometry: Geometry)
     Raises ImageError if the image cannot be read.
     """
     assert geometry.detection is not None
-    photograph = Photograph(_rereadable(source), geometry.detection.options)
+    photograph = Photograph(source, geometry.detection.options)
     if face is None:
         return _whole(photograph, geometry)
     return photograph.cut(face, geometry.image_size, geometry.detection.margin)
@@ -144,7 +161,7 @@ def read_faces(source: ImageSource, geometry: Geometry) -> list[CutFace]:
     """
     detection = geometry.detection
     assert detection is not None
-    photograph, faces, *_, turn = find_upright(source, detection.options, _detector(detection.detector, detection.options))
+    photograph, faces, turn = _search(source, detection)
     if not faces:
         return [CutFace(_whole(photograph, geometry))]
     return [CutFace(photograph.cut(face, geometry.image_size, detection.margin), face, turn) for face in faces]
@@ -162,11 +179,6 @@ def _detector(name: str, options: DetectorOptions) -> Detector:
     return build_detector(name, options)
 
 
-def _rereadable(source: ImageSource) -> ImageSource:
-    """The content of a file object, which can be read once."""
-    return source.read() if hasattr(source, "read") and not isinstance(source, Image.Image) else source
-
-
 def _scaled(face: DetectedFace, x: float, y: float) -> DetectedFace:
     if (x, y) == (1, 1):
         return face
@@ -175,7 +187,7 @@ def _scaled(face: DetectedFace, x: float, y: float) -> DetectedFace:
     return replace(face, box=(left * x, top * y, width * x, height * y), landmarks=points)
 
 
-def _open(source: ImageSource, at_least: int | None, turn: int) -> tuple[Image.Image, tuple[int, int]]:
+def _open(source: ImageSource, at_least: int | None) -> tuple[Image.Image, tuple[int, int]]:
     """The RGB image, and its width and height at full size; `at_least` as in `open_image`."""
     if isinstance(source, np.ndarray | Image.Image):
         image = array_image(source) if isinstance(source, np.ndarray) else upright_rgb(source)
@@ -185,7 +197,4 @@ def _open(source: ImageSource, at_least: int | None, turn: int) -> tuple[Image.I
         width, height = header.width, header.height  # before it is turned upright by its EXIF orientation
         if abs(image.width * width - image.height * height) < abs(image.width * height - image.height * width):
             width, height = height, width
-    if turn:
-        image = image.transpose(_TURNS[turn])
-        width, height = (height, width) if turn % 180 else (width, height)
     return image, (width, height)

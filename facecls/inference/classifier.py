@@ -112,8 +112,7 @@ class Classifier:
         """Classifies one image or several: a prediction for each face, in order, with its `top_k` most probable classes.
 
         Without face detection each image is one face. An image that cannot be read, or in which no face was found, gets a
-        prediction with `error`. Raises TypeError for an object that is no image, ValueError
-        for a `top_k` below 1.
+        prediction with `error`. Raises TypeError for an object that is no image, ValueError for a `top_k` below 1.
         """
         return list(self.stream(images, top_k))
 
@@ -145,7 +144,8 @@ class Classifier:
 
         Each worker reads and classifies batches with a single thread. With separate reader threads, the threads of each
         operation would wait for the slowest one: measured on two cores, that halved the speed. Batches shrink as the number of
-        workers grows, down to _MIN_BATCH, to bound memory: until then all workers together hold two full batches.
+        workers grows, down to _MIN_BATCH, to bound memory: until then all workers together hold two full batches. Photographs,
+        which take long to search, have smaller ones.
         """
         remaining: Iterator[ImageSource] = iter(_listed(images))
         if self.device.type != "cpu":
@@ -156,7 +156,8 @@ class Classifier:
         if len(first) == 1:  # with all threads
             yield function([self.read_one(first[0])])
             return
-        size = max(_MIN_BATCH, min(self._images, 2 * self._images // threads, -(-len(first) // threads)))
+        least = _MIN_BATCH if self.geometry.detection is None else 1
+        size = max(least, min(self._images, 2 * self._images // threads, -(-len(first) // threads)))
         all_images = chain(first, remaining)
 
         def read_and_apply(batch: list[ImageSource]) -> T:

@@ -155,7 +155,9 @@ class Loop:
 
     def _request_stop(self, *answers: object) -> None:
         """Keeps the first reason to stop among the answers of rank 0's callbacks, on all ranks."""
-        reasons = [each if isinstance(each, str) else "a callback returned True" for each in answers if each is True or each]
+        reasons = [each for each in answers if isinstance(each, str) and each]
+        if any(isinstance(each, bool | np.bool_) and each for each in answers):
+            reasons.append("a callback returned True")
         self.requested_stop = self.group.all_gather(reasons[0] if reasons else None)[0]
 
     def _elapsed(self, state: TrainingState, started: float) -> float:

@@ -27,12 +27,15 @@ class MlflowTracker:
     run if there is one, else into a new one. A resumed run continues its MLflow run. A store that fails during training
     does not stop it.
 
-    Raises InstallError if mlflow is not installed, RunError if the store cannot be used.
+    Raises InstallError if mlflow is not installed.
     """
 
     def __init__(self) -> None:
         self._mlflow = _import_mlflow()
         self._failures: tuple[type[Exception], ...] = (self._mlflow.exceptions.MlflowException, OSError)
+
+    def connect(self) -> None:
+        """Raises RunError if the store cannot be used."""
         with self._reaching_the_store():
             self._client = self._mlflow.MlflowClient()
             self._experiment = os.environ.get("MLFLOW_EXPERIMENT_ID")  # which mlflow.set_experiment sets

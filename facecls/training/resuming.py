@@ -75,7 +75,7 @@ def _check_no_other_files(run: Run) -> None:
     if run.begun or run.environment.exists():  # the first file that a run writes
         return
     # `glob`, as the directory of another rank may not exist
-    names = (path.name for path in run.folder.glob("*") if not path.name.startswith(".") and path != run.given_data.parent)
+    names = (path.name for path in run.folder.glob("*") if not path.name.startswith(".") and path != run.python_labels.parent)
     if others := sorted(names):
         raise RunError(
             f"{run.folder}: is not empty and not a run ({name_list(others)})", hint="name a new directory with --out"

@@ -30,6 +30,8 @@ class TensorBoardTracker:
             ) from error
         self._new_writer: Callable[[str], Any] = SummaryWriter
 
+    def connect(self) -> None: ...
+
     def start(self, run: Run, config: Config, note: Callable[[str], None], *, resumed: bool) -> None:  # noqa: ARG002
         self._writer = self._new_writer(str(run.folder))
         plain = config.model_dump(mode="json")

@@ -14,8 +14,9 @@ from facecls.training.tensorboard import TensorBoardTracker
 
 
 class Tracker(Protocol):
-    """Logs one training; `start` comes first and `close` last, on rank 0 only."""
+    """Logs one training, on rank 0 only: `connect`, before images are read, then `start`, and `close` last."""
 
+    def connect(self) -> None: ...  # RunError if its store cannot be used
     def start(self, run: Run, config: Config, note: Callable[[str], None], *, resumed: bool) -> None: ...
     def batch(self, epoch: int, images: Callable[[], Tensor]) -> None: ...  # the first: augmented, (B, 3, S, S) in [0, 1]
     def epoch(self, row: EpochMetrics) -> None: ...
@@ -26,6 +27,7 @@ class Tracker(Protocol):
 class NullTracker:
     """Logs nothing."""
 
+    def connect(self) -> None: ...
     def start(self, run: Run, config: Config, note: Callable[[str], None], *, resumed: bool) -> None: ...
     def batch(self, epoch: int, images: Callable[[], Tensor]) -> None: ...
     def epoch(self, row: EpochMetrics) -> None: ...
@@ -38,7 +40,7 @@ TRACKERS: dict[str, Callable[[], Tracker]] = {
     "tensorboard": TensorBoardTracker,
     "mlflow": MlflowTracker,
 }
-"""Each raises InstallError if its package is not installed, and RunError if its store cannot be used."""
+"""Each raises InstallError if its package is not installed."""
 
 
 @contextmanager

@@ -98,6 +98,7 @@ def _train(
     if group.rank == 0:
         require_space(run, state, config.optimizer)
     tracker: Tracker = TRACKERS[config.train.tracker]() if group.rank == 0 else NullTracker()
+    tracker.connect()
     image_lists = {name: dataset.splits[name] for name in ("train", "val")}
     splits = load_splits(image_lists, dataset.classes, config.data, progress.bar, device.torch_device)
     impostors = load_impostors(config.unknown, config.data, progress, device.torch_device) if group.rank == 0 else None

@@ -1,9 +1,11 @@
 """Share of images in which a detector finds a face, milliseconds an image, and faces it finds where there are none.
 
     scripts/bench detection [FOLDER ...] [--detector yunet] [--limit 1000] [--people 24] [--backgrounds 200] [--size 112]
+                            [--turns]
 
 Each row is measured with and without the detector's retries, on one thread; milliseconds are medians without decoding. The
-synthetic faces and the images without people (backdrops of synthetic faces, and textures) are drawn from fixed seeds.
+synthetic faces and the images without people (backdrops of synthetic faces, and textures) are drawn from fixed seeds. With
+--turns also prints how many of the images with a face are taken for turned as they are, and for upright when they are turned.
 """
 
 import argparse
@@ -20,6 +22,7 @@ from facecls.errors import ImageError
 from facecls.faces.align import align
 from facecls.faces.decode import SUFFIXES, open_image
 from facecls.faces.detect import DETECTORS, Detector, DetectorOptions, build_detector, main_face
+from facecls.faces.photograph import Photograph, find_upright
 from facecls.processor import processor
 from facecls.synthetic.draw import draw_face
 from facecls.synthetic.draw.brush import OVERSAMPLING, Brush, Pose
@@ -37,6 +40,7 @@ def main() -> None:
     parser.add_argument("--people", type=int, default=24, help="number of synthetic people, ten images each")
     parser.add_argument("--backgrounds", type=int, default=200, help="number of images without people")
     parser.add_argument("--size", type=int, default=112, help="side of the aligned faces whose time is measured")
+    parser.add_argument("--turns", action="store_true", help="also turn the images of the folders")
     args = parser.parse_args()
     cv2.setNumThreads(1)
     detectors = [build_detector(args.detector, DetectorOptions(retry=retry)) for retry in (True, False)]
@@ -44,6 +48,8 @@ def main() -> None:
     print(f"{'':28}{'images':>8}{'found':>10}{'several':>10}{'faces':>8}{'ms':>8}{'ms align':>10}")
     for folder in args.folder:
         print_row(folder.name, read_images(folder, args.limit), detectors, args.size)
+        if args.turns:
+            print_turns(read_images(folder, args.limit), detectors[0])
     print_row("synthetic", synthetic_faces(args.people), detectors, args.size)
     print_row("without people", backgrounds(args.backgrounds), detectors, args.size)
 
@@ -71,6 +77,21 @@ def print_row(name: str, images: Iterable[Pixels], detectors: list[Detector], si
             f"{np.median(align_times[number] or [np.nan]) * 1e3:10.2f}",
             flush=True,
         )
+
+
+def print_turns(images: Iterable[Pixels], detector: Detector) -> None:
+    """Prints what `find_upright`, as `facecls prepare --rotate` calls it, says of upright and of turned images."""
+    wrong, count = dict.fromkeys((0, 90, 180, 270), 0), 0
+    for image in images:
+        if not detector(image):
+            continue
+        count += 1
+        for degrees in wrong:  # by which the image is turned counterclockwise
+            photograph = Photograph(np.ascontiguousarray(np.rot90(image, degrees // 90)), DetectorOptions())
+            turn = find_upright(photograph, photograph.faces(detector), detector, always=True)[2]
+            wrong[degrees] += turn != degrees
+    shares = ", ".join(f"{degrees} degrees {number / count:.1%}" for degrees, number in wrong.items())
+    print(f"  of {count:,} images with a face a wrong turn is found when turned by: {shares}", flush=True)
 
 
 def read_images(folder: Path, limit: int | None) -> Iterator[Pixels]:

@@ -1,7 +1,9 @@
 """Faces in the images of training, evaluation and prediction: the same, found once."""
 
 import shutil
+import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ import facecls
 from facecls.config.load import load_config
 from facecls.data.detections import detect_all
 from facecls.data.load import geometry_of
+from facecls.device import available_cores
 from facecls.errors import DataError, InstallError
 from facecls.faces.geometry import Detection
 from facecls.faces.photograph import NO_FACE, FoundFaces, find_faces
@@ -118,3 +121,40 @@ def test_without_opencv_training_says_what_to_install(
     with pytest.raises(InstallError) as raised:
         facecls.train(config(), out=tmp_path / "run")
     assert raised.value.hint == "install it with `pip install 'facecls[faces]'`"
+
+
+KILLED = """
+import sys, time
+import facecls, facecls.data.detections as detections
+root, cache, log, out = sys.argv[1:]
+find_faces = detections.find_faces
+def logged(path, how):
+    with open(log, "a") as file:
+        file.write(path + "\\n")
+    time.sleep(0.1)
+    return find_faces(path, how)
+detections.find_faces = logged
+config = {"data.root": root, "data.faces": "detect", "data.cache_dir": cache, "data.image_size": 32, "model.name": "cnn"}
+config |= {"train.epochs": 1, "split.val": 0.25, "split.group": "none", "device": "cpu", "precision": "fp32", "threads": 1}
+facecls.train(config, out=out, resume=True)
+"""
+
+
+def test_a_training_killed_while_it_searched_goes_on_without_searching_again(photographs: Path, tmp_path: Path) -> None:
+    def command(name: str) -> list[str]:
+        paths = (photographs, tmp_path / f"{name}-cache", tmp_path / f"{name}-log", tmp_path / name)
+        return [sys.executable, "-c", KILLED, *map(str, paths)]
+
+    log = tmp_path / "killed-log"
+    process = subprocess.Popen(command("killed"))
+    while not log.exists() or len(log.read_text().splitlines()) < 9:
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    for name in ("killed", "whole"):
+        subprocess.run(command(name), check=True)
+    searched = log.read_text().splitlines()
+    assert len(set(searched)) == 16 and len(searched) <= 16 + available_cores()  # those that were being searched, again
+    one, other = (facecls.load(tmp_path / name).checkpoint.weights for name in ("killed", "whole"))
+    assert all((one[name] == other[name]).all() for name in one)

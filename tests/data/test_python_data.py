@@ -148,3 +148,11 @@ def test_all_functions_take_images_given_in_python_and_name_their_items(faces: P
     assert str(raised.value) == "data: has only one class (`ari`), a classifier needs at least two"
     with pytest.raises(TypeError, match="images are given one by one or in a list, not in a dict"):
         facecls.load(run).predict(dict(pairs))
+
+
+def test_images_given_in_python_are_for_one_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(DataError) as raised:
+        facecls.train(CONFIG, Pixels(), out=tmp_path / "run")
+    assert str(raised.value) == "data: images given in Python are for one process"
+    assert raised.value.hint == "with torchrun use `data.root` or `data.csv`" and not (tmp_path / "run").exists()

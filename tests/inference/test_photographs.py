@@ -57,7 +57,9 @@ def test_csv_has_a_row_for_each_face(facecls: Facecls, trained: Path, folder: Pa
         ("text.jpg", "", "0"),
     ]
     boxes = [[float(value) for value in row["box"].split()] for row in rows[:3]]
-    assert sorted(range(3), key=lambda number: boxes[number][0]) != [] and len({tuple(box) for box in boxes}) == 3
+    centres = sorted(x + width / 2 for x, _, width, _ in boxes)
+    for centre, (left, side) in zip(centres, ((40, 200), (350, 220), (650, 160)), strict=True):
+        assert left < centre < left + side  # in the image that was pasted there
     for x, y, width, height in boxes:
         assert x > 0 and y > 0 and x + width < 900 and y + height < 400 and 60 < width < 220
     assert (rows[3]["error"], rows[3]["label"]) == (NO_FACE, "")

@@ -104,6 +104,14 @@ def test_a_store_that_fails_during_training_does_not_stop_it(
 
 
 @needs_mlflow
+def test_check_leaves_the_store_as_it_is(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    facecls.check_config(load_config(tiny(), ["train.tracker=mlflow"]))
+    assert not (tmp_path / "mlflow.db").exists()
+
+
+@needs_mlflow
 def test_mlflow_is_imported_without_telemetry() -> None:
     program = (
         "import os\nfrom facecls.training.mlflow import _import_mlflow\n_import_mlflow()\n"

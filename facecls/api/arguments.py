@@ -39,13 +39,13 @@ def as_path(data: str | Path | LabelledImages | None, progress: Reporter) -> Ite
         return
     with tempfile.TemporaryDirectory(prefix="facecls-", ignore_cleanup_errors=True) as folder:
         table = Path(folder) / "labels.csv"
-        with given_as_data(table):
+        with naming_items(table):
             write_images(data, table, progress)
             yield table
 
 
 @contextlib.contextmanager
-def given_as_data(table: Path) -> Iterator[None]:
+def naming_items(table: Path) -> Iterator[None]:
     """In a `with`: errors about the lines of the label file `table` are about the items of the images given instead."""
     try:
         yield
