@@ -67,6 +67,7 @@ def _table_row(prediction: Prediction) -> str:
     rejected = f"{UNKNOWN}; if known, " if prediction.known is False else ""
     box = prediction.box
     place = "" if box is None else f" face {prediction.face} at {box[0]:.0f},{box[1]:.0f} {box[2]:.0f}x{box[3]:.0f}"
+    place += f" turn {prediction.turn}" if prediction.turn else ""
     return printable(f"{prediction.path}{place}: {rejected}{text}")
 
 

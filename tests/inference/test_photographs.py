@@ -162,6 +162,10 @@ def test_sideways_faces_are_reported_and_not_turned(facecls: Facecls, trained: P
     )
     upright, inverted = map(json.loads, result.out.splitlines())
     assert (upright["turn"], inverted["turn"]) == (0, 180)
+    upright_row, inverted_row = facecls(
+        "predict", tmp_path / "upright.png", tmp_path / "inverted.png", "--checkpoint", trained
+    ).out.splitlines()
+    assert " turn 180: " in inverted_row and "turn" not in upright_row.removeprefix(str(tmp_path))
     assert (
         "warning: the faces in 1 image seem sideways or inverted, see `turn`: their predictions are unreliable; "
         "`facecls prepare --rotate` turns such images\n"
